@@ -1,0 +1,2 @@
+//! The program `coap`.
+fn main() {}

@@ -1,0 +1,11 @@
+//! CoAP (RFC 7252) as a pure state machine.
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
+#![warn(clippy::std_instead_of_alloc)]
+
+extern crate alloc;
+
+mod addr;
+mod time;
+
+pub use addr::{Datagram, Local, Peer, SessionId, Transmit, UdpAddr};
+pub use time::Instant;
