@@ -1,0 +1,110 @@
+//! The head of an option on the wire: delta and length, each in a nibble and up to two further bytes (RFC 7252 §3.1).
+
+use super::message::Malformed;
+
+/// The longest head: one byte of nibbles, two bytes for the delta, two for the length.
+pub(super) const MAX_HEAD_LEN: usize = 5;
+
+/// The byte between the options and the payload.
+pub(super) const PAYLOAD_MARKER: u8 = 0xff;
+
+/// An option, as its head announces it.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    /// How much higher its number is than the one before.
+    pub(super) delta: u32,
+    /// How many bytes the head has: its value begins there.
+    pub(super) len: usize,
+    /// How many bytes the value has.
+    pub(super) value_len: usize,
+}
+
+/// Reads the head at the start of `bytes`, whose first byte is `first`.
+#[inline]
+pub(super) fn read(first: u8, bytes: &[u8]) -> Result<Head, Malformed> {
+    let (delta, value_len) = (first >> 4, first & 0xf);
+    if delta < 13 && value_len < 13 {
+        return Ok(Head { delta: delta.into(), len: 1, value_len: value_len.into() });
+    }
+    read_long(delta, value_len, bytes)
+}
+
+/// The reserved nibbles are looked for first: they are wrong whatever follows.
+fn read_long(delta: u8, value_len: u8, bytes: &[u8]) -> Result<Head, Malformed> {
+    if delta == 15 {
+        return Err(Malformed::DeltaNibble15);
+    }
+    if value_len == 15 {
+        return Err(Malformed::LengthNibble15);
+    }
+    let rest = bytes.get(1..).unwrap_or_default();
+    let (delta, rest) = read_extended(delta, rest).ok_or(Malformed::OptionExtTruncated)?;
+    let (value_len, rest) = read_extended(value_len, rest).ok_or(Malformed::OptionExtTruncated)?;
+    Ok(Head { delta, len: bytes.len() - rest.len(), value_len: value_len as usize })
+}
+
+/// 13 and 14 announce one or two further bytes; the caller has ruled out 15.
+fn read_extended(nibble: u8, bytes: &[u8]) -> Option<(u32, &[u8])> {
+    match (nibble, bytes) {
+        (13, [one, rest @ ..]) => Some((13 + u32::from(*one), rest)),
+        (14, [high, low, rest @ ..]) => Some((269 + u32::from(u16::from_be_bytes([*high, *low])), rest)),
+        (0..13, rest) => Some((nibble.into(), rest)),
+        _ => None,
+    }
+}
+
+/// Writes a head into `buf` and returns how many bytes it has.
+///
+/// `value_len` is at most 65,804 (14 and two bytes); what is above is cut, so callers check first.
+#[inline]
+pub(super) fn write(delta: u16, value_len: usize, buf: &mut [u8; MAX_HEAD_LEN]) -> usize {
+    if delta < 13 && value_len < 13 {
+        buf[0] = (delta as u8) << 4 | value_len as u8;
+        return 1;
+    }
+    write_long(delta, value_len, buf)
+}
+
+fn write_long(delta: u16, value_len: usize, buf: &mut [u8; MAX_HEAD_LEN]) -> usize {
+    let [nibbles, extended @ ..] = buf;
+    let mut at = 0;
+    let mut extend = |number: usize| {
+        let (nibble, bytes, len) = match number {
+            0..13 => (number as u8, [0; 2], 0),
+            13..269 => (13, [(number - 13) as u8, 0], 1),
+            _ => (14, ((number - 269) as u16).to_be_bytes(), 2),
+        };
+        for (to, byte) in extended.iter_mut().skip(at).zip(&bytes[..len]) {
+            *to = *byte;
+        }
+        at += len;
+        nibble
+    };
+    *nibbles = extend(delta.into()) << 4 | extend(value_len);
+    1 + at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_of_the_encoding_reads_back() {
+        let edges = [0, 1, 12, 13, 14, 268, 269, 270, 65_535];
+        for delta in edges {
+            for value_len in edges.into_iter().chain([65_804]) {
+                let mut buf = [0; MAX_HEAD_LEN];
+                let len = write(delta as u16, value_len, &mut buf);
+                let head = read(buf[0], &buf[..len]).unwrap();
+                assert_eq!((head.delta as usize, head.len, head.value_len), (delta, len, value_len));
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_that_breaks_off_is_seen() {
+        for bytes in [&[0xd0][..], &[0x0d], &[0x0e, 0], &[0xdd, 0], &[0xe0, 1], &[0xee, 0, 0, 0]] {
+            assert_eq!(read(bytes[0], bytes).err(), Some(Malformed::OptionExtTruncated), "{bytes:x?}");
+        }
+    }
+}

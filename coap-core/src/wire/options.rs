@@ -1,0 +1,487 @@
+//! The options of a message: an ordered multi-map that is at all times what it looks like on the wire.
+//!
+//! Decoding copies a short list and shares a long one, encoding copies bytes, and neither looks at an option twice. To
+//! change the list means to write heads anew, but only where a delta changes: at the end, where nearly all options are
+//! added, nothing moves.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::hash::{Hash, Hasher};
+use core::iter::FusedIterator;
+use core::mem;
+
+use bytes::Bytes;
+
+use super::head::{self, MAX_HEAD_LEN, PAYLOAD_MARKER};
+use super::message::Malformed;
+use super::option::OptionNumber;
+use super::text::Shown;
+use super::uint::{decode_uint, encode_uint};
+
+/// The longest value that an option can have on the wire, in bytes: 269 and 16 bits (RFC 7252 §3.1).
+pub const MAX_OPTION_LEN: usize = 269 + 0xffff;
+
+/// How many bytes of encoded options need no allocation: what fits beside the larger variant, a `Bytes`.
+const INLINE_LEN: usize = 38;
+
+/// An ordered multi-map from option number to value.
+///
+/// Options of one number keep the order in which they were added. Up to 38 bytes of encoded options (a path and a
+/// content-format, say) are stored in place; more than that shares the datagram they came in, or is allocated. A list
+/// is always well-formed; whether its options are known and legal is what [`check`](Self::check) says.
+///
+/// ```
+/// # use coap_core::{ContentFormat, OptionNumber, Options};
+/// let mut options = Options::new();
+/// options.set_content_format(ContentFormat::JSON);
+/// options.push(OptionNumber::URI_PATH, b"sensors")?;
+/// assert_eq!(options.to_string(), "Uri-Path: sensors, Content-Format: 50 (application/json)");
+/// # Ok::<_, coap_core::OptionError>(())
+/// ```
+#[derive(Clone)]
+pub struct Options {
+    store: Store,
+    /// The highest number in the list, 0 for an empty one: the next delta counts from here.
+    last: u16,
+}
+
+#[derive(Clone)]
+enum Store {
+    Inline { len: u8, bytes: [u8; INLINE_LEN] },
+    Shared(Bytes),
+    Heap(Vec<u8>),
+}
+
+impl Store {
+    const EMPTY: Self = Self::Inline { len: 0, bytes: [0; INLINE_LEN] };
+
+    /// `None` if there are too many.
+    #[inline]
+    fn inline(from: &[u8]) -> Option<Self> {
+        let mut bytes = [0; INLINE_LEN];
+        bytes.get_mut(..from.len())?.copy_from_slice(from);
+        Some(Self::Inline { len: from.len() as u8, bytes })
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Shared(bytes) => bytes,
+            Self::Heap(bytes) => bytes,
+        }
+    }
+}
+
+/// What the options and the rest of a datagram look like, after the one pass that doubts them.
+pub(super) struct Layout {
+    /// How many bytes are options.
+    pub(super) options_len: usize,
+    /// Where the payload begins; the end if there is none.
+    pub(super) payload_at: usize,
+    /// The highest option number.
+    last: u16,
+}
+
+/// Walks what follows the token (RFC 7252 §3.1).
+#[inline]
+pub(super) fn survey(bytes: &[u8]) -> Result<Layout, Malformed> {
+    let mut rest = bytes;
+    let mut number = 0;
+    while let Some(&first) = rest.first() {
+        if first == PAYLOAD_MARKER {
+            if rest.len() == 1 {
+                return Err(Malformed::MarkerWithoutPayload);
+            }
+            let options_len = bytes.len() - rest.len();
+            return Ok(Layout { options_len, payload_at: options_len + 1, last: number as u16 });
+        }
+        let head = head::read(first, rest)?;
+        number += head.delta;
+        if number > u32::from(u16::MAX) {
+            return Err(Malformed::OptionNumberOverflow);
+        }
+        rest = rest.get(head.len + head.value_len..).ok_or(Malformed::OptionValueTruncated)?;
+    }
+    Ok(Layout { options_len: bytes.len(), payload_at: bytes.len(), last: number as u16 })
+}
+
+impl Options {
+    /// No options.
+    pub const fn new() -> Self {
+        Self { store: Store::EMPTY, last: 0 }
+    }
+
+    /// The options that `survey` found, as bytes of the datagram; `None` if they are too many to be copied.
+    #[inline]
+    pub(super) fn copied(layout: &Layout, encoded: &[u8]) -> Option<Self> {
+        Some(Self { store: Store::inline(encoded)?, last: layout.last })
+    }
+
+    /// The options that `survey` found, as a part of the datagram.
+    pub(super) const fn shared(layout: &Layout, encoded: Bytes) -> Self {
+        Self { store: Store::Shared(encoded), last: layout.last }
+    }
+
+    /// As they are on the wire, without the payload marker.
+    #[inline]
+    pub(super) fn encoded(&self) -> &[u8] {
+        self.store.as_bytes()
+    }
+
+    /// How many bytes the options have on the wire.
+    #[inline]
+    pub fn encoded_len(&self) -> usize {
+        self.encoded().len()
+    }
+
+    /// True if there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.encoded().is_empty()
+    }
+
+    /// How many there are; each of a repeated option counts. Walks the list.
+    pub fn count(&self) -> usize {
+        self.iter().count()
+    }
+
+    /// All options, in the order of their numbers.
+    #[inline]
+    pub fn iter(&self) -> OptionsIter<'_> {
+        OptionsIter { rest: self.encoded(), number: 0 }
+    }
+
+    /// The value of the first option `number`.
+    #[inline]
+    pub fn get(&self, number: OptionNumber) -> Option<&[u8]> {
+        self.get_all(number).next()
+    }
+
+    /// The values of all options `number`, in their order.
+    #[inline]
+    pub fn get_all(&self, number: OptionNumber) -> impl Iterator<Item = &[u8]> + Clone {
+        let from = self.iter().skip_while(move |(other, _)| *other < number);
+        from.take_while(move |(other, _)| *other == number).map(|(_, value)| value)
+    }
+
+    /// Whether there is an option `number`.
+    #[inline]
+    pub fn contains(&self, number: OptionNumber) -> bool {
+        self.get(number).is_some()
+    }
+
+    /// The first option `number` as a number; `None` also if it has more than eight bytes.
+    #[inline]
+    pub fn get_uint(&self, number: OptionNumber) -> Option<u64> {
+        self.get(number).and_then(decode_uint)
+    }
+
+    /// The first option `number` as text; `None` also if it is not UTF-8.
+    pub fn get_str(&self, number: OptionNumber) -> Option<&str> {
+        self.get(number).and_then(|value| core::str::from_utf8(value).ok())
+    }
+
+    /// Adds an option behind those of the same number.
+    ///
+    /// Repetition is not looked at: see [`set`](Self::set) for options that occur once.
+    ///
+    /// # Errors
+    /// If the registry knows the option and its value may not have this length, or if no option's may. Nothing changes
+    /// then.
+    #[inline]
+    pub fn push(&mut self, number: OptionNumber, value: &[u8]) -> Result<(), OptionError> {
+        check_len(number, value.len())?;
+        self.insert(number, value);
+        Ok(())
+    }
+
+    /// Adds an option whatever the registry says about its length, to see what another stack makes of it.
+    ///
+    /// # Errors
+    /// If the value has more than [`MAX_OPTION_LEN`] bytes.
+    pub fn push_raw(&mut self, number: OptionNumber, value: &[u8]) -> Result<(), OptionError> {
+        check_encodable(number, value.len())?;
+        self.insert(number, value);
+        Ok(())
+    }
+
+    /// Makes this the only option of its number.
+    ///
+    /// # Errors
+    /// As for [`push`](Self::push).
+    #[inline]
+    pub fn set(&mut self, number: OptionNumber, value: &[u8]) -> Result<(), OptionError> {
+        check_len(number, value.len())?;
+        self.replace(number, value);
+        Ok(())
+    }
+
+    /// Adds an option with a number as its value, in its shortest form.
+    ///
+    /// # Errors
+    /// As for [`push`](Self::push).
+    pub fn push_uint(&mut self, number: OptionNumber, value: u32) -> Result<(), OptionError> {
+        self.push(number, encode_uint(value.into(), &mut [0; 8]))
+    }
+
+    /// Makes this the only option of its number, with a number as its value, in its shortest form.
+    ///
+    /// # Errors
+    /// As for [`push`](Self::push).
+    pub fn set_uint(&mut self, number: OptionNumber, value: u32) -> Result<(), OptionError> {
+        self.set(number, encode_uint(value.into(), &mut [0; 8]))
+    }
+
+    /// Removes all options `number`, and returns how many there were.
+    pub fn remove(&mut self, number: OptionNumber) -> usize {
+        if !self.contains(number) {
+            return 0;
+        }
+        let before = self.count();
+        self.retain(|other, _| other != number);
+        before - self.count()
+    }
+
+    /// Keeps only the options for which `keep` says so. It is asked once for each, in order.
+    pub fn retain(&mut self, mut keep: impl FnMut(OptionNumber, &[u8]) -> bool) {
+        let mut kept = Self::new();
+        for (number, value) in self.iter() {
+            if keep(number, value) {
+                kept.append(number.number(), value);
+            }
+        }
+        *self = kept;
+    }
+
+    /// The same options, no longer sharing a datagram: for keeping them longer than the datagram should live.
+    pub fn into_owned(self) -> Self {
+        match self.store {
+            Store::Shared(bytes) => Self { store: Store::Heap(bytes.to_vec()), last: self.last },
+            store => Self { store, ..self },
+        }
+    }
+
+    /// Makes `value`, of a length that was checked, the only option `number`.
+    #[inline]
+    pub(super) fn replace(&mut self, number: OptionNumber, value: &[u8]) {
+        if number.number() <= self.last {
+            self.remove(number);
+        }
+        self.insert(number, value);
+    }
+
+    /// Adds `value`, of a length that was checked, behind its equals.
+    #[inline]
+    pub(super) fn insert(&mut self, number: OptionNumber, value: &[u8]) {
+        if number.number() >= self.last {
+            self.append(number.number(), value);
+        } else {
+            self.insert_between(number.number(), value);
+        }
+    }
+
+    /// Adds at the end; `number` is not below `last`.
+    #[inline]
+    fn append(&mut self, number: u16, value: &[u8]) {
+        let mut buf = [0; MAX_HEAD_LEN];
+        let len = head::write(number - self.last, value.len(), &mut buf);
+        self.last = number;
+        let head = buf.get(..len).unwrap_or_default();
+        if let Store::Inline { len, bytes } = &mut self.store {
+            let room = bytes.get_mut(usize::from(*len)..).unwrap_or_default();
+            if let Some((to, room)) = room.split_at_mut_checked(head.len())
+                && let Some(room) = room.get_mut(..value.len())
+            {
+                to.copy_from_slice(head);
+                room.copy_from_slice(value);
+                *len += (head.len() + value.len()) as u8;
+                return;
+            }
+        }
+        let mut bytes = self.take_heap(head.len() + value.len());
+        bytes.extend_from_slice(head);
+        bytes.extend_from_slice(value);
+        self.store = Store::Heap(bytes);
+    }
+
+    /// Adds before an option of a higher number, whose head changes because its delta does.
+    fn insert_between(&mut self, number: u16, value: &[u8]) {
+        let mut iter = self.iter();
+        let (mut at, mut before) = (0, 0);
+        let (next_at, next_number, next_value) = loop {
+            let Some((next, next_value)) = iter.next() else { return self.append(number, value) };
+            if next.number() > number {
+                break (at, next.number(), next_value.len());
+            }
+            at = self.encoded_len() - iter.rest.len();
+            before = next.number();
+        };
+        let next_value_at = self.encoded_len() - iter.rest.len() - next_value;
+
+        let mut changed = Vec::with_capacity(2 * MAX_HEAD_LEN + value.len());
+        let mut buf = [0; MAX_HEAD_LEN];
+        let len = head::write(number - before, value.len(), &mut buf);
+        changed.extend_from_slice(buf.get(..len).unwrap_or_default());
+        changed.extend_from_slice(value);
+        let len = head::write(next_number - number, next_value, &mut buf);
+        changed.extend_from_slice(buf.get(..len).unwrap_or_default());
+        self.splice(next_at, next_value_at, &changed);
+    }
+
+    /// Puts `new` in the place of the encoded bytes from `from` to `to`.
+    fn splice(&mut self, from: usize, to: usize, new: &[u8]) {
+        let old_len = self.encoded_len();
+        let new_len = old_len - (to - from) + new.len();
+        if let Store::Inline { len, bytes } = &mut self.store
+            && new_len <= INLINE_LEN
+        {
+            bytes.copy_within(to..old_len, from + new.len());
+            bytes[from..from + new.len()].copy_from_slice(new);
+            *len = new_len as u8;
+            return;
+        }
+        let mut bytes = self.take_heap(new.len());
+        bytes.splice(from..to, new.iter().copied());
+        self.store = Store::Heap(bytes);
+    }
+
+    /// Takes the encoded bytes out as a vector with room for `more`. The caller puts them back.
+    #[cold]
+    fn take_heap(&mut self, more: usize) -> Vec<u8> {
+        match mem::replace(&mut self.store, Store::EMPTY) {
+            Store::Heap(bytes) => bytes,
+            other => {
+                let encoded = other.as_bytes();
+                let mut bytes = Vec::with_capacity(encoded.len() + more);
+                bytes.extend_from_slice(encoded);
+                bytes
+            }
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Equal numbers and values in equal order, wherever they are stored: every option has one encoding only.
+impl PartialEq for Options {
+    fn eq(&self, other: &Self) -> bool {
+        self.encoded() == other.encoded()
+    }
+}
+
+impl Eq for Options {}
+
+impl Hash for Options {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.encoded().hash(state);
+    }
+}
+
+/// `Uri-Path: sensors, Content-Format: 0 (text/plain; charset=utf-8)`
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.iter().enumerate().try_for_each(|(at, (number, value))| {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{}", Shown(number, value))
+        })
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{self}]")
+    }
+}
+
+impl<'a> IntoIterator for &'a Options {
+    type Item = (OptionNumber, &'a [u8]);
+    type IntoIter = OptionsIter<'a>;
+
+    #[inline]
+    fn into_iter(self) -> OptionsIter<'a> {
+        self.iter()
+    }
+}
+
+/// Number and value of each option, in order.
+#[derive(Clone, Debug)]
+pub struct OptionsIter<'a> {
+    rest: &'a [u8],
+    number: u16,
+}
+
+impl<'a> Iterator for OptionsIter<'a> {
+    type Item = (OptionNumber, &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        // Only well-formed lists exist, so that `None` is the end.
+        let head = head::read(*self.rest.first()?, self.rest).ok()?;
+        let (value, rest) = self.rest.get(head.len..)?.split_at_checked(head.value_len)?;
+        self.rest = rest;
+        self.number = self.number.wrapping_add(head.delta as u16);
+        Some((OptionNumber::new(self.number), value))
+    }
+}
+
+impl FusedIterator for OptionsIter<'_> {}
+
+/// Why an option was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OptionError {
+    /// A value of this option has `min` to `max` bytes.
+    Length {
+        /// The option.
+        number: OptionNumber,
+        /// The length of the value that was refused, in bytes.
+        len: usize,
+        /// The least length in bytes.
+        min: u16,
+        /// The greatest length in bytes.
+        max: u16,
+    },
+    /// No option can have so long a value: [`MAX_OPTION_LEN`].
+    TooLong {
+        /// The option.
+        number: OptionNumber,
+        /// The length of the value that was refused, in bytes.
+        len: usize,
+    },
+}
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length { number, len, min, max } if min == max => {
+                write!(f, "a value of {number} has {min} bytes, not {len}")
+            }
+            Self::Length { number, len, min, max } => {
+                write!(f, "a value of {number} has {min} to {max} bytes, not {len}")
+            }
+            Self::TooLong { number, len } => {
+                write!(f, "a value of option {number} has at most {MAX_OPTION_LEN} bytes, not {len}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for OptionError {}
+
+#[inline]
+fn check_len(number: OptionNumber, len: usize) -> Result<(), OptionError> {
+    match number.definition() {
+        Some(known) if known.allows_len(len) => Ok(()),
+        Some(known) => Err(OptionError::Length { number, len, min: known.min_len, max: known.max_len }),
+        None => check_encodable(number, len),
+    }
+}
+
+const fn check_encodable(number: OptionNumber, len: usize) -> Result<(), OptionError> {
+    if len <= MAX_OPTION_LEN { Ok(()) } else { Err(OptionError::TooLong { number, len }) }
+}
