@@ -1,0 +1,371 @@
+//! What an endpoint may use and how it behaves: limits, each with what happens when it is reached, and times.
+
+use core::fmt;
+use core::time::Duration;
+
+use heapless::Vec;
+
+use crate::transmission::{ParameterError, TransmissionParameters};
+use crate::wire::OptionNumber;
+
+/// How many option numbers an application can declare as understood beside those of the endpoint.
+const MOST_UNDERSTOOD: usize = 32;
+
+/// The settings of an endpoint; made by [`Config::builder`], checked once.
+///
+/// The memory of an endpoint is bounded by them. With the defaults, and everything full at once, that is about 3 MiB
+/// for peers, 5 MiB for remembered Message IDs, 4 MiB for remembered replies, and what the requests in flight carry.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) transmission: TransmissionParameters,
+    pub(crate) max_datagram: usize,
+    pub(crate) max_peers: usize,
+    pub(crate) max_remembered: usize,
+    pub(crate) max_remembered_bytes: usize,
+    pub(crate) max_requests: usize,
+    pub(crate) max_backlog: usize,
+    pub(crate) max_incoming: usize,
+    pub(crate) max_incoming_per_peer: usize,
+    pub(crate) max_outbox: usize,
+    pub(crate) max_group_responses: usize,
+    pub(crate) max_resets_per_second: u32,
+    pub(crate) ack_delay: Duration,
+    pub(crate) response_timeout: Duration,
+    pub(crate) incoming_timeout: Duration,
+    pub(crate) max_server_response_delay: Duration,
+    pub(crate) min_token_len: u8,
+    understood: Vec<OptionNumber, MOST_UNDERSTOOD>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            transmission: TransmissionParameters::default(),
+            max_datagram: 1_152,
+            max_peers: 16_384,
+            max_remembered: 65_536,
+            max_remembered_bytes: 4 << 20,
+            max_requests: 4_096,
+            max_backlog: 64,
+            max_incoming: 1_024,
+            max_incoming_per_peer: 16,
+            max_outbox: 4_096,
+            max_group_responses: 64,
+            max_resets_per_second: 1_000,
+            ack_delay: Duration::from_millis(250),
+            response_timeout: Duration::from_secs(93),
+            incoming_timeout: Duration::from_secs(93),
+            max_server_response_delay: Duration::from_secs(250),
+            min_token_len: 4,
+            understood: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Starts from the defaults, which suit a server or gateway with megabytes to spare.
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder { wanted: Self::default(), too_many_understood: false }
+    }
+
+    /// Starts from limits that suit a device with a few kilobytes: 8 peers, 64 remembered Message IDs, 2 KiB of
+    /// remembered replies, 8 requests each way.
+    pub fn constrained() -> ConfigBuilder {
+        let wanted = Self {
+            max_peers: 8,
+            max_remembered: 64,
+            max_remembered_bytes: 2 << 10,
+            max_requests: 8,
+            max_backlog: 4,
+            max_incoming: 8,
+            max_incoming_per_peer: 2,
+            max_outbox: 16,
+            max_group_responses: 4,
+            max_resets_per_second: 10,
+            ..Self::default()
+        };
+        ConfigBuilder { wanted, too_many_understood: false }
+    }
+
+    /// The parameters for peers and requests that have none of their own.
+    pub const fn transmission(&self) -> &TransmissionParameters {
+        &self.transmission
+    }
+
+    /// The longest datagram that the endpoint sends, in bytes: what the buffer of `poll_transmit` must hold.
+    pub const fn max_datagram(&self) -> usize {
+        self.max_datagram
+    }
+
+    /// Whether the critical option `number` is understood: Uri-Host, Uri-Port, Uri-Path, Uri-Query, Accept, If-Match
+    /// and If-None-Match always, others as the application said with [`ConfigBuilder::understands`].
+    pub fn is_understood(&self, number: OptionNumber) -> bool {
+        matches!(
+            number,
+            OptionNumber::IF_MATCH
+                | OptionNumber::URI_HOST
+                | OptionNumber::IF_NONE_MATCH
+                | OptionNumber::URI_PORT
+                | OptionNumber::URI_PATH
+                | OptionNumber::URI_QUERY
+                | OptionNumber::ACCEPT
+        ) || self.understood.contains(&number)
+    }
+}
+
+/// Makes a [`Config`]; nothing is checked before [`build`](Self::build).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ConfigBuilder {
+    wanted: Config,
+    too_many_understood: bool,
+}
+
+impl ConfigBuilder {
+    /// The parameters for peers and requests that have none of their own.
+    pub const fn transmission(mut self, parameters: TransmissionParameters) -> Self {
+        self.wanted.transmission = parameters;
+        self
+    }
+
+    /// The longest datagram to send, 64 to 65,507 bytes; 1,152 by default (RFC 7252 §4.6). A longer request or
+    /// response is refused when it is given to the endpoint.
+    pub const fn max_datagram(mut self, bytes: usize) -> Self {
+        self.wanted.max_datagram = bytes;
+        self
+    }
+
+    /// Peers known at a time, about 200 bytes each; 16,384 by default. When full the one that has been idle longest
+    /// is forgotten; when all have something open, a datagram from a new one is dropped and counted
+    /// (`Stats::refused_peer`), and a request to one is refused with `RequestError::TooManyPeers`.
+    pub const fn max_peers(mut self, peers: usize) -> Self {
+        self.wanted.max_peers = peers;
+        self
+    }
+
+    /// Message IDs remembered for deduplication (RFC 7252 §4.5), about 80 bytes each; 65,536 by default, at most a
+    /// quarter for one peer. When full the oldest one of a peer that has not proven its address is forgotten early
+    /// (`Stats::forgotten_early`); when there is none, idempotent requests are served unremembered, and others are
+    /// dropped (`Stats::refused_memory`).
+    pub const fn max_remembered(mut self, message_ids: usize) -> Self {
+        self.wanted.max_remembered = message_ids;
+        self
+    }
+
+    /// Bytes of replies kept to answer duplicates with; 4 MiB by default. When full the oldest are forgotten, and
+    /// their Message IDs stay: an idempotent duplicate is then handed up again, another is swallowed.
+    pub const fn max_remembered_bytes(mut self, bytes: usize) -> Self {
+        self.wanted.max_remembered_bytes = bytes;
+        self
+    }
+
+    /// Requests of ours open at a time, about 300 bytes each beside what they carry; 4,096 by default. When full:
+    /// `RequestError::TooManyRequests`.
+    pub const fn max_requests(mut self, requests: usize) -> Self {
+        self.wanted.max_requests = requests;
+        self
+    }
+
+    /// Requests that may wait for one peer behind NSTART; 64 by default. When full: `RequestError::Busy`.
+    pub const fn max_backlog(mut self, requests: usize) -> Self {
+        self.wanted.max_backlog = requests;
+        self
+    }
+
+    /// Requests received and not yet answered, about 200 bytes each beside what they carry; 1,024 by default. When
+    /// full a request leaves no trace but a counter (`Stats::refused_incoming`), and its retransmission gets another
+    /// chance.
+    pub const fn max_incoming(mut self, requests: usize) -> Self {
+        self.wanted.max_incoming = requests;
+        self
+    }
+
+    /// How many of them for one peer; 16 by default.
+    pub const fn max_incoming_per_peer(mut self, requests: usize) -> Self {
+        self.wanted.max_incoming_per_peer = requests;
+        self
+    }
+
+    /// Datagrams that may wait for `poll_transmit`; 4,096 by default. When full a datagram is lost, as it could be in
+    /// the network, and counted (`Stats::outbox_full`).
+    pub const fn max_outbox(mut self, datagrams: usize) -> Self {
+        self.wanted.max_outbox = datagrams;
+        self
+    }
+
+    /// Responses to one multicast request that may wait for `poll_event`; 64 by default. When full a response is
+    /// dropped and counted (`Stats::group_responses_dropped`).
+    pub const fn max_group_responses(mut self, responses: usize) -> Self {
+        self.wanted.max_group_responses = responses;
+        self
+    }
+
+    /// Reset messages a second, all peers together; 1,000 by default. Above it a message that asks for a Reset is
+    /// met with silence and counted (`Stats::resets_suppressed`): its sender's address may be forged.
+    pub const fn max_resets_per_second(mut self, resets: u32) -> Self {
+        self.wanted.max_resets_per_second = resets;
+        self
+    }
+
+    /// How long a response may be awaited before a Confirmable request is acknowledged with an Empty message, and
+    /// answered separately (RFC 7252 §5.2.2); 250 ms by default, below ACK_TIMEOUT.
+    pub const fn ack_delay(mut self, span: Duration) -> Self {
+        self.wanted.ack_delay = span;
+        self
+    }
+
+    /// How long a response is awaited after the acknowledgement, after the sending of a Non-confirmable request, and
+    /// how long a request may wait for its turn; 93 s by default, at least 1 ms.
+    pub const fn response_timeout(mut self, span: Duration) -> Self {
+        self.wanted.response_timeout = span;
+        self
+    }
+
+    /// How long the application may take to answer a request; 93 s by default, at least 1 ms. Then it is answered
+    /// 5.03, and the application told with `Event::IncomingClosed`.
+    pub const fn incoming_timeout(mut self, span: Duration) -> Self {
+        self.wanted.incoming_timeout = span;
+        self
+    }
+
+    /// MAX_SERVER_RESPONSE_DELAY (RFC 7390 §2.5): how long the responses to a multicast request are collected when the
+    /// request sets no time of its own; 250 s by default.
+    pub const fn max_server_response_delay(mut self, span: Duration) -> Self {
+        self.wanted.max_server_response_delay = span;
+        self
+    }
+
+    /// The shortest token drawn, 1 to 8 bytes; 4 by default (RFC 7252 §5.3.1 asks for 32 random bits). Tokens have a
+    /// random length from this to 8.
+    pub const fn min_token_len(mut self, bytes: u8) -> Self {
+        self.wanted.min_token_len = bytes;
+        self
+    }
+
+    /// Declares a critical option that the application understands: without this, a request that carries it is
+    /// answered 4.02 (RFC 7252 §5.4.1), and a response that carries it is rejected. Up to 32 numbers.
+    pub fn understands(mut self, number: OptionNumber) -> Self {
+        let known = self.wanted.understood.contains(&number);
+        self.too_many_understood |= !known && self.wanted.understood.push(number).is_err();
+        self
+    }
+
+    /// Checks the values against each other.
+    pub fn build(self) -> Result<Config, ConfigError> {
+        let Self { wanted, too_many_understood } = self;
+        if too_many_understood {
+            return Err(ConfigError::TooManyUnderstood);
+        }
+        if !(64..=65_507).contains(&wanted.max_datagram) {
+            return Err(ConfigError::MaxDatagram { bytes: wanted.max_datagram });
+        }
+        if !(1..=8).contains(&wanted.min_token_len) {
+            return Err(ConfigError::MinTokenLen { bytes: wanted.min_token_len });
+        }
+        let ack_timeout = wanted.transmission.ack_timeout();
+        if wanted.ack_delay >= ack_timeout {
+            return Err(ConfigError::AckDelayTooLong { ack_delay: wanted.ack_delay, ack_timeout });
+        }
+        let shortest = wanted.response_timeout.min(wanted.incoming_timeout).min(wanted.max_server_response_delay);
+        if shortest < Duration::from_millis(1) {
+            return Err(ConfigError::TimeoutTooShort { timeout: shortest });
+        }
+        let tables = [wanted.max_peers, wanted.max_remembered, wanted.max_requests, wanted.max_incoming];
+        if let Some(entries) = tables.into_iter().find(|entries| *entries > 1 << 24) {
+            return Err(ConfigError::TableTooLarge { entries });
+        }
+        Ok(wanted)
+    }
+}
+
+/// A setting that cannot be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// `max_datagram` outside 64 to 65,507 bytes.
+    MaxDatagram {
+        /// What was asked for.
+        bytes: usize,
+    },
+    /// `min_token_len` outside 1 to 8 bytes.
+    MinTokenLen {
+        /// What was asked for.
+        bytes: u8,
+    },
+    /// The peer would have repeated its request before the acknowledgement leaves.
+    AckDelayTooLong {
+        /// What was asked for.
+        ack_delay: Duration,
+        /// What it must stay below.
+        ack_timeout: Duration,
+    },
+    /// A timeout below 1 ms.
+    TimeoutTooShort {
+        /// What was asked for.
+        timeout: Duration,
+    },
+    /// A table of more than 16,777,216 entries.
+    TableTooLarge {
+        /// What was asked for.
+        entries: usize,
+    },
+    /// More than 32 option numbers declared as understood.
+    TooManyUnderstood,
+    /// A transmission parameter is wrong.
+    Transmission(ParameterError),
+}
+
+impl From<ParameterError> for ConfigError {
+    fn from(error: ParameterError) -> Self {
+        Self::Transmission(error)
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MaxDatagram { bytes } => write!(f, "max_datagram {bytes} is not between 64 and 65507 bytes"),
+            Self::MinTokenLen { bytes } => write!(f, "min_token_len {bytes} is not between 1 and 8 bytes"),
+            Self::AckDelayTooLong { ack_delay, ack_timeout } => {
+                write!(f, "ack_delay {ack_delay:?} is not below ACK_TIMEOUT {ack_timeout:?}")
+            }
+            Self::TimeoutTooShort { timeout } => write!(f, "a timeout of {timeout:?} is below 1 ms"),
+            Self::TableTooLarge { entries } => write!(f, "a table of {entries} entries is above 16777216"),
+            Self::TooManyUnderstood => write!(f, "more than {MOST_UNDERSTOOD} option numbers declared as understood"),
+            Self::Transmission(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_must_leave_before_the_peer_repeats() {
+        let slow = Config::builder().ack_delay(Duration::from_secs(2));
+        assert!(matches!(slow.build(), Err(ConfigError::AckDelayTooLong { .. })));
+    }
+
+    #[test]
+    fn limits_are_checked_at_both_ends() {
+        for bytes in [63, 65_508] {
+            assert_eq!(Config::builder().max_datagram(bytes).build().unwrap_err(), ConfigError::MaxDatagram { bytes });
+        }
+        for bytes in [0, 9] {
+            assert_eq!(Config::builder().min_token_len(bytes).build().unwrap_err(), ConfigError::MinTokenLen { bytes });
+        }
+        assert!(Config::constrained().max_peers(0).build().is_ok());
+    }
+
+    #[test]
+    fn being_in_the_registry_is_not_being_understood() {
+        let config = Config::default();
+        assert!(config.is_understood(OptionNumber::URI_PATH));
+        assert!(!config.is_understood(OptionNumber::OSCORE) && !config.is_understood(OptionNumber::BLOCK1));
+        let more = Config::builder().understands(OptionNumber::new(65_001)).build().unwrap();
+        assert!(more.is_understood(OptionNumber::new(65_001)));
+    }
+}

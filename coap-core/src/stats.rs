@@ -1,0 +1,93 @@
+//! Counters: one for each way in which a message is taken, lost, refused or repeated.
+
+/// What an endpoint has counted since it was made. Counters wrap after 2⁶⁴.
+///
+/// Each datagram that arrives is counted once in `datagrams_received`, and once in what became of it:
+/// [`Stats::accounted`] is their sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Datagrams given to `handle_datagram`.
+    pub datagrams_received: u64,
+    /// Datagrams handed out by `poll_transmit`.
+    pub datagrams_sent: u64,
+
+    /// Requests handed up.
+    pub requests_received: u64,
+    /// Responses that settled a request of ours, or added to a multicast one.
+    pub responses_received: u64,
+    /// Empty acknowledgements of what we sent.
+    pub acknowledged: u64,
+    /// Reset messages for what we sent.
+    pub resets_received: u64,
+    /// Pings, and other Empty messages that ask for a Reset.
+    pub pings_received: u64,
+    /// Requests and responses that had been received before (RFC 7252 §4.5).
+    pub duplicates: u64,
+    /// Datagrams that are no CoAP message (RFC 7252 §3).
+    pub malformed: u64,
+    /// Messages that belong to nothing: acknowledgements and Resets of what is over, responses to nobody's request.
+    pub unmatched: u64,
+    /// Messages whose type, code and way of arrival make no sense together, such as a request in an acknowledgement, a
+    /// Confirmable multicast, or a datagram from a group.
+    pub senseless: u64,
+    /// Messages with a critical option that is not understood or malformed (RFC 7252 §5.4.1).
+    pub bad_option: u64,
+    /// Requests for a proxy, which we are not.
+    pub proxy_requests: u64,
+    /// Requests refused because `max_incoming` or `max_incoming_per_peer` was reached.
+    pub refused_incoming: u64,
+    /// Datagrams refused because `max_peers` was reached by peers with something open.
+    pub refused_peer: u64,
+    /// Requests refused because they could not be remembered, and are not idempotent.
+    pub refused_memory: u64,
+    /// Requests refused because the endpoint is shutting down.
+    pub refused_shutdown: u64,
+    /// Responses to a multicast request dropped because `max_group_responses` were waiting.
+    pub group_responses_dropped: u64,
+
+    /// Transmissions after the first.
+    pub retransmissions: u64,
+    /// Requests of ours, separate responses not counted, that ended with `Failure::NoAck`.
+    pub unacknowledged_requests: u64,
+    /// Separate responses that were never acknowledged.
+    pub unacknowledged_responses: u64,
+    /// Requests that the application did not answer in time.
+    pub unanswered: u64,
+    /// Responses withheld: No-Response (RFC 7967), errors to a multicast request (RFC 7252 §8.2).
+    pub responses_suppressed: u64,
+    /// Reset messages withheld by `max_resets_per_second`.
+    pub resets_suppressed: u64,
+    /// Remembered Message IDs forgotten before their time.
+    pub forgotten_early: u64,
+    /// Idempotent requests served although they could not be remembered.
+    pub served_unremembered: u64,
+    /// Remembered replies forgotten before their Message ID.
+    pub replies_forgotten: u64,
+    /// Peers forgotten to make room for others.
+    pub peers_evicted: u64,
+    /// Datagrams lost because `max_outbox` were waiting.
+    pub outbox_full: u64,
+}
+
+impl Stats {
+    /// What became of the datagrams that arrived; equal to `datagrams_received`.
+    pub const fn accounted(&self) -> u64 {
+        self.requests_received
+            + self.responses_received
+            + self.acknowledged
+            + self.resets_received
+            + self.pings_received
+            + self.duplicates
+            + self.malformed
+            + self.unmatched
+            + self.senseless
+            + self.bad_option
+            + self.proxy_requests
+            + self.refused_incoming
+            + self.refused_peer
+            + self.refused_memory
+            + self.refused_shutdown
+            + self.group_responses_dropped
+    }
+}
