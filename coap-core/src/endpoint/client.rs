@@ -1,0 +1,677 @@
+//! As a client: requests wait for their turn, are sent, and end in one outcome.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::time::Duration;
+
+use super::inbound::{Path, response_of};
+use super::{Endpoint, Phase};
+use crate::addr::Peer;
+use crate::deadlines::Reason;
+use crate::event::{Failure, RequestId};
+use crate::exchange::{self, NewRequest, Outcome, OutgoingKey, Stage};
+use crate::message::{Pacing, Request, RequestOptions};
+use crate::outbox::What;
+use crate::peers::PeerKey;
+use crate::reliability::{Backoff, FlightKey, InFlight, Owner};
+use crate::time::Instant;
+use crate::transmission::TransmissionParameters;
+use crate::wire::{Code, Message, OptionNumber, Token, Type};
+
+/// How often a token is drawn before giving up: with four random bytes and 4,096 requests open, eight failures in a row
+/// have a probability of 10⁻⁴⁸.
+const TOKEN_DRAWS: usize = 8;
+
+impl Endpoint {
+    /// Sends a request to `to`, now or when its turn has come (NSTART, PROBING_RATE: RFC 7252 §4.7).
+    ///
+    /// It ends in exactly one event: `Response` or `Failed`; for a multicast request, any number of `Response` and then
+    /// `Finished`. An error has no event, and changes nothing.
+    pub fn request(
+        &mut self,
+        now: Instant,
+        to: Peer,
+        request: Request,
+        how: &RequestOptions,
+    ) -> Result<RequestId, RequestError> {
+        let now = self.advance(now);
+        if !request.code.is_request() {
+            return Err(RequestError::NotARequest { code: request.code });
+        }
+        if to.is_multicast() && how.kind == Type::Confirmable {
+            return Err(RequestError::ConfirmableMulticast);
+        }
+        let token = match &how.token {
+            Some(token) if self.outgoing.is_in_use(token, &to) => return Err(RequestError::TokenInUse),
+            Some(token) => token.clone(),
+            None => self.draw_token(&to)?,
+        };
+        let message = Message {
+            kind: how.kind,
+            code: request.code,
+            message_id: 0,
+            token,
+            options: request.options,
+            payload: request.body.into_bytes(),
+        };
+        self.open_request(now, to, message, how)
+    }
+
+    /// Asks whether a peer is there, with an Empty Confirmable message that it must reject (RFC 7252 §4.3). It ends in
+    /// `Event::Pong` or `Event::Failed`.
+    pub fn ping(&mut self, now: Instant, to: Peer) -> Result<RequestId, RequestError> {
+        self.ping_with(now, to, &RequestOptions::new())
+    }
+
+    /// As [`ping`](Self::ping), with a timeout, transmission parameters or a local address of its own.
+    pub fn ping_with(&mut self, now: Instant, to: Peer, how: &RequestOptions) -> Result<RequestId, RequestError> {
+        let now = self.advance(now);
+        if to.is_multicast() {
+            return Err(RequestError::ConfirmableMulticast);
+        }
+        self.open_request(now, to, Message::empty(Type::Confirmable, 0), how)
+    }
+
+    /// Forgets a request: it is not repeated any more, no event follows, and a response is met as a stranger's. False: it
+    /// was over already.
+    pub fn cancel(&mut self, now: Instant, request: RequestId) -> bool {
+        let now = self.advance(now);
+        let open = self.outgoing.get(request.0).is_some_and(|request| !request.is_settled());
+        self.detach(now, request.0);
+        self.outgoing.remove(request.0);
+        open
+    }
+
+    /// Where a request is: sent, or how many wait before it, and why. `None`: it is over.
+    pub fn place(&self, request: RequestId) -> Option<Place> {
+        let found = self.outgoing.get(request.0).filter(|request| !request.is_settled())?;
+        let Stage::Waiting(message) = &found.stage else { return Some(Place::Sent) };
+        let mut ahead = 0;
+        let mut before = found.waiting.prev();
+        while let Some(request) = before.and_then(|index| self.outgoing.at(index)) {
+            ahead += 1;
+            before = request.waiting.prev();
+        }
+        let record = self.peers.get(found.peer?)?;
+        let parameters = self.transmission(found.peer?);
+        let why = match message.kind {
+            Type::Confirmable if record.in_flight >= parameters.nstart() => Why::Nstart,
+            _ if record.message_ids.free_at(parameters.exchange_lifetime()) > Some(self.now) => Why::MessageIds,
+            _ => Why::ProbingRate,
+        };
+        Some(Place::Waiting { ahead, why })
+    }
+
+    /// Changes the transmission parameters, for what is sent from now on.
+    ///
+    /// A peer with parameters of its own is not forgotten before [`clear_transmission`](Self::clear_transmission).
+    pub fn set_transmission(
+        &mut self,
+        now: Instant,
+        of: Scope,
+        parameters: TransmissionParameters,
+    ) -> Result<(), TransmissionError> {
+        let now = self.advance(now);
+        let (ack_delay, ack_timeout) = (self.config.ack_delay, parameters.ack_timeout());
+        match of {
+            Scope::Endpoint if ack_delay >= ack_timeout => {
+                return Err(TransmissionError::AckDelayTooLong { ack_delay, ack_timeout });
+            }
+            Scope::Endpoint => self.config.transmission = parameters,
+            Scope::Peer(peer) => {
+                let key = self.admit(now, peer).ok_or(TransmissionError::TooManyPeers)?;
+                let record = self.peers.get_mut(key).ok_or(TransmissionError::TooManyPeers)?;
+                if record.transmission.replace(Box::new(parameters)).is_none() {
+                    self.peers.hold(key);
+                }
+                self.drain(now, key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a peer the parameters of the endpoint again. False: it had none of its own.
+    pub fn clear_transmission(&mut self, now: Instant, of: Peer) -> bool {
+        let now = self.advance(now);
+        let Some(key) = self.peers.find(&of) else { return false };
+        let had = self.peers.get_mut(key).and_then(|record| record.transmission.take()).is_some();
+        if had {
+            self.peers.release(now, key);
+        }
+        had
+    }
+
+    // ----- What happens to a request -------------------------------------------------------------------------------
+
+    fn open_request(
+        &mut self,
+        now: Instant,
+        to: Peer,
+        message: Message,
+        how: &RequestOptions,
+    ) -> Result<RequestId, RequestError> {
+        if self.phase == Phase::ShuttingDown {
+            return Err(RequestError::Shutdown);
+        }
+        if to.udp().is_some_and(|addr| addr.port() == 0) {
+            return Err(RequestError::PortZero);
+        }
+        let (len, max) = (message.encoded_len(), self.config.max_datagram);
+        if len > max {
+            return Err(RequestError::TooLarge { len, max });
+        }
+        if self.outgoing.len() >= self.config.max_requests {
+            return Err(RequestError::TooManyRequests);
+        }
+        let new = NewRequest {
+            peer: None,
+            to,
+            from: how.from,
+            message,
+            pacing: how.unpaced,
+            progress: how.progress,
+            transmission: how.transmission.map(Box::new),
+            until: how.timeout.map(|span| now + span),
+        };
+        if to.is_multicast() {
+            return self.open_group_request(now, new);
+        }
+        let known = self.peers.find(&to);
+        if known.is_some_and(|peer| self.must_wait(now, peer, &new) && !self.has_backlog_room(peer)) {
+            return Err(RequestError::Busy);
+        }
+        let peer = self.admit(now, to).ok_or(RequestError::TooManyPeers)?;
+        let kind = new.message.kind;
+        let key = self.outgoing.open(now, NewRequest { peer: Some(peer), ..new });
+        self.peers.hold(peer);
+        if let Some(record) = self.peers.get_mut(peer) {
+            let requests = self.outgoing.slab_mut();
+            record.requests.push_back(requests, key.index(), exchange::of_peer);
+            record.queue_of(kind).push_back(requests, key.index(), exchange::waiting);
+        }
+        self.limit(key, now + self.config.response_timeout);
+        self.drain(now, peer);
+        Ok(RequestId(key))
+    }
+
+    /// A request to a group is sent at once, and once (RFC 7252 §8.1).
+    fn open_group_request(&mut self, now: Instant, mut new: NewRequest) -> Result<RequestId, RequestError> {
+        let lifetime = self.config.transmission.exchange_lifetime();
+        new.message.message_id = self.group_ids.draw(now, lifetime).map_err(|_| RequestError::Busy)?;
+        let (to, from, message) = (new.to, new.from, new.message.clone());
+        let until = new.until.unwrap_or_else(|| now + self.config.max_server_response_delay);
+        let key = self.outgoing.open(now, new);
+        if let Some(request) = self.outgoing.get_mut(key) {
+            request.stage = Stage::Group;
+            request.attempts = 1;
+        }
+        self.deadlines.set(Reason::Request, key.index(), Some(until));
+        self.send(to, from, What::Message(message));
+        Ok(RequestId(key))
+    }
+
+    /// Starts what may start of the requests that wait for a peer.
+    pub(super) fn drain(&mut self, now: Instant, peer: PeerKey) {
+        let parameters = self.transmission(peer);
+        let mut wake = None;
+        while let Some(record) = self.peers.get(peer).filter(|record| record.in_flight < parameters.nstart()) {
+            let Some(next) = record.backlog.front().and_then(|index| self.outgoing.key_at(index)) else { break };
+            if let Err(free) = self.start(now, peer, next) {
+                wake = Some(free);
+                break;
+            }
+        }
+        while let Some(next) = self.next_paced(peer) {
+            let wait = self.pacing_wait(now, peer, next, &parameters);
+            if !wait.is_zero() {
+                wake = wake.into_iter().chain([now + wait]).min();
+                break;
+            }
+            if let Err(free) = self.start(now, peer, next) {
+                wake = wake.into_iter().chain([free]).min();
+                break;
+            }
+        }
+        self.deadlines.set(Reason::Pacing, peer.index(), wake);
+    }
+
+    /// Sends a request for the first time. `Err`: no Message ID is free before then.
+    fn start(&mut self, now: Instant, peer: PeerKey, key: OutgoingKey) -> Result<(), Instant> {
+        let message_id = self.draw_message_id(now, peer)?;
+        let Some(request) = self.outgoing.get_mut(key) else { return Ok(()) };
+        let Stage::Waiting(message) = core::mem::replace(&mut request.stage, Stage::Acknowledged) else {
+            return Ok(());
+        };
+        let mut message = *message;
+        message.message_id = message_id;
+        request.attempts = 1;
+        request.last_sent = now;
+        let (to, from, kind, len) = (request.to, request.from, message.kind, message.encoded_len());
+        let (own, pacing, until) = (request.transmission.as_deref().copied(), request.pacing, request.until);
+        let parameters = own.unwrap_or_else(|| self.transmission(peer));
+        let confirmable = kind == Type::Confirmable;
+        let backoff = confirmable.then(|| Backoff::new(now, &parameters, self.rng.next_u64()));
+        let owner = Owner::Request(key);
+        let flight = self.flights.open(InFlight { peer, to, from, owner, message, backoff });
+        if let Some(request) = self.outgoing.get_mut(key) {
+            request.stage = Stage::InFlight(flight);
+        }
+        if let Some(record) = self.peers.get_mut(peer) {
+            record.queue_of(kind).remove(self.outgoing.slab_mut(), key.index(), exchange::waiting);
+            record.in_flight += u16::from(confirmable);
+            if !confirmable && pacing == Pacing::Paced {
+                record.credit.spend(now, len, parameters.probing_rate(), self.config.max_datagram);
+            }
+        }
+        match backoff {
+            Some(backoff) => {
+                self.deadlines.set(Reason::Retransmission, flight.index(), Some(backoff.next()));
+                self.deadlines.set(Reason::Request, key.index(), until);
+            }
+            None => self.limit(key, now + self.config.response_timeout),
+        }
+        self.send(to, from, What::Flight(flight));
+        Ok(())
+    }
+
+    /// A response that fits a request of ours has arrived.
+    pub(super) fn on_answer(&mut self, now: Instant, key: OutgoingKey, from: Peer, message: Message) {
+        let Some(request) = self.outgoing.get(key) else { return };
+        let timing = request.timing(now, Some(now - request.last_sent));
+        if request.is_group() {
+            let max = self.config.max_group_responses;
+            if self.outgoing.add_response(key, from, response_of(message), timing, max) {
+                self.stats.responses_received += 1;
+            } else {
+                self.stats.group_responses_dropped += 1;
+            }
+            return;
+        }
+        self.stats.responses_received += 1;
+        self.heard(now, key);
+        self.settle(now, key, Outcome::Response { from, response: response_of(message) });
+    }
+
+    /// A response that must be rejected (RFC 7252 §5.4.1). One member of a group that errs does not end the request.
+    pub(super) fn on_bad_answer(&mut self, now: Instant, key: OutgoingKey, number: OptionNumber) {
+        self.stats.bad_option += 1;
+        if self.outgoing.get(key).is_some_and(|request| !request.is_group()) {
+            self.heard(now, key);
+            self.settle(now, key, Outcome::Failed(Failure::CriticalOption(number)));
+        }
+    }
+
+    /// The acknowledgement of a message in flight, with or without a response on it.
+    pub(super) fn on_acknowledged(&mut self, now: Instant, path: Path, flight: FlightKey, message: Message) {
+        let Some(found) = self.flights.get(flight) else { return };
+        let (owner, confirmable) = (found.owner, found.backoff.is_some());
+        let Owner::Request(key) = owner else {
+            // What the acknowledgement of a response carries is ignored (RFC 7252 §5.2.2).
+            self.stats.acknowledged += 1;
+            self.end_response(now, flight);
+            return;
+        };
+        let token = self.outgoing.get(key).and_then(|request| request.token.clone());
+        match token {
+            _ if !confirmable => self.stats.senseless += 1,
+            None if message.code.is_empty() => {
+                // A ping should be reset, but whoever acknowledges it is alive too.
+                self.stats.acknowledged += 1;
+                self.heard(now, key);
+                self.settle(now, key, Outcome::Pong);
+            }
+            Some(_) if message.code.is_empty() => {
+                self.stats.acknowledged += 1;
+                self.await_separate(now, key, flight);
+            }
+            Some(token) if token == message.token => {
+                match message.options.check(|number| self.is_understood_in_response(&message, number)) {
+                    Ok(()) => self.on_answer(now, key, path.from, message),
+                    Err(bad) => self.on_bad_answer(now, key, bad.number),
+                }
+            }
+            // Whoever guessed the Message ID and not the token is not our peer, or is beyond help: the request goes on.
+            _ => self.stats.unmatched += 1,
+        }
+    }
+
+    /// RFC 7252 §5.2.2: not repeated any more, and not for ever without an answer.
+    fn await_separate(&mut self, now: Instant, key: OutgoingKey, flight: FlightKey) {
+        self.heard(now, key);
+        if let Some(request) = self.outgoing.get_mut(key) {
+            request.stage = Stage::Acknowledged;
+        }
+        let peer = self.land(flight);
+        self.limit(key, now + self.config.response_timeout);
+        if let Some(peer) = peer {
+            self.drain(now, peer);
+        }
+    }
+
+    /// A Reset message for a message in flight.
+    pub(super) fn on_rejected(&mut self, now: Instant, flight: FlightKey) {
+        match self.flights.get(flight).map(|flight| flight.owner) {
+            Some(Owner::Request(key)) => {
+                self.heard(now, key);
+                let ping = self.outgoing.get(key).is_some_and(|request| request.token.is_none());
+                let outcome = if ping { Outcome::Pong } else { Outcome::Failed(Failure::Reset) };
+                self.settle(now, key, outcome);
+            }
+            Some(Owner::Response) => self.end_response(now, flight),
+            None => {}
+        }
+    }
+
+    /// Nobody acknowledged a message in flight.
+    pub(super) fn give_up_flight(&mut self, now: Instant, flight: FlightKey) {
+        match self.flights.get(flight).map(|flight| flight.owner) {
+            Some(Owner::Request(key)) => {
+                self.stats.unacknowledged_requests += 1;
+                self.settle(now, key, Outcome::Failed(Failure::NoAck));
+            }
+            Some(Owner::Response) => {
+                self.stats.unacknowledged_responses += 1;
+                let peer = self.land(flight);
+                self.let_go(now, peer);
+            }
+            None => {}
+        }
+    }
+
+    /// The time of a request is over, at whatever stage.
+    pub(super) fn give_up_request(&mut self, now: Instant, key: OutgoingKey) {
+        let Some(request) = self.outgoing.get(key) else { return };
+        let outcome = match &request.stage {
+            Stage::Waiting(_) => Outcome::Failed(Failure::NotSent),
+            Stage::InFlight(flight) => {
+                let confirmable = self.flights.get(*flight).is_some_and(|flight| flight.backoff.is_some());
+                self.stats.unacknowledged_requests += u64::from(confirmable);
+                Outcome::Failed(if confirmable { Failure::NoAck } else { Failure::NoResponse })
+            }
+            Stage::Acknowledged => Outcome::Failed(Failure::NoResponse),
+            Stage::Group => Outcome::Finished,
+            Stage::Settled(_) => return,
+        };
+        self.settle(now, key, outcome);
+    }
+
+    /// The network says that a peer is not there.
+    pub(super) fn fail_in_flight(&mut self, now: Instant, peer: PeerKey) {
+        let mut next = self.peers.get(peer).and_then(|record| record.requests.front());
+        while let Some((index, request)) = next.and_then(|index| Some((index, self.outgoing.at(index)?))) {
+            next = request.of_peer.next();
+            let in_flight = matches!(request.stage, Stage::InFlight(_));
+            if let Some(key) = self.outgoing.key_at(index).filter(|_| in_flight) {
+                self.end(now, key, Outcome::Failed(Failure::Unreachable));
+            }
+        }
+        self.drain(now, peer);
+    }
+
+    /// Ends a request, and lets the next one have its turn.
+    fn settle(&mut self, now: Instant, key: OutgoingKey, outcome: Outcome) {
+        let peer = self.outgoing.get(key).and_then(|request| request.peer);
+        self.end(now, key, outcome);
+        if let Some(peer) = peer {
+            self.drain(now, peer);
+        }
+    }
+
+    fn end(&mut self, now: Instant, key: OutgoingKey, outcome: Outcome) {
+        let Some(request) = self.outgoing.get(key) else { return };
+        let answered = !matches!(outcome, Outcome::Failed(_) | Outcome::Finished);
+        let timing = request.timing(now, answered.then(|| now - request.last_sent));
+        self.unlink(now, key);
+        self.outgoing.settle(key, outcome, timing);
+    }
+
+    /// Takes a request out of all that knows it but the table of requests, and lets the next one have its turn.
+    fn detach(&mut self, now: Instant, key: OutgoingKey) {
+        let open = self.outgoing.get(key).filter(|request| !request.is_settled());
+        let Some(peer) = open.map(|request| request.peer) else { return };
+        self.unlink(now, key);
+        if let Some(peer) = peer {
+            self.drain(now, peer);
+        }
+    }
+
+    fn unlink(&mut self, now: Instant, key: OutgoingKey) {
+        self.deadlines.set(Reason::Request, key.index(), None);
+        let Some(request) = self.outgoing.get(key) else { return };
+        let (peer, flight) = match &request.stage {
+            Stage::InFlight(flight) => (request.peer, Some(*flight)),
+            _ => (request.peer, None),
+        };
+        if let Some(flight) = flight {
+            self.land(flight);
+        }
+        let Some(peer) = peer else { return };
+        if let Some(record) = self.peers.get_mut(peer) {
+            let requests = self.outgoing.slab_mut();
+            record.requests.remove(requests, key.index(), exchange::of_peer);
+            if let Some(Stage::Waiting(message)) = requests.get(key).map(|request| &request.stage) {
+                let kind = message.kind;
+                record.queue_of(kind).remove(requests, key.index(), exchange::waiting);
+            }
+        }
+        self.peers.release(now, peer);
+    }
+
+    /// A message is not in flight any more. Whose it was.
+    fn land(&mut self, flight: FlightKey) -> Option<PeerKey> {
+        self.deadlines.set(Reason::Retransmission, flight.index(), None);
+        let landed = self.flights.close(flight)?;
+        if let Some(record) = self.peers.get_mut(landed.peer).filter(|_| landed.backoff.is_some()) {
+            record.in_flight = record.in_flight.saturating_sub(1);
+        }
+        Some(landed.peer)
+    }
+
+    /// A separate response was acknowledged or rejected.
+    fn end_response(&mut self, now: Instant, flight: FlightKey) {
+        let peer = self.land(flight);
+        if let Some(peer) = peer {
+            self.recent.prove(peer);
+        }
+        self.let_go(now, peer);
+    }
+
+    /// What a separate response held.
+    fn let_go(&mut self, now: Instant, peer: Option<PeerKey>) {
+        let Some(peer) = peer else { return };
+        self.drain(now, peer);
+        self.peers.release(now, peer);
+    }
+
+    /// The peer answered with what only its address could know: it is there, and may be sent to.
+    fn heard(&mut self, now: Instant, key: OutgoingKey) {
+        let Some(peer) = self.outgoing.get(key).and_then(|request| request.peer) else { return };
+        self.recent.prove(peer);
+        if let Some(record) = self.peers.get_mut(peer) {
+            record.credit = crate::peers::Credit::full(now, self.config.max_datagram);
+        }
+    }
+
+    /// Ends a request at `stage_end`, or when its caller said, if that is earlier.
+    fn limit(&mut self, key: OutgoingKey, stage_end: Instant) {
+        let until = self.outgoing.get(key).and_then(|request| request.until);
+        let end = until.map_or(stage_end, |until| until.min(stage_end));
+        self.deadlines.set(Reason::Request, key.index(), Some(end));
+    }
+
+    fn must_wait(&self, now: Instant, peer: PeerKey, new: &NewRequest) -> bool {
+        let Some(record) = self.peers.get(peer) else { return false };
+        let parameters = self.transmission(peer);
+        if record.message_ids.free_at(parameters.exchange_lifetime()) > Some(now) {
+            return true;
+        }
+        match (new.message.kind, new.pacing) {
+            (Type::Confirmable, _) => record.in_flight >= parameters.nstart() || record.backlog.len() > 0,
+            (_, Pacing::Unpaced) => record.paced.len() > 0,
+            (_, Pacing::Paced) => {
+                let len = new.message.encoded_len();
+                record.paced.len() > 0 || !record.credit.wait(now, len, parameters.probing_rate()).is_zero()
+            }
+        }
+    }
+
+    fn has_backlog_room(&self, peer: PeerKey) -> bool {
+        self.peers.get(peer).is_some_and(|record| record.backlog.len() + record.paced.len() < self.config.max_backlog)
+    }
+
+    fn next_paced(&self, peer: PeerKey) -> Option<OutgoingKey> {
+        self.outgoing.key_at(self.peers.get(peer)?.paced.front()?)
+    }
+
+    fn pacing_wait(
+        &self,
+        now: Instant,
+        peer: PeerKey,
+        key: OutgoingKey,
+        parameters: &TransmissionParameters,
+    ) -> Duration {
+        let (Some(request), Some(record)) = (self.outgoing.get(key), self.peers.get(peer)) else {
+            return Duration::ZERO;
+        };
+        match (&request.stage, request.pacing) {
+            (Stage::Waiting(message), Pacing::Paced) => {
+                record.credit.wait(now, message.encoded_len(), parameters.probing_rate())
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// A token that is not in use (RFC 7252 §5.3.1).
+    fn draw_token(&mut self, to: &Peer) -> Result<Token, RequestError> {
+        for _ in 0..TOKEN_DRAWS {
+            let (bytes, draw) = (self.rng.next_u64().to_le_bytes(), self.rng.next_u32());
+            let least = self.config.min_token_len;
+            let len = u32::from(least) + draw % u32::from(9 - least);
+            let token = bytes.get(..len as usize).and_then(Token::new);
+            if let Some(token) = token.filter(|token| !self.outgoing.is_in_use(token, to)) {
+                return Ok(token);
+            }
+        }
+        Err(RequestError::TokenInUse)
+    }
+
+    pub(super) fn is_shutting_down(&self) -> bool {
+        self.phase == Phase::ShuttingDown
+    }
+}
+
+/// Where a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// It has been sent.
+    Sent,
+    /// It waits for its turn.
+    Waiting {
+        /// How many go first.
+        ahead: usize,
+        /// What they and it wait for.
+        why: Why,
+    },
+}
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// NSTART messages to the peer are in flight.
+    Nstart,
+    /// The peer has not answered to what was sent to it so far (PROBING_RATE).
+    ProbingRate,
+    /// All Message IDs towards the peer were used within EXCHANGE_LIFETIME.
+    MessageIds,
+}
+
+/// What transmission parameters are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All peers that have none of their own.
+    Endpoint,
+    /// One peer.
+    Peer(Peer),
+}
+
+/// Why transmission parameters were not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransmissionError {
+    /// `max_peers` is reached, and all of them have something open.
+    TooManyPeers,
+    /// ACK_TIMEOUT is not above the endpoint's `ack_delay`.
+    AckDelayTooLong {
+        /// What the endpoint has.
+        ack_delay: Duration,
+        /// What it must stay below.
+        ack_timeout: Duration,
+    },
+}
+
+impl fmt::Display for TransmissionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyPeers => write!(f, "the table of peers is full of peers with something open"),
+            Self::AckDelayTooLong { ack_delay, ack_timeout } => {
+                write!(f, "ACK_TIMEOUT {ack_timeout:?} is not above the endpoint's ack_delay {ack_delay:?}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for TransmissionError {}
+
+/// Why a request was not accepted. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The code is not that of a method (0.01 to 0.31).
+    NotARequest {
+        /// The code.
+        code: Code,
+    },
+    /// A request to a group must be Non-confirmable (RFC 7252 §8.1).
+    ConfirmableMulticast,
+    /// Nobody listens on port 0.
+    PortZero,
+    /// The datagram would be longer than `Config::max_datagram`: send less, or raise it.
+    TooLarge {
+        /// Its length in bytes.
+        len: usize,
+        /// What is allowed.
+        max: usize,
+    },
+    /// An open request to the same peer has this token.
+    TokenInUse,
+    /// `max_backlog` requests wait for this peer already: try again when one of them has ended.
+    Busy,
+    /// `max_requests` requests are open: try again when one of them has ended.
+    TooManyRequests,
+    /// `max_peers` is reached, and all of them have something open.
+    TooManyPeers,
+    /// The endpoint is shutting down.
+    Shutdown,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotARequest { code } => write!(f, "{code} is not a method"),
+            Self::ConfirmableMulticast => write!(f, "a request to a group must be non-confirmable"),
+            Self::PortZero => write!(f, "port 0 cannot be sent to"),
+            Self::TooLarge { len, max } => {
+                write!(f, "the request needs a datagram of {len} bytes, and {max} are allowed")
+            }
+            Self::TokenInUse => write!(f, "an open request to the same peer has this token"),
+            Self::Busy => write!(f, "too many requests wait for this peer already"),
+            Self::TooManyRequests => write!(f, "too many requests are open"),
+            Self::TooManyPeers => write!(f, "the table of peers is full of peers with something open"),
+            Self::Shutdown => write!(f, "the endpoint is shutting down"),
+        }
+    }
+}
+
+impl core::error::Error for RequestError {}

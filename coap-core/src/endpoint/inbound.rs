@@ -1,0 +1,285 @@
+//! A datagram's way in. Each step may end the walk; nothing is changed before all reasons to refuse are known, so that
+//! what is turned away leaves no trace but a counter, and its retransmission gets another chance.
+
+use bytes::Bytes;
+
+use super::Endpoint;
+use crate::addr::{Datagram, Local, Peer};
+use crate::message::{Body, Request, Response};
+use crate::outbox::What;
+use crate::peers::PeerKey;
+use crate::reliability::{Answer, RecentKey};
+use crate::time::Instant;
+use crate::wire::{Code, Header, Message, OptionNumber, Type};
+
+/// Where a message came from and where to.
+#[derive(Clone, Copy)]
+pub(super) struct Path {
+    pub(super) from: Peer,
+    pub(super) to: Local,
+}
+
+impl Path {
+    /// It came to a group (RFC 7252 §8).
+    pub(super) const fn is_multicast(&self) -> bool {
+        self.to.group.is_some()
+    }
+}
+
+impl Endpoint {
+    /// A datagram arrived.
+    ///
+    /// Malformed ones, and those that make no sense, are counted, and answered with a Reset message where RFC 7252
+    /// §4.2 asks for one. Whatever arrives costs a bounded amount of work, and of memory only what the `Config` allows.
+    pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
+        let now = self.advance(now);
+        let Datagram { from, to, payload } = datagram;
+        let path = Path { from, to };
+        self.stats.datagrams_received += 1;
+        // Nothing comes from a group, and port 0 cannot be answered.
+        if from.is_multicast() || from.udp().is_some_and(|addr| addr.port() == 0) {
+            self.stats.senseless += 1;
+            return;
+        }
+        match Message::decode(payload) {
+            Ok(message) => self.on_message(now, path, message),
+            Err(error) => self.on_malformed(now, path, error.header),
+        }
+    }
+
+    /// The network reports that nothing can be sent to `peer` (ICMP, or an error of the socket).
+    ///
+    /// Requests to it that have not been acknowledged, or were sent Non-confirmable, fail with
+    /// `Failure::Unreachable`, and those that wait have their turn. Such a report can be forged, as a Reset can.
+    pub fn handle_unreachable(&mut self, now: Instant, peer: Peer) {
+        let now = self.advance(now);
+        if let Some(key) = self.peers.find(&peer) {
+            self.fail_in_flight(now, key);
+        }
+    }
+
+    /// RFC 7252 §4.2, §4.3: a Confirmable message whose header is readable is rejected, the rest is ignored.
+    fn on_malformed(&mut self, now: Instant, path: Path, header: Option<Header>) {
+        self.stats.malformed += 1;
+        let header = header.filter(|header| header.kind == Type::Confirmable && !path.is_multicast());
+        if let Some(header) = header {
+            self.send_reset(now, path.from, path.to, header.message_id);
+        }
+    }
+
+    /// The table of RFC 7252 §4.3: which codes go with which types.
+    fn on_message(&mut self, now: Instant, path: Path, message: Message) {
+        let multicast = path.is_multicast();
+        match message.kind {
+            // A multicast message is a Non-confirmable request, or nothing (RFC 7252 §8.1).
+            Type::NonConfirmable if message.code.is_request() => self.on_request(now, path, message),
+            _ if multicast => self.stats.senseless += 1,
+            Type::Confirmable if message.code.is_request() => self.on_request(now, path, message),
+            Type::Confirmable | Type::NonConfirmable if message.code.is_response() => {
+                self.on_response(now, path, message);
+            }
+            Type::Confirmable if message.code.is_empty() => {
+                self.stats.pings_received += 1;
+                self.send_reset(now, path.from, path.to, message.message_id);
+            }
+            Type::Confirmable => {
+                self.stats.senseless += 1;
+                self.send_reset(now, path.from, path.to, message.message_id);
+            }
+            Type::Acknowledgement if message.code.is_empty() || message.code.is_response() => {
+                self.on_acknowledgement(now, path, message);
+            }
+            Type::Reset if message.code.is_empty() => self.on_reset(now, path, message.message_id),
+            // Never an answer to an acknowledgement or a Reset, whatever is wrong with it: that would be a loop.
+            Type::NonConfirmable | Type::Acknowledgement | Type::Reset => self.stats.senseless += 1,
+        }
+    }
+
+    fn on_request(&mut self, now: Instant, path: Path, message: Message) {
+        let peer = self.peers.find(&path.from);
+        if let Some(known) = peer.and_then(|peer| self.recent.find(peer, message.message_id)) {
+            // Asking the application again does no harm then, and the client gets its answer (RFC 7252 §4.5).
+            if self.recent.has_lost_reply(known) && message.code.is_idempotent() {
+                self.serve(now, path, message, peer, Some(known));
+            } else {
+                let answer = self.recent.answer(known);
+                self.on_duplicate(now, path, message.message_id, answer);
+            }
+            return;
+        }
+        self.serve(now, path, message, peer, None);
+    }
+
+    /// Admits a request, or refuses it. `known`: its Message ID is remembered already.
+    fn serve(&mut self, now: Instant, path: Path, message: Message, peer: Option<PeerKey>, known: Option<RecentKey>) {
+        if let Err(refusal) = self.examine(&message) {
+            self.refuse(path, &message, refusal);
+            return;
+        }
+        if self.is_shutting_down() {
+            self.stats.refused_shutdown += 1;
+            return;
+        }
+        let of_peer = peer.and_then(|peer| self.peers.get(peer)).map_or(0, |record| usize::from(record.incoming));
+        if self.incoming.len() >= self.config.max_incoming || of_peer >= self.config.max_incoming_per_peer {
+            self.stats.refused_incoming += 1;
+            return;
+        }
+        if peer.is_none() && !self.peers.has_room() {
+            self.stats.refused_peer += 1;
+            return;
+        }
+        let remembered = known.is_some() || self.recent.make_room(peer).is_ok();
+        if !remembered && !message.code.is_idempotent() {
+            self.stats.refused_memory += 1;
+            return;
+        }
+        let Some(peer) = self.admit(now, path.from) else {
+            self.stats.refused_peer += 1;
+            return;
+        };
+        self.stats.requests_received += 1;
+        let recent = if remembered {
+            Some(known.unwrap_or_else(|| self.remember(now, peer, &message)))
+        } else {
+            self.stats.served_unremembered += 1;
+            None
+        };
+        self.open_incoming(now, path, peer, recent, message);
+    }
+
+    /// RFC 7252 §5.4.1, §5.7.2: options that must be understood, and requests for a proxy.
+    fn examine(&self, message: &Message) -> Result<(), Refusal> {
+        let proxy = [OptionNumber::PROXY_URI, OptionNumber::PROXY_SCHEME];
+        let understood = |number| proxy.contains(&number) || self.config.is_understood(number);
+        message.options.check(understood).map_err(|bad| Refusal::BadOption(bad.number))?;
+        if proxy.into_iter().any(|number| message.options.contains(number) && !self.config.is_understood(number)) {
+            return Err(Refusal::Proxying);
+        }
+        Ok(())
+    }
+
+    /// Answers without a trace: a duplicate is found wanting again, with the same bytes.
+    fn refuse(&mut self, path: Path, request: &Message, refusal: Refusal) {
+        let response = match refusal {
+            Refusal::BadOption(number) => {
+                self.stats.bad_option += 1;
+                // RFC 7252 §5.4.1: a Non-confirmable request is rejected, which without a Reset is silence.
+                if request.kind == Type::NonConfirmable {
+                    return;
+                }
+                Response::diagnostic(Code::BAD_OPTION, alloc::format!("option {number} is not understood or malformed"))
+            }
+            Refusal::Proxying => {
+                self.stats.proxy_requests += 1;
+                Response::diagnostic(Code::PROXYING_NOT_SUPPORTED, "this is not a proxy")
+            }
+        };
+        if path.is_multicast() {
+            self.stats.responses_suppressed += 1;
+            return;
+        }
+        self.respond_unasked(path, request, response);
+    }
+
+    /// The peer did not get our answer, or sent twice: it gets the same answer again.
+    fn on_duplicate(&mut self, now: Instant, path: Path, message_id: u16, answer: Answer) {
+        self.stats.duplicates += 1;
+        match answer {
+            Answer::Nothing | Answer::Unkept => {}
+            Answer::Acknowledged => self.send(path.from, path.to, What::Empty(Type::Acknowledgement, message_id)),
+            Answer::Reset => self.send_reset(now, path.from, path.to, message_id),
+            Answer::Reply(reply) => self.send(path.from, path.to, What::Reply(reply)),
+        }
+    }
+
+    /// A response that did not come with an acknowledgement (RFC 7252 §5.2.2, §5.2.3).
+    fn on_response(&mut self, now: Instant, path: Path, message: Message) {
+        let peer = self.peers.find(&path.from);
+        if let Some(known) = peer.and_then(|peer| self.recent.find(peer, message.message_id)) {
+            let answer = self.recent.answer(known);
+            self.on_duplicate(now, path, message.message_id, answer);
+            return;
+        }
+        let Some(request) = self.outgoing.find(&message.token, &path.from) else {
+            self.stats.unmatched += 1;
+            if message.kind == Type::Confirmable {
+                self.send_reset(now, path.from, path.to, message.message_id);
+            }
+            return;
+        };
+        let checked = message.options.check(|number| self.is_understood_in_response(&message, number));
+        if message.kind == Type::Confirmable {
+            let answer = if checked.is_ok() { Answer::Acknowledged } else { Answer::Reset };
+            self.answer_confirmable(now, path, message.message_id, answer);
+        }
+        match checked {
+            Ok(()) => self.on_answer(now, request, path.from, message),
+            Err(bad) => self.on_bad_answer(now, request, bad.number),
+        }
+    }
+
+    /// Acknowledges or rejects a Confirmable response, and remembers that for its duplicates.
+    fn answer_confirmable(&mut self, now: Instant, path: Path, message_id: u16, answer: Answer) {
+        let peer = self.peers.find(&path.from);
+        if let Some(peer) = peer.filter(|peer| self.recent.make_room(Some(*peer)).is_ok()) {
+            let lifetime = self.transmission(peer).exchange_lifetime();
+            let key = self.recent.remember(now, peer, message_id, crate::reliability::Lifetime::Exchange, lifetime);
+            self.recent.set_answer(key, answer);
+        }
+        match answer {
+            Answer::Reset => self.send_reset(now, path.from, path.to, message_id),
+            _ => self.send(path.from, path.to, What::Empty(Type::Acknowledgement, message_id)),
+        }
+    }
+
+    /// An Empty acknowledgement, or one that carries a response (RFC 7252 §4.2, §5.2.1).
+    fn on_acknowledgement(&mut self, now: Instant, path: Path, message: Message) {
+        let flight = self.peers.find(&path.from).and_then(|peer| self.flights.find(peer, message.message_id));
+        let Some(flight) = flight else {
+            self.stats.unmatched += 1;
+            return;
+        };
+        self.on_acknowledged(now, path, flight, message);
+    }
+
+    fn on_reset(&mut self, now: Instant, path: Path, message_id: u16) {
+        let flight = self.peers.find(&path.from).and_then(|peer| self.flights.find(peer, message_id));
+        let Some(flight) = flight else {
+            self.stats.unmatched += 1;
+            return;
+        };
+        self.stats.resets_received += 1;
+        self.on_rejected(now, flight);
+    }
+
+    /// Block2 is understood where it says that the whole body is here; more needs blockwise transfer.
+    pub(super) fn is_understood_in_response(&self, message: &Message, number: OptionNumber) -> bool {
+        let whole = || message.options.block2().is_some_and(|block| block.num() == 0 && !block.more());
+        self.config.is_understood(number) || (number == OptionNumber::BLOCK2 && whole())
+    }
+}
+
+/// Why a request is not served.
+enum Refusal {
+    BadOption(OptionNumber),
+    Proxying,
+}
+
+/// What of a message is the application's, without the elective options whose length or number is wrong: they are
+/// ignored (RFC 7252 §5.4.1).
+pub(super) fn request_of(message: Message) -> Request {
+    let (code, options, payload) = content_of(message);
+    Request::new(code).with_options(options).with_body(Body::Whole(payload))
+}
+
+pub(super) fn response_of(message: Message) -> Response {
+    let (code, options, payload) = content_of(message);
+    Response::new(code).with_options(options).with_body(Body::Whole(payload))
+}
+
+fn content_of(message: Message) -> (Code, crate::wire::Options, Bytes) {
+    let Message { code, mut options, payload, .. } = message;
+    options.strip_bad_elective();
+    (code, options, payload)
+}

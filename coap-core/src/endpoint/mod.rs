@@ -1,0 +1,314 @@
+//! The endpoint: the one door, and the only place that knows two rooms at once.
+//!
+//! ```text
+//!   handle_datagram ──► inbound.rs ──► server.rs: a request is opened ─────► poll_event ──► respond ─┐
+//!                           │     └──► client.rs: a request is settled ────► poll_event              │
+//!   handle_timeout ───► time.rs                                                                      ▼
+//!   request, ping ────► client.rs: in flight, or waiting for its turn ─────────────────────► poll_transmit
+//! ```
+
+mod client;
+mod inbound;
+mod server;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use alloc::boxed::Box;
+use core::fmt;
+
+use rand_core::CryptoRng;
+
+pub use self::client::{Place, RequestError, Scope, TransmissionError, Why};
+pub use self::server::RespondError;
+use crate::addr::{Local, Peer, Transmit};
+use crate::config::Config;
+use crate::deadlines::Deadlines;
+use crate::event::{Closed, Event, IncomingId, IncomingRequest, RequestId};
+use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
+use crate::hash::KeyedHash;
+use crate::outbox::{Outbound, Outbox, What};
+use crate::peers::{Admitted, Credit, PeerKey, Peers};
+use crate::reliability::{Flights, MessageIds, Recent};
+use crate::stats::Stats;
+use crate::time::Instant;
+use crate::transmission::TransmissionParameters;
+use crate::wire::Type;
+
+/// A CoAP endpoint, client and server at once: a state machine without I/O, clock or threads.
+///
+/// Its methods are of four kinds:
+///
+/// * `handle_*`: something came from the network or the clock. These cannot fail: a peer's fault is a counter.
+/// * commands of the application: [`request`](Self::request), [`ping`](Self::ping), [`cancel`](Self::cancel),
+///   [`respond`](Self::respond), [`ignore`](Self::ignore). They refuse what cannot be, and change nothing then.
+/// * `poll_*`: what to send, when to wake up, what happened.
+/// * getters.
+///
+/// They can be called in any order and any number of times; the state is consistent after each. A loop calls the three
+/// polls after every `handle_*` and every command: [`poll_transmit`](Self::poll_transmit) and
+/// [`poll_event`](Self::poll_event) until they return `None`, then it sleeps until [`poll_timeout`](Self::poll_timeout)
+/// or until a datagram arrives.
+///
+/// `now` may never go back; if it does, the largest value seen so far is taken.
+pub struct Endpoint {
+    config: Config,
+    now: Instant,
+    rng: Box<dyn CryptoRng + Send>,
+    hash: KeyedHash,
+    peers: Peers,
+    flights: Flights,
+    recent: Recent,
+    outgoing: Outgoings,
+    incoming: Incomings,
+    deadlines: Deadlines,
+    outbox: Outbox,
+    group_ids: MessageIds,
+    resets: Credit,
+    turn: Turn,
+    phase: Phase,
+    stats: Stats,
+}
+
+/// Whose events come next: requests received and requests sent take turns, so that neither waits for ever.
+#[derive(Clone, Copy)]
+enum Turn {
+    Incoming,
+    Outgoing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    ShuttingDown,
+}
+
+impl Endpoint {
+    /// An endpoint that knows nobody yet. `rng` must be fit for secrets: tokens are drawn from it, and with them the
+    /// answers of strangers are told from those of the peer (RFC 7252 §11.4). A seeded one makes a run repeatable.
+    pub fn new(config: Config, rng: impl CryptoRng + Send + 'static) -> Self {
+        let mut rng = Box::new(rng);
+        let hash = KeyedHash::new([rng.next_u64(), rng.next_u64()]);
+        Self {
+            now: Instant::ZERO,
+            peers: Peers::new(config.max_peers, hash),
+            flights: Flights::new(hash),
+            recent: Recent::new(config.max_remembered, config.max_remembered_bytes, hash),
+            outgoing: Outgoings::new(hash),
+            incoming: Incomings::new(),
+            deadlines: Deadlines::default(),
+            outbox: Outbox::new(config.max_outbox),
+            group_ids: MessageIds::multicast(rng.next_u64()),
+            resets: Credit::full(Instant::ZERO, config.max_resets_per_second as usize),
+            turn: Turn::Incoming,
+            phase: Phase::Open,
+            stats: Stats::default(),
+            hash,
+            rng,
+            config,
+        }
+    }
+
+    // ----- To the network, the clock and the application -----------------------------------------------------------
+
+    /// The next datagram to send, if there is one: its bytes are at the start of `buf`, which must be at least
+    /// `Config::max_datagram` long. A shorter buffer is given nothing.
+    ///
+    /// There can be more after any `handle_*` and any command.
+    #[must_use]
+    pub fn poll_transmit(&mut self, buf: &mut [u8]) -> Option<Transmit> {
+        if buf.len() < self.config.max_datagram {
+            return None;
+        }
+        loop {
+            let Outbound { to, from, what } = self.outbox.pop()?;
+            let written = match &what {
+                What::Flight(key) => self.flights.get(*key).and_then(|flight| flight.message.encode(buf).ok()),
+                What::Reply(reply) => self.recent.replies.get(*reply).and_then(|bytes| copy(bytes, buf)),
+                What::Empty(kind, message_id) => encode_empty(*kind, *message_id, buf),
+                What::Message(message) => message.encode(buf).ok(),
+            };
+            if let Some(len) = written {
+                self.stats.datagrams_sent += 1;
+                return Some(Transmit { to, from, len });
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do; `None`: not before another call changes
+    /// something. A time in the past means at once.
+    ///
+    /// The answer changes with any `handle_*` and any command.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_timeout()
+    }
+
+    /// What happened. There can be more after any `handle_*` and any command. Nothing is lost while nobody polls:
+    /// what waits here is a mark on what it is about, which counts against its bound until it has been polled.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        match self.turn {
+            Turn::Incoming => {
+                self.turn = Turn::Outgoing;
+                self.poll_incoming().or_else(|| self.poll_outgoing())
+            }
+            Turn::Outgoing => {
+                self.turn = Turn::Incoming;
+                self.poll_outgoing().or_else(|| self.poll_incoming())
+            }
+        }
+    }
+
+    // ----- Getters ---------------------------------------------------------------------------------------------
+
+    /// The settings.
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What has been counted.
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats;
+        stats.forgotten_early += self.recent.forgotten_early;
+        stats
+    }
+
+    /// How full the tables are.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            peers: self.peers.len(),
+            remembered: self.recent.len(),
+            requests: self.outgoing.len(),
+            incoming: self.incoming.len(),
+            in_flight: self.flights.len(),
+        }
+    }
+
+    /// No more requests are accepted, from the application or from peers; what is open goes on to its end.
+    /// [`is_idle`](Self::is_idle) tells when it has come.
+    pub fn begin_shutdown(&mut self, now: Instant) {
+        self.advance(now);
+        self.phase = Phase::ShuttingDown;
+    }
+
+    /// Nothing is open in either direction, and nothing waits to be sent.
+    pub fn is_idle(&self) -> bool {
+        self.outgoing.open_count() == 0 && self.incoming.len() == 0 && self.flights.len() == 0 && self.outbox.is_empty()
+    }
+
+    // ----- What the rooms share ------------------------------------------------------------------------------------
+
+    fn poll_incoming(&mut self) -> Option<Event> {
+        let (key, told) = self.incoming.poll()?;
+        match told {
+            Told::Request(request) => {
+                let of = self.incoming.get(key)?;
+                Some(Event::Request(IncomingRequest {
+                    id: IncomingId(key),
+                    peer: of.from,
+                    local: of.local,
+                    kind: of.kind,
+                    message_id: of.message_id,
+                    token: of.token.clone(),
+                    request,
+                }))
+            }
+            Told::TimedOut => Some(Event::IncomingClosed { id: IncomingId(key), why: Closed::TimedOut }),
+        }
+    }
+
+    fn poll_outgoing(&mut self) -> Option<Event> {
+        let (key, notice) = self.outgoing.poll()?;
+        let id = RequestId(key);
+        Some(match notice {
+            Notice::Repeated { attempt } => Event::Retransmitted { id, attempt },
+            Notice::GroupResponse { from, response, timing } => Event::Response { id, from, response, timing },
+            Notice::Settled(Outcome::Response { from, response }, timing) => {
+                Event::Response { id, from, response, timing }
+            }
+            Notice::Settled(Outcome::Pong, timing) => Event::Pong { id, timing },
+            Notice::Settled(Outcome::Failed(reason), timing) => Event::Failed { id, reason, timing },
+            Notice::Settled(Outcome::Finished, _) => Event::Finished { id },
+        })
+    }
+
+    /// Time does not go back.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// Finds or makes the record of a peer. `None`: no room.
+    fn admit(&mut self, now: Instant, peer: Peer) -> Option<PeerKey> {
+        let start = MessageIds::start_for(self.hash.peer(&peer), now, self.config.transmission.exchange_lifetime());
+        let credit = Credit::full(now, self.config.max_datagram);
+        match self.peers.admit(now, peer, MessageIds::unicast(start), credit)? {
+            Admitted::Known(key) | Admitted::New(key) => Some(key),
+            Admitted::Instead { new, forgotten } => {
+                self.stats.peers_evicted += 1;
+                self.stats.forgotten_early += self.recent.forget_peer(forgotten);
+                Some(new)
+            }
+        }
+    }
+
+    /// The parameters for a peer.
+    fn transmission(&self, peer: PeerKey) -> TransmissionParameters {
+        let own = self.peers.get(peer).and_then(|record| record.transmission.as_deref());
+        *own.unwrap_or(&self.config.transmission)
+    }
+
+    /// Queues a datagram; what does not fit is lost, and counted.
+    fn send(&mut self, to: Peer, from: Local, what: What) {
+        // A reply to a group's member leaves from an address of ours, not from the group's.
+        let from = Local { group: None, ..from };
+        if !self.outbox.push(Outbound { to, from, what }) {
+            self.stats.outbox_full += 1;
+        }
+    }
+
+    /// Tells a peer that its message makes no sense here, unless too many were told so within the second.
+    fn send_reset(&mut self, now: Instant, to: Peer, from: Local, message_id: u16) {
+        let rate = self.config.max_resets_per_second;
+        if rate == 0 || !self.resets.wait(now, 1, rate).is_zero() {
+            self.stats.resets_suppressed += 1;
+            return;
+        }
+        self.resets.spend(now, 1, rate, rate as usize);
+        self.send(to, from, What::Empty(Type::Reset, message_id));
+    }
+}
+
+/// How many entries each table has at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Peers known.
+    pub peers: usize,
+    /// Message IDs remembered.
+    pub remembered: usize,
+    /// Requests of ours, until their outcome has been polled.
+    pub requests: usize,
+    /// Requests received, until they have been answered.
+    pub incoming: usize,
+    /// Messages of ours that a peer may still acknowledge or reset.
+    pub in_flight: usize,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("now", &self.now).field("usage", &self.usage()).finish_non_exhaustive()
+    }
+}
+
+fn copy(bytes: &[u8], buf: &mut [u8]) -> Option<usize> {
+    buf.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    Some(bytes.len())
+}
+
+/// RFC 7252 §3: version 1, type, no token; code 0.00; Message ID.
+fn encode_empty(kind: Type, message_id: u16, buf: &mut [u8]) -> Option<usize> {
+    let [high, low] = message_id.to_be_bytes();
+    copy(&[0x40 | (kind as u8) << 4, 0, high, low], buf)
+}

@@ -1,0 +1,293 @@
+//! As a server: requests are opened, answered and closed.
+
+use core::fmt;
+use core::time::Duration;
+
+use super::Endpoint;
+use super::inbound::{Path, request_of};
+use crate::addr::Local;
+use crate::deadlines::Reason;
+use crate::event::IncomingId;
+use crate::exchange::{IncomingKey, NewIncoming, Waiting};
+use crate::message::Response;
+use crate::outbox::What;
+use crate::peers::PeerKey;
+use crate::reliability::{Answer, Backoff, InFlight, Lifetime, Owner, RecentKey};
+use crate::time::Instant;
+use crate::wire::{Code, Message, Type};
+
+impl Endpoint {
+    /// Answers a request.
+    ///
+    /// The response rides on the acknowledgement if that has not left yet, and is sent separately, Confirmable, if it
+    /// has (RFC 7252 §5.2). A Non-confirmable request gets a Non-confirmable response. A response that the client
+    /// declined (No-Response, RFC 7967) is not sent, and neither is an error to a multicast request (RFC 7252 §8.2); its
+    /// other responses leave within the leisure.
+    ///
+    /// An error changes nothing: the request can be answered with another response.
+    pub fn respond(&mut self, now: Instant, to: IncomingId, response: Response) -> Result<(), RespondError> {
+        let now = self.advance(now);
+        if !response.code.is_response() {
+            return Err(RespondError::NotAResponse { code: response.code });
+        }
+        self.deliver(now, to.0, response)?;
+        if self.incoming.get(to.0).is_some_and(|request| matches!(request.waiting, Waiting::Response)) {
+            self.close_incoming(now, to.0);
+        }
+        Ok(())
+    }
+
+    /// Leaves a request without a response. The acknowledgement of a Confirmable one is sent if it is still owed, so
+    /// that the peer does not repeat it. False: it was answered or closed before.
+    pub fn ignore(&mut self, now: Instant, incoming: IncomingId) -> bool {
+        let now = self.advance(now);
+        let open = self.incoming.get(incoming.0).is_some_and(|request| matches!(request.waiting, Waiting::Response));
+        if open {
+            self.acknowledge(incoming.0);
+            self.close_incoming(now, incoming.0);
+        }
+        open
+    }
+
+    /// Opens a request that was admitted.
+    pub(super) fn open_incoming(
+        &mut self,
+        now: Instant,
+        path: Path,
+        peer: PeerKey,
+        recent: Option<RecentKey>,
+        message: Message,
+    ) {
+        self.peers.hold(peer);
+        if let Some(record) = self.peers.get_mut(peer) {
+            record.incoming += 1;
+        }
+        let new = NewIncoming {
+            peer,
+            from: path.from,
+            local: path.to,
+            kind: message.kind,
+            message_id: message.message_id,
+            token: message.token.clone(),
+            recent,
+            no_response: message.options.no_response(),
+            request: request_of(message),
+        };
+        self.incoming.open(now, new);
+    }
+
+    /// Remembers a request's Message ID, so that its duplicates are known.
+    pub(super) fn remember(&mut self, now: Instant, peer: PeerKey, message: &Message) -> RecentKey {
+        let parameters = self.transmission(peer);
+        let (kind, lifetime) = match message.kind {
+            Type::Confirmable => (Lifetime::Exchange, parameters.exchange_lifetime()),
+            _ => (Lifetime::Non, parameters.non_lifetime()),
+        };
+        self.recent.remember(now, peer, message.message_id, kind, lifetime)
+    }
+
+    /// Answers a request that is not opened: the answer is made again for each duplicate.
+    pub(super) fn respond_unasked(&mut self, path: Path, request: &Message, response: Response) {
+        let (kind, message_id) = match request.kind {
+            Type::Confirmable => (Type::Acknowledgement, request.message_id),
+            _ => match self.admit(self.now, path.from).and_then(|peer| self.draw_message_id(self.now, peer).ok()) {
+                Some(message_id) => (Type::NonConfirmable, message_id),
+                None => return,
+            },
+        };
+        let message = message_of(kind, message_id, request, response);
+        self.send(path.from, path.to, What::Message(message));
+    }
+
+    /// The acknowledgement could not wait any longer: the response will come separately.
+    pub(super) fn acknowledge(&mut self, key: IncomingKey) {
+        if !self.incoming.is_owed(key) {
+            return;
+        }
+        self.incoming.acknowledged(key);
+        let Some(request) = self.incoming.get(key) else { return };
+        let (to, local, message_id, recent) = (request.from, request.local, request.message_id, request.recent);
+        if let Some(recent) = recent {
+            self.recent.set_answer(recent, Answer::Acknowledged);
+        }
+        self.send(to, local, What::Empty(Type::Acknowledgement, message_id));
+    }
+
+    /// The application did not answer in time: 5.03, and the application is told.
+    pub(super) fn give_up_incoming(&mut self, now: Instant, key: IncomingKey) {
+        self.stats.unanswered += 1;
+        // If even that cannot be said, for want of a Message ID, the client finds out by itself.
+        if self.deliver(now, key, Response::new(Code::SERVICE_UNAVAILABLE)).is_err() {
+            self.acknowledge(key);
+        }
+        self.release_incoming(now, key);
+        self.incoming.time_out(key);
+    }
+
+    /// The leisure of a multicast answer is over.
+    pub(super) fn end_leisure(&mut self, now: Instant, key: IncomingKey) {
+        let Some(request) = self.incoming.get_mut(key) else { return };
+        let Waiting::Leisure(message) = core::mem::replace(&mut request.waiting, Waiting::Closed) else { return };
+        let (to, local) = (request.from, request.local);
+        self.send(to, local, What::Message(message));
+        self.close_incoming(now, key);
+    }
+
+    /// Sends a response by the way that the request asks for. The request stays open.
+    fn deliver(&mut self, now: Instant, key: IncomingKey, response: Response) -> Result<(), RespondError> {
+        let open = self.incoming.get(key).filter(|request| matches!(request.waiting, Waiting::Response));
+        let request = open.ok_or(RespondError::Stale)?;
+        let (peer, to, local, recent) = (request.peer, request.from, request.local, request.recent);
+        let (kind, request_id) = (request.kind, request.message_id);
+        let suppressed = match request.no_response {
+            // The client has said which classes it wants, and that counts for a multicast too (RFC 7967 §2.1).
+            Some(unwanted) => is_unwanted(unwanted, response.code),
+            None => local.group.is_some() && response.code.is_error(),
+        };
+        let piggybacked = self.incoming.is_owed(key);
+        let mut message = Message {
+            kind: match (kind, piggybacked) {
+                (Type::Confirmable, true) => Type::Acknowledgement,
+                (Type::Confirmable, false) => Type::Confirmable,
+                _ => Type::NonConfirmable,
+            },
+            code: response.code,
+            message_id: request_id,
+            token: request.token.clone(),
+            options: response.options,
+            payload: response.body.into_bytes(),
+        };
+        let (len, max) = (message.encoded_len(), self.config.max_datagram);
+        if len > max {
+            return Err(RespondError::TooLarge { len, max });
+        }
+        if suppressed {
+            self.stats.responses_suppressed += 1;
+            self.acknowledge(key);
+            return Ok(());
+        }
+        if message.kind != Type::Acknowledgement {
+            let drawn = self.draw_message_id(now, peer);
+            message.message_id = drawn.map_err(|until| RespondError::NoMessageId { until })?;
+        }
+        match message.kind {
+            Type::Acknowledgement => self.send_piggybacked(key, recent, len, message),
+            Type::Confirmable => self.send_separate(now, peer, to, local, message),
+            _ if local.group.is_some() => self.send_at_leisure(now, peer, key, message),
+            _ => self.send(to, local, What::Message(message)),
+        }
+        Ok(())
+    }
+
+    /// RFC 7252 §5.2.1: the acknowledgement carries the response, and is kept for duplicates.
+    fn send_piggybacked(&mut self, key: IncomingKey, recent: Option<RecentKey>, len: usize, message: Message) {
+        let Some(request) = self.incoming.get(key) else { return };
+        let (to, local) = (request.from, request.local);
+        self.incoming.acknowledged(key);
+        let write = |buf: &mut [u8]| message.encode(buf).unwrap_or(0);
+        let (kept, forgotten) = recent.map_or((None, 0), |recent| self.recent.keep_reply(recent, len, write));
+        self.stats.replies_forgotten += forgotten;
+        match kept {
+            Some(reply) => self.send(to, local, What::Reply(reply)),
+            None => self.send(to, local, What::Message(message)),
+        }
+    }
+
+    /// RFC 7252 §5.2.2: a Confirmable message of its own.
+    fn send_separate(&mut self, now: Instant, peer: PeerKey, to: crate::addr::Peer, from: Local, message: Message) {
+        let backoff = Backoff::new(now, &self.transmission(peer), self.rng.next_u64());
+        let flight = InFlight { peer, to, from, owner: Owner::Response, message, backoff: Some(backoff) };
+        let key = self.flights.open(flight);
+        self.peers.hold(peer);
+        if let Some(record) = self.peers.get_mut(peer) {
+            record.in_flight += 1;
+        }
+        self.deadlines.set(Reason::Retransmission, key.index(), Some(backoff.next()));
+        self.send(to, from, What::Flight(key));
+    }
+
+    /// RFC 7252 §8.2: at a random time, so that the answers of a group do not collide.
+    fn send_at_leisure(&mut self, now: Instant, peer: PeerKey, key: IncomingKey, message: Message) {
+        let leisure = self.transmission(peer).leisure().as_micros();
+        let wait = (leisure * u128::from(self.rng.next_u64())) >> 64;
+        let due = now + Duration::from_micros(wait as u64);
+        self.incoming.answer_later(key, message);
+        self.deadlines.set(Reason::Incoming, key.index(), Some(due));
+    }
+
+    fn close_incoming(&mut self, now: Instant, key: IncomingKey) {
+        self.release_incoming(now, key);
+        self.incoming.remove(key);
+    }
+
+    fn release_incoming(&mut self, now: Instant, key: IncomingKey) {
+        let Some(peer) = self.incoming.get(key).map(|request| request.peer) else { return };
+        if let Some(record) = self.peers.get_mut(peer) {
+            record.incoming = record.incoming.saturating_sub(1);
+        }
+        self.deadlines.set(Reason::Incoming, key.index(), None);
+        self.peers.release(now, peer);
+    }
+
+    /// A Message ID towards a peer.
+    pub(super) fn draw_message_id(&mut self, now: Instant, peer: PeerKey) -> Result<u16, Instant> {
+        let lifetime = self.transmission(peer).exchange_lifetime();
+        self.peers.get_mut(peer).map_or(Err(now), |record| record.message_ids.draw(now, lifetime))
+    }
+}
+
+fn message_of(kind: Type, message_id: u16, request: &Message, response: Response) -> Message {
+    Message {
+        kind,
+        code: response.code,
+        message_id,
+        token: request.token.clone(),
+        options: response.options,
+        payload: response.body.into_bytes(),
+    }
+}
+
+/// RFC 7967 §2.1: a bit for each class of responses that the client does not want. Other bits mean nothing.
+const fn is_unwanted(no_response: u8, code: Code) -> bool {
+    no_response & (1 << (code.class().saturating_sub(1))) != 0
+}
+
+/// Why a response was not accepted. The request is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RespondError {
+    /// The request has been answered, ignored or closed.
+    Stale,
+    /// The code is not that of a response (2.xx, 4.xx, 5.xx).
+    NotAResponse {
+        /// The code.
+        code: Code,
+    },
+    /// The datagram would be longer than `Config::max_datagram`: send less, or raise it.
+    TooLarge {
+        /// Its length in bytes.
+        len: usize,
+        /// What is allowed.
+        max: usize,
+    },
+    /// All Message IDs towards the peer were used within EXCHANGE_LIFETIME: answer again at `until`.
+    NoMessageId {
+        /// When there will be one.
+        until: Instant,
+    },
+}
+
+impl fmt::Display for RespondError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stale => write!(f, "the request has been answered or closed already"),
+            Self::NotAResponse { code } => write!(f, "{code} is not the code of a response"),
+            Self::TooLarge { len, max } => {
+                write!(f, "the response needs a datagram of {len} bytes, and {max} are allowed")
+            }
+            Self::NoMessageId { until } => write!(f, "no free Message ID towards this peer before {until}"),
+        }
+    }
+}
+
+impl core::error::Error for RespondError {}

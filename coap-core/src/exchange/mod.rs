@@ -1,0 +1,9 @@
+//! Requests and responses (RFC 7252 §5): what we asked, and what we were asked.
+
+mod incoming;
+mod outgoing;
+
+pub(crate) use self::incoming::{Incoming, IncomingKey, Incomings, NewIncoming, Told, Waiting, due};
+pub(crate) use self::outgoing::{
+    NewRequest, Notice, Outcome, Outgoing, OutgoingKey, Outgoings, Stage, of_peer, waiting,
+};

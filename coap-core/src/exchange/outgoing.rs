@@ -1,0 +1,306 @@
+//! The requests that we sent, or will send: each ends in exactly one outcome (RFC 7252 §5.3).
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+use hashbrown::HashTable;
+
+use crate::addr::{Local, Peer};
+use crate::event::{Failure, Timing};
+use crate::hash::KeyedHash;
+use crate::links::{Link, List};
+use crate::message::{Pacing, Progress, Response};
+use crate::peers::PeerKey;
+use crate::reliability::FlightKey;
+use crate::slab::{Key, Slab};
+use crate::time::Instant;
+use crate::transmission::TransmissionParameters;
+use crate::wire::{Message, Token};
+
+pub(crate) type OutgoingKey = Key<Outgoing>;
+
+/// One request of ours.
+pub(crate) struct Outgoing {
+    /// The record of its peer, which it holds; `None`: it goes to a group.
+    pub(crate) peer: Option<PeerKey>,
+    pub(crate) to: Peer,
+    pub(crate) from: Local,
+    /// What the response will carry; a ping has none.
+    pub(crate) token: Option<Token>,
+    pub(crate) stage: Stage,
+    pub(crate) pacing: Pacing,
+    pub(crate) progress: Progress,
+    pub(crate) transmission: Option<Box<TransmissionParameters>>,
+    pub(crate) started: Instant,
+    pub(crate) last_sent: Instant,
+    pub(crate) attempts: u8,
+    /// The end that the caller set, whatever the stage.
+    pub(crate) until: Option<Instant>,
+    /// A repetition to be told.
+    repeated: Option<u8>,
+    /// Responses of a group to be told.
+    responses: VecDeque<(Peer, Response, Timing)>,
+    /// Among the requests that have something to say.
+    ready: Link,
+    /// Among the open requests to the same peer.
+    pub(crate) of_peer: Link,
+    /// Among those of them that wait for their turn.
+    pub(crate) waiting: Link,
+}
+
+/// How far a request has come.
+pub(crate) enum Stage {
+    /// It waits for its turn; its Message ID is drawn when it leaves.
+    Waiting(Box<Message>),
+    /// It is on its way: a Confirmable one until it is acknowledged, a Non-confirmable one until it is answered.
+    InFlight(FlightKey),
+    /// It was acknowledged, and the response will come separately.
+    Acknowledged,
+    /// It went to a group, and responses are collected.
+    Group,
+    /// It is over, and the application must still be told how.
+    Settled(Box<(Outcome, Timing)>),
+}
+
+/// How a request ends.
+pub(crate) enum Outcome {
+    Response { from: Peer, response: Response },
+    Pong,
+    Failed(Failure),
+    Finished,
+}
+
+/// What a request has to tell the application.
+pub(crate) enum Notice {
+    Repeated { attempt: u8 },
+    GroupResponse { from: Peer, response: Response, timing: Timing },
+    Settled(Outcome, Timing),
+}
+
+impl Outgoing {
+    pub(crate) const fn is_settled(&self) -> bool {
+        matches!(self.stage, Stage::Settled(_))
+    }
+
+    pub(crate) const fn is_group(&self) -> bool {
+        self.peer.is_none()
+    }
+
+    pub(crate) fn timing(&self, now: Instant, round_trip: Option<Duration>) -> Timing {
+        Timing { attempts: self.attempts, elapsed: now - self.started, round_trip }
+    }
+}
+
+/// All requests of ours.
+pub(crate) struct Outgoings {
+    requests: Slab<Outgoing>,
+    tokens: HashTable<u32>,
+    ready: List,
+    hash: KeyedHash,
+    /// How many are not settled.
+    open: usize,
+}
+
+fn ready(request: &mut Outgoing) -> &mut Link {
+    &mut request.ready
+}
+
+pub(crate) fn of_peer(request: &mut Outgoing) -> &mut Link {
+    &mut request.of_peer
+}
+
+pub(crate) fn waiting(request: &mut Outgoing) -> &mut Link {
+    &mut request.waiting
+}
+
+/// What a new request is made of.
+pub(crate) struct NewRequest {
+    pub(crate) peer: Option<PeerKey>,
+    pub(crate) to: Peer,
+    pub(crate) from: Local,
+    pub(crate) message: Message,
+    pub(crate) pacing: Pacing,
+    pub(crate) progress: Progress,
+    pub(crate) transmission: Option<Box<TransmissionParameters>>,
+    pub(crate) until: Option<Instant>,
+}
+
+impl Outgoings {
+    pub(crate) const fn new(hash: KeyedHash) -> Self {
+        Self { requests: Slab::new(), tokens: HashTable::new(), ready: List::new(), hash, open: 0 }
+    }
+
+    /// Those that are settled and not yet told included.
+    pub(crate) const fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    pub(crate) const fn open_count(&self) -> usize {
+        self.open
+    }
+
+    pub(crate) fn slab_mut(&mut self) -> &mut Slab<Outgoing> {
+        &mut self.requests
+    }
+
+    pub(crate) fn get(&self, key: OutgoingKey) -> Option<&Outgoing> {
+        self.requests.get(key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: OutgoingKey) -> Option<&mut Outgoing> {
+        self.requests.get_mut(key)
+    }
+
+    pub(crate) fn key_at(&self, index: u32) -> Option<OutgoingKey> {
+        self.requests.key_at(index)
+    }
+
+    pub(crate) fn at(&self, index: u32) -> Option<&Outgoing> {
+        self.requests.at(index)
+    }
+
+    /// Opens a request in the stage of waiting.
+    pub(crate) fn open(&mut self, now: Instant, new: NewRequest) -> OutgoingKey {
+        let NewRequest { peer, to, from, message, pacing, progress, transmission, until } = new;
+        let token = (!message.code.is_empty()).then(|| message.token.clone());
+        let hash = token.as_ref().map(|token| self.hash.bytes(token.as_bytes()));
+        let key = self.requests.insert(Outgoing {
+            peer,
+            to,
+            from,
+            stage: Stage::Waiting(Box::new(message)),
+            pacing,
+            progress,
+            transmission,
+            started: now,
+            last_sent: now,
+            attempts: 0,
+            until,
+            repeated: None,
+            responses: VecDeque::new(),
+            ready: Link::new(),
+            of_peer: Link::new(),
+            waiting: Link::new(),
+            token,
+        });
+        let Self { requests, tokens, hash: keyed, .. } = self;
+        if let Some(hash) = hash {
+            tokens.insert_unique(hash, key.index(), |index| rehash(requests, keyed, *index));
+        }
+        self.open += 1;
+        key
+    }
+
+    /// The open request that a response with this token, from this peer, answers: the token alone counts for a group
+    /// (RFC 7252 §8.2), token and peer otherwise (§5.3.2). A ping has no token and no response.
+    pub(crate) fn find(&self, token: &Token, from: &Peer) -> Option<OutgoingKey> {
+        let index = self.tokens.find(self.hash.bytes(token.as_bytes()), |index| {
+            let found = self.requests.at(*index);
+            found.is_some_and(|request| {
+                request.token.as_ref() == Some(token) && (request.to == *from || request.is_group())
+            })
+        })?;
+        self.requests.key_at(*index)
+    }
+
+    /// Whether a response with this token from this peer could be taken for the answer to an open request.
+    pub(crate) fn is_in_use(&self, token: &Token, to: &Peer) -> bool {
+        let group = to.is_multicast();
+        let hash = self.hash.bytes(token.as_bytes());
+        let same = |index: &u32| {
+            let found = self.requests.at(*index);
+            found.is_some_and(|request| {
+                request.token.as_ref() == Some(token) && (group || request.to == *to || request.is_group())
+            })
+        };
+        self.tokens.find(hash, same).is_some()
+    }
+
+    /// Puts a request on the list of those that have something to say.
+    pub(crate) fn announce(&mut self, key: OutgoingKey) {
+        self.ready.push_back(&mut self.requests, key.index(), ready);
+    }
+
+    /// Notes a repetition, for those that want to know.
+    pub(crate) fn note_repetition(&mut self, key: OutgoingKey, now: Instant, attempt: u8) {
+        let Some(request) = self.requests.get_mut(key) else { return };
+        request.attempts = request.attempts.saturating_add(1);
+        request.last_sent = now;
+        if request.progress == Progress::Reported {
+            request.repeated = Some(attempt);
+            self.announce(key);
+        }
+    }
+
+    /// Keeps a response of a group until it is polled. False: as many as may wait are waiting.
+    pub(crate) fn add_response(
+        &mut self,
+        key: OutgoingKey,
+        from: Peer,
+        response: Response,
+        timing: Timing,
+        max: usize,
+    ) -> bool {
+        let Some(request) = self.requests.get_mut(key).filter(|request| request.responses.len() < max) else {
+            return false;
+        };
+        request.responses.push_back((from, response, timing));
+        self.announce(key);
+        true
+    }
+
+    /// Writes down how the request ended. From here on its token means nothing.
+    pub(crate) fn settle(&mut self, key: OutgoingKey, outcome: Outcome, timing: Timing) {
+        self.drop_token(key);
+        let Some(request) = self.requests.get_mut(key).filter(|request| !request.is_settled()) else { return };
+        request.stage = Stage::Settled(Box::new((outcome, timing)));
+        self.open -= 1;
+        self.announce(key);
+    }
+
+    /// Takes a request out without a word.
+    pub(crate) fn remove(&mut self, key: OutgoingKey) -> Option<Outgoing> {
+        self.drop_token(key);
+        self.ready.remove(&mut self.requests, key.index(), ready);
+        let request = self.requests.remove(key)?;
+        self.open -= usize::from(!request.is_settled());
+        if self.requests.len() == 0 && self.tokens.capacity() > 256 {
+            self.tokens = HashTable::new();
+        }
+        Some(request)
+    }
+
+    /// The next thing that a request has to say.
+    pub(crate) fn poll(&mut self) -> Option<(OutgoingKey, Notice)> {
+        let index = self.ready.front()?;
+        let key = self.requests.key_at(index)?;
+        let request = self.requests.get_mut(key)?;
+        let notice = if let Some(attempt) = request.repeated.take() {
+            Notice::Repeated { attempt }
+        } else if let Some((from, response, timing)) = request.responses.pop_front() {
+            Notice::GroupResponse { from, response, timing }
+        } else {
+            let Stage::Settled(end) = self.remove(key)?.stage else { return None };
+            return Some((key, Notice::Settled(end.0, end.1)));
+        };
+        let more = !request.responses.is_empty() || request.is_settled();
+        if !more {
+            self.ready.remove(&mut self.requests, index, ready);
+        }
+        Some((key, notice))
+    }
+
+    fn drop_token(&mut self, key: OutgoingKey) {
+        let Some(token) = self.requests.get(key).and_then(|request| request.token.as_ref()) else { return };
+        let hash = self.hash.bytes(token.as_bytes());
+        if let Ok(entry) = self.tokens.find_entry(hash, |index| *index == key.index()) {
+            entry.remove();
+        }
+    }
+}
+
+fn rehash(requests: &Slab<Outgoing>, hash: &KeyedHash, index: u32) -> u64 {
+    let token = requests.at(index).and_then(|request| request.token.as_ref());
+    token.map_or(0, |token| hash.bytes(token.as_bytes()))
+}
