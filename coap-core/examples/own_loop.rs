@@ -6,7 +6,6 @@
 use core::time::Duration;
 use std::io::{Error, ErrorKind, Result};
 use std::net::UdpSocket;
-use std::thread;
 use std::time::Instant as Clock;
 
 use coap_core::*;
@@ -60,7 +59,7 @@ impl Loop {
 fn main() -> Result<()> {
     let mut server = Loop::new(1)?;
     let address = server.socket.local_addr()?;
-    thread::spawn(move || -> Result<()> {
+    std::thread::spawn(move || -> Result<()> {
         loop {
             let Event::Request(request) = server.next_event()? else { continue };
             let response = Response::content(ContentFormat::TEXT_PLAIN, "21.5 °C");
@@ -72,11 +71,8 @@ fn main() -> Result<()> {
     let mut request = Request::get();
     request.options.push_uri_path("temperature").map_err(Error::other)?;
     client.endpoint.request(client.now(), address.into(), request, &RequestOptions::new()).map_err(Error::other)?;
-    match client.next_event()? {
-        Event::Response { response, .. } => {
-            println!("{}: {}", response.code, String::from_utf8_lossy(response.body.as_bytes()));
-        }
-        other => println!("{other:?}"),
+    if let Event::Response { response, .. } = client.next_event()? {
+        println!("{}: {}", response.code, String::from_utf8_lossy(response.body.as_bytes()));
     }
     Ok(())
 }
