@@ -94,7 +94,6 @@ pub(crate) struct Peers {
 
 /// What had to give way for a new peer.
 pub(crate) enum Admitted {
-    Known(PeerKey),
     New(PeerKey),
     /// In the place of one that was idle.
     Instead {
@@ -138,7 +137,7 @@ impl Peers {
         self.records.len() < self.max || (self.max > 0 && self.idle.front().is_some())
     }
 
-    /// Finds `peer` or makes a record for it. `None`: the table is full of peers with something open.
+    /// Makes a record for a peer that has none. `None`: the table is full of peers with something open.
     pub(crate) fn admit(
         &mut self,
         now: Instant,
@@ -146,9 +145,6 @@ impl Peers {
         message_ids: MessageIds,
         credit: Credit,
     ) -> Option<Admitted> {
-        if let Some(known) = self.find(&peer) {
-            return Some(Admitted::Known(known));
-        }
         if !self.has_room() {
             return None;
         }
@@ -216,7 +212,7 @@ impl Peers {
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == index) {
             entry.remove();
         }
-        self.records.remove(key);
+        self.records.discard(key);
         if self.records.len() == 0 && self.index.capacity() > 256 {
             self.index = HashTable::new();
         }
@@ -275,7 +271,7 @@ mod tests {
 
     fn admit(peers: &mut Peers, n: u16) -> Option<PeerKey> {
         match peers.admit(NOW, peer(n), MessageIds::unicast(0), Credit::full(NOW, 1_152))? {
-            Admitted::Known(key) | Admitted::New(key) | Admitted::Instead { new: key, .. } => Some(key),
+            Admitted::New(key) | Admitted::Instead { new: key, .. } => Some(key),
         }
     }
 

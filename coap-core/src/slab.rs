@@ -85,6 +85,7 @@ impl<T> Slab<T> {
         self.len
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, value: T) -> Key<T> {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
@@ -112,13 +113,28 @@ impl<T> Slab<T> {
         let Entry::Used { value, .. } = core::mem::replace(slot, Entry::Free { next: self.free }) else {
             return None;
         };
-        self.free = key.index as usize;
+        self.freed(key.index);
+        Some(value)
+    }
+
+    /// As [`remove`](Self::remove), for what is not needed any more: it is dropped in place, not moved.
+    pub(crate) fn discard(&mut self, key: Key<T>) {
+        if self.get(key).is_none() {
+            return;
+        }
+        if let Some(slot) = self.entries.get_mut(key.index as usize) {
+            *slot = Entry::Free { next: self.free };
+            self.freed(key.index);
+        }
+    }
+
+    fn freed(&mut self, index: u32) {
+        self.free = index as usize;
         self.len -= 1;
         if self.len == 0 && self.entries.capacity() > KEEP {
             self.entries = Vec::new();
             self.free = 0;
         }
-        Some(value)
     }
 
     #[inline]

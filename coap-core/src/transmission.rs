@@ -25,6 +25,16 @@ pub struct TransmissionParameters {
     leisure: Duration,
     probing_rate: u32,
     max_latency: Duration,
+    derived: Derived,
+}
+
+/// What follows from the parameters, kept because each message asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Derived {
+    span: Duration,
+    wait: Duration,
+    exchange_lifetime: Duration,
+    non_lifetime: Duration,
 }
 
 /// RFC 7252 §4.8.2: how long a datagram may stay in the network.
@@ -37,7 +47,7 @@ impl Default for TransmissionParameters {
     /// RFC 7252 §4.8: ACK_TIMEOUT 2 s, ACK_RANDOM_FACTOR 1.5, MAX_RETRANSMIT 4, NSTART 1, DEFAULT_LEISURE 5 s,
     /// PROBING_RATE 1 byte/s.
     fn default() -> Self {
-        Self {
+        let rfc = Self {
             ack_timeout: Duration::from_secs(2),
             random_factor: 1_500,
             max_retransmit: 4,
@@ -45,7 +55,9 @@ impl Default for TransmissionParameters {
             leisure: Duration::from_secs(5),
             probing_rate: 1,
             max_latency: MAX_LATENCY,
-        }
+            derived: Derived::NONE,
+        };
+        rfc.with_derived()
     }
 }
 
@@ -102,12 +114,12 @@ impl TransmissionParameters {
 
     /// MAX_TRANSMIT_SPAN: from the first transmission of a Confirmable message to its last. 45 s by default.
     pub const fn max_transmit_span(&self) -> Duration {
-        self.scaled((1 << self.max_retransmit) - 1)
+        self.derived.span
     }
 
     /// MAX_TRANSMIT_WAIT: from the first transmission until the sender gives up. 93 s by default.
     pub const fn max_transmit_wait(&self) -> Duration {
-        self.scaled((2 << self.max_retransmit) - 1)
+        self.derived.wait
     }
 
     /// MAX_RTT: 202 s by default.
@@ -117,17 +129,29 @@ impl TransmissionParameters {
 
     /// EXCHANGE_LIFETIME: how long the Message ID of a Confirmable message must not be used again. 247 s by default.
     pub const fn exchange_lifetime(&self) -> Duration {
-        self.max_transmit_span().saturating_add(self.max_rtt())
+        self.derived.exchange_lifetime
     }
 
     /// NON_LIFETIME: how long the Message ID of a Non-confirmable message must not be used again. 145 s by default.
     pub const fn non_lifetime(&self) -> Duration {
-        self.max_transmit_span().saturating_add(self.max_latency)
+        self.derived.non_lifetime
     }
 
     /// The longest first wait for an acknowledgement: ACK_TIMEOUT × ACK_RANDOM_FACTOR. 3 s by default.
     pub const fn longest_initial_timeout(&self) -> Duration {
         self.scaled(1)
+    }
+
+    /// RFC 7252 §4.8.2.
+    const fn with_derived(mut self) -> Self {
+        let span = self.scaled((1 << self.max_retransmit) - 1);
+        self.derived = Derived {
+            span,
+            wait: self.scaled((2 << self.max_retransmit) - 1),
+            exchange_lifetime: span.saturating_add(self.max_rtt()),
+            non_lifetime: span.saturating_add(self.max_latency),
+        };
+        self
     }
 
     /// ACK_TIMEOUT × ACK_RANDOM_FACTOR × `times`.
@@ -231,8 +255,17 @@ impl TransmissionBuilder {
         if !(Duration::from_secs(1)..=DAY).contains(&wanted.max_latency) {
             return Err(ParameterError::MaxLatency { max_latency: wanted.max_latency });
         }
-        Ok(wanted)
+        Ok(wanted.with_derived())
     }
+}
+
+impl Derived {
+    const NONE: Self = Self {
+        span: Duration::ZERO,
+        wait: Duration::ZERO,
+        exchange_lifetime: Duration::ZERO,
+        non_lifetime: Duration::ZERO,
+    };
 }
 
 /// A transmission parameter that RFC 7252 or common sense forbids.

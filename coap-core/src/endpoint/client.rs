@@ -212,7 +212,10 @@ impl Endpoint {
 
     /// Starts what may start of the requests that wait for a peer.
     pub(super) fn drain(&mut self, now: Instant, peer: PeerKey) {
-        let parameters = self.transmission(peer);
+        if !self.peers.get(peer).is_some_and(|record| record.backlog.len() + record.paced.len() > 0) {
+            return self.deadlines.set(Reason::Pacing, peer.index(), None);
+        }
+        let parameters = *self.transmission(peer);
         let mut wake = None;
         while let Some(record) = self.peers.get(peer).filter(|record| record.in_flight < parameters.nstart()) {
             let Some(next) = record.backlog.front().and_then(|index| self.outgoing.key_at(index)) else { break };
@@ -248,7 +251,7 @@ impl Endpoint {
         request.last_sent = now;
         let (to, from, kind, len) = (request.to, request.from, message.kind, message.encoded_len());
         let (own, pacing, until) = (request.transmission.as_deref().copied(), request.pacing, request.until);
-        let parameters = own.unwrap_or_else(|| self.transmission(peer));
+        let parameters = own.unwrap_or_else(|| *self.transmission(peer));
         let confirmable = kind == Type::Confirmable;
         let backoff = confirmable.then(|| Backoff::new(now, &parameters, self.rng.next_u64()));
         let owner = Owner::Request(key);

@@ -134,7 +134,7 @@ impl Endpoint {
             self.stats.refused_memory += 1;
             return;
         }
-        let Some(peer) = self.admit(now, path.from) else {
+        let Some(peer) = peer.or_else(|| self.admit(now, path.from)) else {
             self.stats.refused_peer += 1;
             return;
         };

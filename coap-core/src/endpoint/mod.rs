@@ -241,10 +241,13 @@ impl Endpoint {
 
     /// Finds or makes the record of a peer. `None`: no room.
     fn admit(&mut self, now: Instant, peer: Peer) -> Option<PeerKey> {
+        if let Some(known) = self.peers.find(&peer) {
+            return Some(known);
+        }
         let start = MessageIds::start_for(self.hash.peer(&peer), now, self.config.transmission.exchange_lifetime());
         let credit = Credit::full(now, self.config.max_datagram);
         match self.peers.admit(now, peer, MessageIds::unicast(start), credit)? {
-            Admitted::Known(key) | Admitted::New(key) => Some(key),
+            Admitted::New(key) => Some(key),
             Admitted::Instead { new, forgotten } => {
                 self.stats.peers_evicted += 1;
                 self.stats.forgotten_early += self.recent.forget_peer(forgotten);
@@ -254,9 +257,10 @@ impl Endpoint {
     }
 
     /// The parameters for a peer.
-    fn transmission(&self, peer: PeerKey) -> TransmissionParameters {
+    #[inline]
+    fn transmission(&self, peer: PeerKey) -> &TransmissionParameters {
         let own = self.peers.get(peer).and_then(|record| record.transmission.as_deref());
-        *own.unwrap_or(&self.config.transmission)
+        own.unwrap_or(&self.config.transmission)
     }
 
     /// Queues a datagram; what does not fit is lost, and counted.

@@ -195,7 +195,8 @@ impl Endpoint {
 
     /// RFC 7252 §5.2.2: a Confirmable message of its own.
     fn send_separate(&mut self, now: Instant, peer: PeerKey, to: crate::addr::Peer, from: Local, message: Message) {
-        let backoff = Backoff::new(now, &self.transmission(peer), self.rng.next_u64());
+        let draw = self.rng.next_u64();
+        let backoff = Backoff::new(now, self.transmission(peer), draw);
         let flight = InFlight { peer, to, from, owner: Owner::Response, message, backoff: Some(backoff) };
         let key = self.flights.open(flight);
         self.peers.hold(peer);

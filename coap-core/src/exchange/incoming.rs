@@ -176,12 +176,14 @@ impl Incomings {
         self.ready.push_back(&mut self.requests, key.index(), ready);
     }
 
-    pub(crate) fn remove(&mut self, key: IncomingKey) -> Option<Incoming> {
-        self.requests.get(key)?;
+    pub(crate) fn remove(&mut self, key: IncomingKey) {
+        if self.requests.get(key).is_none() {
+            return;
+        }
         self.ready.remove(&mut self.requests, key.index(), ready);
         self.owed.remove(&mut self.requests, key.index(), owed);
         self.open.remove(&mut self.requests, key.index(), open);
-        self.requests.remove(key)
+        self.requests.discard(key);
     }
 
     /// The next thing that a request has to say. One that is closed is gone with it.
@@ -190,7 +192,10 @@ impl Incomings {
         let key = self.requests.key_at(index)?;
         match self.requests.get_mut(key)?.request.take() {
             Some(request) => Some((key, Told::Request(request))),
-            None => self.remove(key).map(|_| (key, Told::TimedOut)),
+            None => {
+                self.remove(key);
+                Some((key, Told::TimedOut))
+            }
         }
     }
 

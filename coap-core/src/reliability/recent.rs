@@ -307,7 +307,7 @@ impl Recent {
             found.remove();
         }
         if let Some(key) = self.entries.key_at(index) {
-            self.entries.remove(key);
+            self.entries.discard(key);
         }
         if self.entries.len() == 0 && self.index.capacity() > 256 {
             self.index = HashTable::new();
