@@ -212,7 +212,7 @@ impl Endpoint {
 
     /// Starts what may start of the requests that wait for a peer.
     pub(super) fn drain(&mut self, now: Instant, peer: PeerKey) {
-        if !self.peers.get(peer).is_some_and(|record| record.backlog.len() + record.paced.len() > 0) {
+        if self.peers.get(peer).is_none_or(|record| record.backlog.len() + record.paced.len() == 0) {
             return self.deadlines.set(Reason::Pacing, peer.index(), None);
         }
         let parameters = *self.transmission(peer);
