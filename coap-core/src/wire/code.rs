@@ -172,7 +172,8 @@ impl Code {
         self.class() == 0 && !self.is_empty()
     }
 
-    /// Class 2, 4 or 5. Classes 1, 3, 6 and 7 are reserved: neither request nor response (RFC 7252 §3).
+    /// Class 2, 4 or 5. The others are reserved: neither request nor response (RFC 7252 §3). Of those, 1, 6 and 7 are to
+    /// be rejected (§4.2); 3 is left to responses of the future (§12.1.2).
     #[inline]
     pub const fn is_response(self) -> bool {
         self.is_success() || self.is_error()

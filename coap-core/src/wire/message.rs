@@ -346,3 +346,7 @@ impl fmt::Display for EncodeError {
 }
 
 impl core::error::Error for EncodeError {}
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

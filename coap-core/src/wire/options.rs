@@ -485,3 +485,7 @@ fn check_len(number: OptionNumber, len: usize) -> Result<(), OptionError> {
 const fn check_encodable(number: OptionNumber, len: usize) -> Result<(), OptionError> {
     if len <= MAX_OPTION_LEN { Ok(()) } else { Err(OptionError::TooLong { number, len }) }
 }
+
+#[cfg(test)]
+#[path = "options_tests.rs"]
+mod tests;

@@ -1,0 +1,326 @@
+//! The vectors of `tests/vectors`, or of the folder that `COAP_VECTORS` names: what each file holds is in the README
+//! beside them.
+//!
+//! A file that is missing is named as skipped; a vector of a feature that is not there is counted as such. Both are
+//! printed (`cargo test -p coap-sim --test vectors -- --nocapture`).
+
+use core::fmt::{Debug, Display};
+use core::panic::AssertUnwindSafe;
+use std::env;
+use std::fs;
+use std::io::ErrorKind;
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use coap_core::wire::{decode_uint, encode_uint};
+use coap_core::{Block, Code, Message, OptionNumber, OptionProblem, Options};
+use serde_json::{Value, json};
+
+/// What became of one vector.
+enum Outcome {
+    Passed,
+    /// The vector, or a part of it, is about a feature that is not there.
+    Absent(&'static str),
+}
+
+/// A difference between the vector and us, in words.
+type Judged = Result<Outcome, String>;
+
+struct File {
+    name: &'static str,
+    judge: fn(&Value) -> Judged,
+}
+
+/// Every file, and who judges its lines. A new feature takes its file from the second half to the first.
+const FILES: [File; 20] = [
+    File { name: "messages_valid", judge: messages_valid },
+    File { name: "messages_invalid", judge: messages_invalid },
+    File { name: "known_reports", judge: known_reports },
+    File { name: "ext_token", judge: ext_token },
+    File { name: "uint_option", judge: uint_option },
+    File { name: "block_option", judge: block_option },
+    File { name: "option_class", judge: option_class },
+    File { name: "no_response", judge: no_response },
+    File { name: "transcripts", judge: transcripts },
+    //
+    File { name: "uri_to_options", judge: |_| Ok(Outcome::Absent("URIs")) },
+    File { name: "options_to_uri", judge: |_| Ok(Outcome::Absent("URIs")) },
+    File { name: "retransmission", judge: |_| Ok(Outcome::Absent("transmission parameters")) },
+    File { name: "observe_order", judge: |_| Ok(Outcome::Absent("observe")) },
+    File { name: "scenarios", judge: |_| Ok(Outcome::Absent("scenario runner")) },
+    File { name: "link_format", judge: |_| Ok(Outcome::Absent("link-format")) },
+    File { name: "link_filter", judge: |_| Ok(Outcome::Absent("link-format")) },
+    File { name: "oscore", judge: |_| Ok(Outcome::Absent("OSCORE")) },
+    File { name: "oscore_option", judge: |_| Ok(Outcome::Absent("OSCORE")) },
+    File { name: "tcp_framing", judge: |_| Ok(Outcome::Absent("CoAP over TCP")) },
+    File { name: "dtls_datagrams", judge: |_| Ok(Outcome::Absent("DTLS")) },
+];
+
+#[test]
+fn the_vectors_hold() {
+    let folder = env::var_os("COAP_VECTORS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors"), PathBuf::from);
+    let mut failures = Vec::new();
+    let mut judged = 0;
+    for file in &FILES {
+        let text = match fs::read_to_string(folder.join(file.name).with_extension("jsonl")) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                println!("{:<18} skipped: no such file", file.name);
+                continue;
+            }
+            Err(error) => panic!("{}: {error}", file.name),
+        };
+        judged += judge_file(file, &text, &mut failures);
+    }
+    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+    assert!(judged > 0, "no vectors in {}", folder.display());
+}
+
+/// Prints what became of the file's vectors, and returns how many there were.
+fn judge_file(file: &File, text: &str, failures: &mut Vec<String>) -> usize {
+    let (mut passed, mut failed, mut absent) = (0, 0, Vec::<(&str, usize)>::new());
+    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        // A field that is not as it should be, or a panic of ours, is the failure of that vector and not of the run.
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let vector: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+            (file.judge)(&vector).map_err(|what| format!("{}: {what}", vector["id"].as_str().unwrap_or_default()))
+        }));
+        match outcome.unwrap_or_else(|_| Err("panicked, see above".into())) {
+            Ok(Outcome::Passed) => passed += 1,
+            Ok(Outcome::Absent(feature)) => match absent.iter_mut().find(|(other, _)| *other == feature) {
+                Some((_, count)) => *count += 1,
+                None => absent.push((feature, 1)),
+            },
+            Err(what) => {
+                failed += 1;
+                failures.push(format!("{} line {}: {what}", file.name, at + 1));
+            }
+        }
+    }
+    print!("{:<18} {passed} passed, {failed} failed", file.name);
+    for (feature, count) in &absent {
+        print!(", {count} need a feature that is not there ({feature})");
+    }
+    println!();
+    passed + failed + absent.iter().map(|(_, count)| count).sum::<usize>()
+}
+
+// Reading and comparing.
+
+fn text<'a>(vector: &'a Value, field: &str) -> Result<&'a str, String> {
+    vector[field].as_str().ok_or_else(|| format!("no text in the field {field}"))
+}
+
+fn number(vector: &Value, field: &str) -> Result<u64, String> {
+    vector[field].as_u64().ok_or_else(|| format!("no number in the field {field}"))
+}
+
+fn flag(vector: &Value, field: &str) -> Result<bool, String> {
+    vector[field].as_bool().ok_or_else(|| format!("neither true nor false in the field {field}"))
+}
+
+fn list<'a>(vector: &'a Value, field: &str) -> Result<&'a [Value], String> {
+    vector[field].as_array().map(Vec::as_slice).ok_or_else(|| format!("no list in the field {field}"))
+}
+
+fn from_hex(text: &str) -> Result<Vec<u8>, String> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8).ok_or("not a hex digit");
+    let pairs = text.as_bytes().chunks(2).map(|pair| match pair {
+        [high, low] => Ok(digit(high)? << 4 | digit(low)?),
+        _ => Err("an odd number of hex digits"),
+    });
+    pairs.collect::<Result<_, _>>().map_err(Into::into)
+}
+
+fn bytes(vector: &Value, field: &str) -> Result<Vec<u8>, String> {
+    from_hex(text(vector, field)?)
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn same<T: PartialEq + Debug>(what: impl Display, ours: T, expected: T) -> Result<(), String> {
+    if ours == expected { Ok(()) } else { Err(format!("{what} is {ours:?}, expected {expected:?}")) }
+}
+
+fn to_json(options: &Options) -> Value {
+    options.iter().map(|(number, value)| json!([number.number(), to_hex(value)])).collect()
+}
+
+// Messages.
+
+/// Decodes, compares field by field, and encodes to the same bytes; once more from options that were set one by one.
+fn decodes_as(datagram: &[u8], expect: &Value) -> Result<(), String> {
+    let message = decodes(datagram)?;
+    let ours = json!({
+        "type": message.kind.to_string(),
+        "code": message.code.dotted().to_string(),
+        "mid": message.message_id,
+        "token": message.token.to_string(),
+        "options": to_json(&message.options),
+        "payload": to_hex(&message.payload),
+    });
+    for field in ["type", "code", "mid", "token", "options", "payload"] {
+        same(field, &ours[field], &expect[field])?;
+    }
+    let mut options = Options::new();
+    for (number, value) in message.options.iter().collect::<Vec<_>>().into_iter().rev() {
+        // Backwards, but what is equal keeps its order.
+        let mut equals: Vec<_> = options.get_all(number).map(<[u8]>::to_vec).collect();
+        equals.insert(0, value.to_vec());
+        options.remove(number);
+        for value in &equals {
+            options.push_raw(number, value).map_err(|error| error.to_string())?;
+        }
+    }
+    same("the list of options built by hand", options, message.options)
+}
+
+/// Decodes and encodes to the same bytes; what shows and explains the message does not panic.
+fn decodes(datagram: &[u8]) -> Result<Message, String> {
+    let message = Message::decode(Bytes::copy_from_slice(datagram)).map_err(|error| error.reason.name().to_owned())?;
+    let mut buf = vec![0; message.encoded_len()];
+    let len = message.encode(&mut buf).map_err(|error| error.to_string())?;
+    same("the encoded message", to_hex(&buf[..len]), to_hex(datagram))?;
+    same("the number of lines shown", message.to_string().lines().count(), 1)?;
+    Ok(message)
+}
+
+fn is_refused(datagram: &[u8], reason: &str) -> Result<(), String> {
+    match Message::decode(Bytes::copy_from_slice(datagram)) {
+        Ok(message) => Err(format!("accepted as {message}, expected {reason}")),
+        Err(error) => same("the reason", error.reason.name(), reason),
+    }
+}
+
+/// Of the `semantics` of a vector, what is about options: the check of the critical ones names one of them if there
+/// are any, and elective ones to be ignored are noticed.
+fn options_are_judged(options: &Options, semantics: &[Value]) -> Result<(), String> {
+    let findings: Vec<_> = semantics.iter().filter_map(Value::as_str).collect();
+    let critical = options.check(|number| number.definition().is_some()).err().map(|bad| {
+        let problem = match bad.problem {
+            OptionProblem::UnknownCritical => "unknown",
+            OptionProblem::Length => "bad_length",
+            OptionProblem::Repeated => "repeated",
+        };
+        format!("{problem}_critical:{}", bad.number.number())
+    });
+    match &critical {
+        Some(finding) if findings.contains(&finding.as_str()) => {}
+        Some(finding) => return Err(format!("{finding} is not among {findings:?}")),
+        None => same("a critical finding", findings.iter().any(|finding| finding.contains("_critical:")), false)?,
+    }
+    let elective =
+        |finding: &&str| finding.starts_with("bad_length_elective:") || finding.starts_with("repeated_elective:");
+    same("has_bad_elective", options.has_bad_elective(), findings.iter().any(elective))
+}
+
+fn messages_valid(vector: &Value) -> Judged {
+    let datagram = bytes(vector, "hex")?;
+    decodes_as(&datagram, &vector["expect"])?;
+    options_are_judged(&decodes(&datagram)?.options, list(vector, "semantics")?)?;
+    Ok(Outcome::Passed)
+}
+
+fn messages_invalid(vector: &Value) -> Judged {
+    is_refused(&bytes(vector, "hex")?, text(vector, "reason")?)?;
+    Ok(Outcome::Passed)
+}
+
+/// The decoding part; what a server does then is for the scenarios.
+fn known_reports(vector: &Value) -> Judged {
+    let (datagram, decode) = (bytes(vector, "hex")?, &vector["decode"]);
+    match flag(decode, "ok")? {
+        true => decodes_as(&datagram, decode)?,
+        false => is_refused(&datagram, text(decode, "reason")?)?,
+    }
+    Ok(Outcome::Passed)
+}
+
+fn ext_token(vector: &Value) -> Judged {
+    let datagram = bytes(vector, "hex")?;
+    match &vector["without_rfc8974"] {
+        Value::Bool(true) => decodes(&datagram).map(drop)?,
+        reason => is_refused(&datagram, reason.as_str().ok_or("no reason")?)?,
+    }
+    // The two sides agree: nothing of RFC 8974 is needed. They differ: its side of the vector was not looked at.
+    let with = &vector["with_rfc8974"];
+    let alike = with["ok"] == vector["without_rfc8974"] || with["reason"] == vector["without_rfc8974"];
+    Ok(if alike { Outcome::Passed } else { Outcome::Absent("with_rfc8974; the other side passed") })
+}
+
+fn transcripts(vector: &Value) -> Judged {
+    for (at, message) in list(vector, "messages")?.iter().enumerate() {
+        decodes(&bytes(message, "hex")?).map_err(|what| format!("message {at}: {what}"))?;
+    }
+    Ok(Outcome::Absent("replay; all datagrams decode"))
+}
+
+// Values of options.
+
+fn uint_option(vector: &Value) -> Judged {
+    let (value, encoded) = (number(vector, "value")?, text(vector, "hex")?);
+    same("the encoded number", to_hex(encode_uint(value, &mut [0; 8])).as_str(), encoded)?;
+    let also = list(vector, "decode_also")?.iter().filter_map(Value::as_str);
+    for hex in also.chain([encoded]) {
+        same(hex, decode_uint(&from_hex(hex)?), Some(value))?;
+    }
+    Ok(Outcome::Passed)
+}
+
+fn block_option(vector: &Value) -> Judged {
+    if let Some(limit) = vector["size_limit"].as_u64() {
+        let limit = usize::try_from(limit).map_err(|error| error.to_string())?;
+        let expected = number(vector, "largest_szx")?;
+        same("the exponent", Block::largest_szx(limit).map(u64::from), Some(expected))?;
+        return Ok(Outcome::Passed);
+    }
+    let block = Block::from_value(&bytes(vector, "hex")?);
+    if !flag(vector, "ok")? {
+        let ours = match block {
+            None => "block_len",
+            Some(block) if block.is_reserved() => "szx_7",
+            Some(_) => "nothing",
+        };
+        same("the problem", ours, text(vector, "reason")?)?;
+        return Ok(Outcome::Passed);
+    }
+    let block = block.ok_or("refused")?;
+    same("num", u64::from(block.num()), number(vector, "num")?)?;
+    same("more", block.more(), flag(vector, "more")?)?;
+    same("szx", u64::from(block.szx()), number(vector, "szx")?)?;
+    same("size", block.size() as u64, number(vector, "size")?)?;
+    same("offset", block.offset(), number(vector, "offset")?)?;
+    same("the block built by hand", Block::new(block.num(), block.more(), block.szx()), Some(block))?;
+    same("the value", Some(u64::from(block.value())), decode_uint(&bytes(vector, "hex")?))?;
+    Ok(Outcome::Passed)
+}
+
+fn option_class(vector: &Value) -> Judged {
+    let option = OptionNumber::new(number(vector, "number")?.try_into().map_err(|_| "over 65535")?);
+    same("critical", option.is_critical(), flag(vector, "critical")?)?;
+    same("unsafe", option.is_unsafe(), flag(vector, "unsafe")?)?;
+    same("no_cache_key", option.is_no_cache_key(), flag(vector, "no_cache_key")?)?;
+    same("name", option.definition().map_or("", |known| known.name), text(vector, "name")?)?;
+    Ok(Outcome::Passed)
+}
+
+fn no_response(vector: &Value) -> Judged {
+    let value = u8::try_from(number(vector, "value")?).map_err(|error| error.to_string())?;
+    let mut options = Options::new();
+    options.set_no_response(value);
+    same(
+        "the encoded value",
+        to_hex(options.get(OptionNumber::NO_RESPONSE).unwrap_or_default()).as_str(),
+        text(vector, "hex")?,
+    )?;
+    let suppressed =
+        |class: u8| (0..32).all(|detail| Code::new(class, detail).is_some_and(|code| code.suppressed_by(value)));
+    let ours: Value =
+        [2, 4, 5].into_iter().filter(|class| suppressed(*class)).map(|class| format!("{class}.xx")).collect();
+    same("the list of suppressed classes", &ours, &vector["suppress"])?;
+    Ok(Outcome::Passed)
+}
