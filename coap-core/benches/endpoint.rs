@@ -4,9 +4,9 @@
 //! `cargo bench -p coap-core --bench endpoint -- server 110000`, and the same with 10000.
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
+use core::hint::black_box;
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::hint::black_box;
 use std::time::Instant as Clock;
 
 use bytes::{Bytes, BytesMut};

@@ -50,7 +50,7 @@
 //! |---|---|
 //! | `endpoint/` | the one door; the only place that knows two rooms at once |
 //! | [`wire`] | messages, options, codes, tokens: what travels |
-//! | `uri` | URIs and the options that they become (RFC 7252 §6) |
+//! | [`uri`] | URIs and the options that they become (RFC 7252 §6) |
 //! | `reliability/` | the message layer: in flight, back-off, Message IDs, deduplication (§4) |
 //! | `exchange/` | requests that we sent, requests that we received (§5) |
 //! | `peers`, `slab`, `links`, `deadlines`, `outbox` | whom we know, and how things are kept and waited for |
@@ -76,6 +76,7 @@ mod slab;
 mod stats;
 mod time;
 mod transmission;
+pub mod uri;
 pub mod wire;
 
 pub use addr::{Datagram, Local, Peer, SessionId, Transmit, UdpAddr};
@@ -86,6 +87,7 @@ pub use message::{Body, Request, RequestOptions, Response};
 pub use stats::Stats;
 pub use time::Instant;
 pub use transmission::{ParameterError, TransmissionBuilder, TransmissionParameters};
+pub use uri::{Host, Scheme, Uri, UriError};
 pub use wire::{
     BadOption, Block, Code, ContentFormat, DecodeError, ETag, EncodeError, Format, Header, Malformed, Message,
     OptionDefinition, OptionError, OptionNumber, OptionProblem, Options, OptionsIter, Token, Type, option_definitions,

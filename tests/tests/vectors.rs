@@ -5,6 +5,7 @@
 //! printed (`cargo test -p coap-sim --test vectors -- --nocapture`).
 
 use core::fmt::{Debug, Display};
+use core::net::SocketAddr;
 use core::panic::AssertUnwindSafe;
 use std::env;
 use std::fs;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use coap_core::wire::{decode_uint, encode_uint};
-use coap_core::{Block, Code, Message, OptionNumber, OptionProblem, Options};
+use coap_core::{Block, Code, Host, Message, OptionNumber, OptionProblem, Options, Scheme, Uri};
 use serde_json::{Value, json};
 
 /// What became of one vector.
@@ -43,9 +44,9 @@ const FILES: [File; 20] = [
     File { name: "option_class", judge: option_class },
     File { name: "no_response", judge: no_response },
     File { name: "transcripts", judge: transcripts },
+    File { name: "uri_to_options", judge: uri_to_options },
+    File { name: "options_to_uri", judge: options_to_uri },
     //
-    File { name: "uri_to_options", judge: |_| Ok(Outcome::Absent("URIs")) },
-    File { name: "options_to_uri", judge: |_| Ok(Outcome::Absent("URIs")) },
     File { name: "retransmission", judge: |_| Ok(Outcome::Absent("transmission parameters")) },
     File { name: "observe_order", judge: |_| Ok(Outcome::Absent("observe")) },
     File { name: "scenarios", judge: |_| Ok(Outcome::Absent("scenario runner")) },
@@ -322,5 +323,81 @@ fn no_response(vector: &Value) -> Judged {
     let ours: Value =
         [2, 4, 5].into_iter().filter(|class| suppressed(*class)).map(|class| format!("{class}.xx")).collect();
     same("the list of suppressed classes", &ours, &vector["suppress"])?;
+    Ok(Outcome::Passed)
+}
+
+// URIs.
+
+/// The reasons that the vectors give. One that is not among them has no meaning that ours could be held to: then it is
+/// enough that the URI is refused.
+const URI_REASONS: [&str; 14] = [
+    "authority",
+    "bad_percent",
+    "empty_host",
+    "encoded_dot_segment",
+    "fragment",
+    "illegal_char",
+    "ip_literal",
+    "no_authority",
+    "non_ascii",
+    "not_absolute",
+    "not_utf8",
+    "port_range",
+    "scheme",
+    "userinfo",
+];
+
+fn uri_to_options(vector: &Value) -> Judged {
+    let expect = &vector["expect"];
+    let judged = match (Uri::parse(text(vector, "uri")?), flag(expect, "ok")?) {
+        (Ok(uri), true) => uri_is(&uri, expect),
+        (Ok(uri), false) => Err(format!("accepted as {uri}, expected {}", text(expect, "reason")?)),
+        (Err(error), true) => Err(format!("refused: {error}")),
+        (Err(error), false) => match text(expect, "reason")? {
+            reason if URI_REASONS.contains(&reason) => same("the reason", error.name(), reason),
+            _ => Ok(()),
+        },
+    };
+    match judged {
+        Err(what) if text(vector, "policy")?.starts_with("must") => Err(what),
+        Err(_) => Ok(Outcome::Absent("one that its policy leaves open")),
+        Ok(()) => Ok(Outcome::Passed),
+    }
+}
+
+fn uri_is(uri: &Uri, expect: &Value) -> Result<(), String> {
+    same("the scheme", uri.scheme().as_str(), text(expect, "scheme")?)?;
+    same("the port", u64::from(uri.port()), number(expect, "port")?)?;
+    let literal = expect["host_literal"].as_str();
+    let (addr, zone) = literal.map_or((None, None), |literal| match literal.split_once("%25") {
+        Some((addr, zone)) => (Some(addr), Some(zone)),
+        None => (Some(literal), None),
+    });
+    let addr = addr.map(str::parse).transpose().map_err(|_| "host_literal is no address")?;
+    same("the address", uri.ip(), addr)?;
+    same("the zone", uri.zone(), zone)?;
+    same("a name as host", matches!(uri.host(), Host::Name(_)), literal.is_none())?;
+    same("the list of options", &to_json(&uri.options()), &expect["options"])
+}
+
+fn options_to_uri(vector: &Value) -> Judged {
+    let mut options = Options::new();
+    for option in list(vector, "options")? {
+        let number = option[0].as_u64().and_then(|number| number.try_into().ok()).ok_or("no option number")?;
+        let value = from_hex(option[1].as_str().ok_or("no option value")?)?;
+        options.push_raw(OptionNumber::new(number), &value).map_err(|error| error.to_string())?;
+    }
+    let scheme = if flag(vector, "secure")? { Scheme::Coaps } else { Scheme::Coap };
+    let ip = text(vector, "dest_ip")?.parse().map_err(|_| "dest_ip is no address")?;
+    let port = number(vector, "dest_port")?.try_into().map_err(|_| "dest_port is no port")?;
+    let uri = Uri::from_options(scheme, SocketAddr::new(ip, port), &options).map_err(|error| error.to_string())?;
+    let ours = uri.to_string();
+    let accept = list(vector, "accept")?;
+    if !accept.iter().any(|uri| *uri == ours) {
+        return Err(format!("the URI is {ours}, expected one of {accept:?}"));
+    }
+    let again = Uri::parse(&ours).map_err(|error| error.to_string())?;
+    same("the path, read again", again.path(), uri.path())?;
+    same("the query, read again", again.query(), uri.query())?;
     Ok(Outcome::Passed)
 }

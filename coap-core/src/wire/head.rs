@@ -22,15 +22,23 @@ pub(super) struct Head {
 /// Reads the head at the start of `bytes`, whose first byte is `first`.
 #[inline]
 pub(super) fn read(first: u8, bytes: &[u8]) -> Result<Head, Malformed> {
-    let (delta, value_len) = (first >> 4, first & 0xf);
-    if delta < 13 && value_len < 13 {
-        return Ok(Head { delta: delta.into(), len: 1, value_len: value_len.into() });
+    match read_short(first) {
+        Some(head) => Ok(head),
+        None => read_long(first, bytes),
     }
-    read_long(delta, value_len, bytes)
+}
+
+/// A head of one byte, as nearly all are.
+#[inline]
+pub(super) fn read_short(first: u8) -> Option<Head> {
+    let (delta, value_len) = (first >> 4, first & 0xf);
+    (delta < 13 && value_len < 13).then_some(Head { delta: delta.into(), len: 1, value_len: value_len.into() })
 }
 
 /// The reserved nibbles are looked for first: they are wrong whatever follows.
-fn read_long(delta: u8, value_len: u8, bytes: &[u8]) -> Result<Head, Malformed> {
+#[cold]
+fn read_long(first: u8, bytes: &[u8]) -> Result<Head, Malformed> {
+    let (delta, value_len) = (first >> 4, first & 0xf);
     if delta == 15 {
         return Err(Malformed::DeltaNibble15);
     }
@@ -53,19 +61,16 @@ fn read_extended(nibble: u8, bytes: &[u8]) -> Option<(u32, &[u8])> {
     }
 }
 
+/// The head if it is a single byte.
+#[inline]
+pub(super) fn write_short(delta: u16, value_len: usize) -> Option<u8> {
+    (delta < 13 && value_len < 13).then_some((delta as u8) << 4 | value_len as u8)
+}
+
 /// Writes a head into `buf` and returns how many bytes it has.
 ///
 /// `value_len` is at most 65,804 (14 and two bytes); what is above is cut, so callers check first.
-#[inline]
 pub(super) fn write(delta: u16, value_len: usize, buf: &mut [u8; MAX_HEAD_LEN]) -> usize {
-    if delta < 13 && value_len < 13 {
-        buf[0] = (delta as u8) << 4 | value_len as u8;
-        return 1;
-    }
-    write_long(delta, value_len, buf)
-}
-
-fn write_long(delta: u16, value_len: usize, buf: &mut [u8; MAX_HEAD_LEN]) -> usize {
     let [nibbles, extended @ ..] = buf;
     let mut at = 0;
     let mut extend = |number: usize| {
@@ -97,6 +102,7 @@ mod tests {
                 let len = write(delta as u16, value_len, &mut buf);
                 let head = read(buf[0], &buf[..len]).unwrap();
                 assert_eq!((head.delta as usize, head.len, head.value_len), (delta, len, value_len));
+                assert_eq!(write_short(delta as u16, value_len), (len == 1).then_some(buf[0]));
             }
         }
     }

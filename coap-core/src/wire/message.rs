@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 
 use super::code::Code;
 use super::head::PAYLOAD_MARKER;
-use super::options::{self, Options};
+use super::options::{self, Layout, Options};
 use super::text::Payload;
 use super::token::Token;
 
@@ -143,39 +143,23 @@ impl Message {
     /// Names the first thing that is wrong, with the header if that could be read.
     #[inline]
     pub fn decode(mut datagram: Bytes) -> Result<Self, DecodeError> {
-        let (header, body) = Header::read(&datagram).map_err(|reason| DecodeError { reason, header: None })?;
-        let malformed = |reason| DecodeError { reason, header: Some(header) };
-        let Header { kind, code, message_id, token_length } = header;
-
-        // RFC 7252 §4.1: nothing may follow, which a token length other than 0 announces.
-        if code.is_empty() {
-            return match body.is_empty() && token_length == 0 {
-                true => Ok(Self::empty(kind, message_id)),
-                false => Err(malformed(Malformed::EmptyNot4Bytes)),
-            };
-        }
-
-        let token_length = usize::from(token_length);
-        if token_length > Token::MAX_LEN {
-            return Err(malformed(Malformed::TklReserved));
-        }
-        let (token, rest) = body.split_at_checked(token_length).ok_or_else(|| malformed(Malformed::TokenTruncated))?;
-        let token = Token::new(token).ok_or_else(|| malformed(Malformed::TklReserved))?;
-        let layout = options::survey(rest).map_err(malformed)?;
-        let encoded = rest.get(..layout.options_len).unwrap_or_default();
-
-        let options_at = HEADER_LEN + token_length;
-        let payload_at = options_at + layout.payload_at;
-        let options = match Options::copied(&layout, encoded) {
-            Some(options) => options,
-            None => Options::shared(&layout, datagram.slice(options_at..options_at + layout.options_len)),
+        let Parts { header, token, options_at, layout } = match Parts::read(&datagram) {
+            Ok(parts) => parts,
+            Err(reason) => return Err(DecodeError { reason, header: Header::peek(&datagram) }),
         };
+        let options_end = options_at + layout.options_len;
+        let options = match Options::copied(&layout, datagram.get(options_at..options_end).unwrap_or_default()) {
+            Some(options) => options,
+            None => Options::shared(&layout, datagram.slice(options_at..options_end)),
+        };
+        let payload_at = options_at + layout.payload_at;
         let payload = if payload_at < datagram.len() {
             datagram.advance(payload_at);
             datagram
         } else {
             Bytes::new()
         };
+        let Header { kind, code, message_id, .. } = header;
         Ok(Self { kind, code, message_id, token, options, payload })
     }
 
@@ -198,14 +182,30 @@ impl Message {
 
         let [high, low] = self.message_id.to_be_bytes();
         let first = VERSION_1 | (self.kind as u8) << 4 | self.token.len() as u8;
-        let rest = put(buf, &[first, self.code.to_byte(), high, low]);
-        let rest = put(rest, self.token.as_bytes());
+        let header = [first, self.code.to_byte(), high, low];
+        let rest = put_start(buf, header, &self.token);
         let rest = put(rest, self.options.encoded());
         if !self.payload.is_empty() {
             let rest = put(rest, &[PAYLOAD_MARKER]);
             put(rest, &self.payload);
         }
         Ok(needed)
+    }
+}
+
+/// Writes header and token, and returns the rest of `buf`.
+///
+/// In a message of twelve bytes or more, what a short token leaves of its eight bytes is written over by what follows.
+#[inline]
+fn put_start<'a>(buf: &'a mut [u8], header: [u8; HEADER_LEN], token: &Token) -> &'a mut [u8] {
+    match buf.first_chunk_mut::<{ HEADER_LEN + Token::MAX_LEN }>() {
+        Some(start) => {
+            let (to_header, to_token) = start.split_at_mut(HEADER_LEN);
+            to_header.copy_from_slice(&header);
+            to_token.copy_from_slice(token.padded());
+            buf.get_mut(HEADER_LEN + token.len()..).unwrap_or_default()
+        }
+        None => put(put(buf, &header), token.as_bytes()),
     }
 }
 
@@ -218,6 +218,33 @@ fn put<'a>(buf: &'a mut [u8], bytes: &[u8]) -> &'a mut [u8] {
             rest
         }
         None => &mut [],
+    }
+}
+
+/// A datagram that was read, before its bytes are handed out.
+struct Parts {
+    header: Header,
+    token: Token,
+    /// Where the options begin: behind the token.
+    options_at: usize,
+    /// What follows, seen from there.
+    layout: Layout,
+}
+
+impl Parts {
+    #[inline]
+    fn read(datagram: &[u8]) -> Result<Self, Malformed> {
+        let (header, body) = Header::read(datagram)?;
+        // RFC 7252 §4.1: nothing may follow, and a token length other than 0 announces that something does.
+        if header.code.is_empty() && (!body.is_empty() || header.token_length != 0) {
+            return Err(Malformed::EmptyNot4Bytes);
+        }
+        let token_length = usize::from(header.token_length);
+        if token_length > Token::MAX_LEN {
+            return Err(Malformed::TklReserved);
+        }
+        let (token, rest) = Token::split_from(body, token_length).ok_or(Malformed::TokenTruncated)?;
+        Ok(Self { header, token, options_at: HEADER_LEN + token_length, layout: options::survey(rest)? })
     }
 }
 

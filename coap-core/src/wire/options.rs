@@ -160,9 +160,8 @@ impl Options {
 
     /// The values of all options `number`, in their order.
     #[inline]
-    pub fn get_all(&self, number: OptionNumber) -> impl Iterator<Item = &[u8]> + Clone {
-        let from = self.iter().skip_while(move |(other, _)| *other < number);
-        from.take_while(move |(other, _)| *other == number).map(|(_, value)| value)
+    pub fn get_all(&self, number: OptionNumber) -> impl Iterator<Item = &[u8]> + Clone + fmt::Debug {
+        Values { options: self.iter(), number }
     }
 
     /// Whether there is an option `number`.
@@ -284,25 +283,27 @@ impl Options {
     /// Adds at the end; `number` is not below `last`.
     #[inline]
     fn append(&mut self, number: u16, value: &[u8]) {
+        if let Some(head) = head::write_short(number - self.last, value.len())
+            && let Store::Inline { len, bytes } = &mut self.store
+            && let Some([first, room @ ..]) = bytes.get_mut(usize::from(*len)..)
+            && let Some(room) = room.get_mut(..value.len())
+        {
+            *first = head;
+            room.copy_from_slice(value);
+            *len += 1 + value.len() as u8;
+            self.last = number;
+        } else {
+            self.append_any(number, value);
+        }
+    }
+
+    fn append_any(&mut self, number: u16, value: &[u8]) {
         let mut buf = [0; MAX_HEAD_LEN];
         let len = head::write(number - self.last, value.len(), &mut buf);
-        self.last = number;
         let head = buf.get(..len).unwrap_or_default();
-        if let Store::Inline { len, bytes } = &mut self.store {
-            let room = bytes.get_mut(usize::from(*len)..).unwrap_or_default();
-            if let Some((to, room)) = room.split_at_mut_checked(head.len())
-                && let Some(room) = room.get_mut(..value.len())
-            {
-                to.copy_from_slice(head);
-                room.copy_from_slice(value);
-                *len += (head.len() + value.len()) as u8;
-                return;
-            }
-        }
-        let mut bytes = self.take_heap(head.len() + value.len());
-        bytes.extend_from_slice(head);
-        bytes.extend_from_slice(value);
-        self.store = Store::Heap(bytes);
+        self.last = number;
+        let end = self.encoded_len();
+        self.splice(end, end, &[head, value]);
     }
 
     /// Adds before an option of a higher number, whose head changes because its delta does.
@@ -319,30 +320,31 @@ impl Options {
         };
         let next_value_at = self.encoded_len() - iter.rest.len() - next_value;
 
-        let mut changed = Vec::with_capacity(2 * MAX_HEAD_LEN + value.len());
-        let mut buf = [0; MAX_HEAD_LEN];
+        let (mut buf, mut next_buf) = ([0; MAX_HEAD_LEN], [0; MAX_HEAD_LEN]);
         let len = head::write(number - before, value.len(), &mut buf);
-        changed.extend_from_slice(buf.get(..len).unwrap_or_default());
-        changed.extend_from_slice(value);
-        let len = head::write(next_number - number, next_value, &mut buf);
-        changed.extend_from_slice(buf.get(..len).unwrap_or_default());
-        self.splice(next_at, next_value_at, &changed);
+        let next_len = head::write(next_number - number, next_value, &mut next_buf);
+        let head = buf.get(..len).unwrap_or_default();
+        let next_head = next_buf.get(..next_len).unwrap_or_default();
+        self.splice(next_at, next_value_at, &[head, value, next_head]);
     }
 
-    /// Puts `new` in the place of the encoded bytes from `from` to `to`.
-    fn splice(&mut self, from: usize, to: usize, new: &[u8]) {
+    /// Puts the bytes of `new` in the place of the encoded bytes from `from` to `to`.
+    fn splice(&mut self, from: usize, to: usize, new: &[&[u8]]) {
         let old_len = self.encoded_len();
-        let new_len = old_len - (to - from) + new.len();
+        let added: usize = new.iter().map(|part| part.len()).sum();
+        let new_len = old_len - (to - from) + added;
         if let Store::Inline { len, bytes } = &mut self.store
             && new_len <= INLINE_LEN
         {
-            bytes.copy_within(to..old_len, from + new.len());
-            bytes[from..from + new.len()].copy_from_slice(new);
+            bytes.copy_within(to..old_len, from + added);
+            for (at, byte) in bytes.iter_mut().skip(from).zip(new.iter().copied().flatten()) {
+                *at = *byte;
+            }
             *len = new_len as u8;
             return;
         }
-        let mut bytes = self.take_heap(new.len());
-        bytes.splice(from..to, new.iter().copied());
+        let mut bytes = self.take_heap(added);
+        bytes.splice(from..to, new.iter().copied().flatten().copied());
         self.store = Store::Heap(bytes);
     }
 
@@ -430,6 +432,33 @@ impl<'a> Iterator for OptionsIter<'a> {
 }
 
 impl FusedIterator for OptionsIter<'_> {}
+
+/// The values of one number.
+#[derive(Clone, Debug)]
+struct Values<'a> {
+    options: OptionsIter<'a>,
+    number: OptionNumber,
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        loop {
+            let (number, value) = self.options.next()?;
+            if number == self.number {
+                return Some(value);
+            }
+            if number > self.number {
+                self.options.rest = &[];
+                return None;
+            }
+        }
+    }
+}
+
+impl FusedIterator for Values<'_> {}
 
 /// Why an option was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

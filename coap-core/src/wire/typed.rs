@@ -12,6 +12,7 @@ use super::uint::{decode_uint, encode_uint};
 
 impl Options {
     /// What the payload is.
+    #[inline]
     pub fn content_format(&self) -> Option<ContentFormat> {
         self.uint16(OptionNumber::CONTENT_FORMAT).map(ContentFormat::new)
     }
@@ -23,6 +24,7 @@ impl Options {
     }
 
     /// The only content-format that the client accepts.
+    #[inline]
     pub fn accept(&self) -> Option<ContentFormat> {
         self.uint16(OptionNumber::ACCEPT).map(ContentFormat::new)
     }
@@ -224,8 +226,15 @@ impl Options {
         legal.then(|| decode_uint(value)).flatten().and_then(|value| u32::try_from(value).ok())
     }
 
+    /// For options whose numbers have up to two bytes.
+    #[inline]
     fn uint16(&self, number: OptionNumber) -> Option<u16> {
-        self.uint(number).and_then(|value| u16::try_from(value).ok())
+        match self.get(number)? {
+            [] => Some(0),
+            [low] => Some(u16::from(*low)),
+            [high, low] => Some(u16::from_be_bytes([*high, *low])),
+            _ => None,
+        }
     }
 
     /// For numbers whose type keeps them within the length that the registry allows.
