@@ -4,9 +4,11 @@
 //! A file that is missing is named as skipped; a vector of a feature that is not there is counted as such. Both are
 //! printed (`cargo test -p coap-sim --test vectors -- --nocapture`).
 
+use core::convert::Infallible;
 use core::fmt::{Debug, Display};
 use core::net::SocketAddr;
 use core::panic::AssertUnwindSafe;
+use core::time::Duration;
 use std::env;
 use std::fs;
 use std::io::ErrorKind;
@@ -15,7 +17,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use coap_core::wire::{decode_uint, encode_uint};
-use coap_core::{Block, Code, Host, Message, OptionNumber, OptionProblem, Options, Scheme, Uri};
+use coap_core::{
+    Block, Code, Config, Endpoint, Event, Failure, Host, Instant, Message, OptionNumber, OptionProblem, Options, Peer,
+    Request, RequestOptions, Scheme, TransmissionParameters, Uri,
+};
+use rand_core::{TryCryptoRng, TryRng};
 use serde_json::{Value, json};
 
 /// What became of one vector.
@@ -46,8 +52,8 @@ const FILES: [File; 20] = [
     File { name: "transcripts", judge: transcripts },
     File { name: "uri_to_options", judge: uri_to_options },
     File { name: "options_to_uri", judge: options_to_uri },
+    File { name: "retransmission", judge: retransmission },
     //
-    File { name: "retransmission", judge: |_| Ok(Outcome::Absent("transmission parameters")) },
     File { name: "observe_order", judge: |_| Ok(Outcome::Absent("observe")) },
     File { name: "scenarios", judge: |_| Ok(Outcome::Absent("scenario runner")) },
     File { name: "link_format", judge: |_| Ok(Outcome::Absent("link-format")) },
@@ -399,5 +405,75 @@ fn options_to_uri(vector: &Value) -> Judged {
     let again = Uri::parse(&ours).map_err(|error| error.to_string())?;
     same("the path, read again", again.path(), uri.path())?;
     same("the query, read again", again.query(), uri.query())?;
+    Ok(Outcome::Passed)
+}
+
+// Times.
+
+/// Randomness that always draws the same.
+struct Drawn(u64);
+
+impl TryRng for Drawn {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok((self.0 >> 32) as u32)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(self.0)
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        bytes.fill(self.0 as u8);
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Drawn {}
+
+/// RFC 7252 §4.2 and §4.8.2: when an unanswered request is sent, when it is given up, and the derived times.
+fn retransmission(vector: &Value) -> Judged {
+    let seconds = |field: &str| vector[field].as_f64().ok_or_else(|| format!("no number in the field {field}"));
+    let parameters = TransmissionParameters::builder()
+        .ack_timeout(Duration::from_secs_f64(seconds("ack_timeout")?))
+        .ack_random_factor(seconds("ack_random_factor")?)
+        .max_retransmit(number(vector, "max_retransmit")? as u8)
+        .build()
+        .map_err(|error| error.to_string())?;
+    for (field, derived) in [
+        ("max_transmit_span", parameters.max_transmit_span()),
+        ("max_transmit_wait", parameters.max_transmit_wait()),
+        ("max_rtt", parameters.max_rtt()),
+        ("exchange_lifetime", parameters.exchange_lifetime()),
+        ("non_lifetime", parameters.non_lifetime()),
+    ] {
+        same(field, &derived, &Duration::from_secs_f64(seconds(field)?))?;
+    }
+
+    // As a float, `u64::MAX` is what 1.0 times 2^64 saturates to.
+    let rng = Drawn((seconds("random")? * u64::MAX as f64) as u64);
+    let config = Config::builder().transmission(parameters).build().map_err(|error| error.to_string())?;
+    let mut endpoint = Endpoint::new(config, rng);
+    let server = Peer::from(SocketAddr::from(([192, 0, 2, 1], 5683)));
+    let how = RequestOptions::new();
+    endpoint.request(Instant::ZERO, server, Request::get(), &how).map_err(|error| error.to_string())?;
+    let (mut now, mut sent, mut buf) = (Instant::ZERO, Vec::new(), [0; 1_152]);
+    let given_up = loop {
+        while endpoint.poll_transmit(&mut buf).is_some() {
+            sent.push(now.as_micros() as f64 / 1e6);
+        }
+        if let Some(event) = endpoint.poll_event() {
+            match event {
+                Event::Failed { reason: Failure::NoAck, timing, .. } => break timing.elapsed.as_secs_f64(),
+                other => return Err(format!("unexpected {other:?}")),
+            }
+        }
+        now = endpoint.poll_timeout().ok_or("nothing is due")?;
+        endpoint.handle_timeout(now);
+    };
+    let expected: Option<Vec<f64>> = list(vector, "send_times")?.iter().map(Value::as_f64).collect();
+    same("send_times", &sent, &expected.ok_or("send_times are not numbers")?)?;
+    same("give_up", &given_up, &seconds("give_up")?)?;
     Ok(Outcome::Passed)
 }
