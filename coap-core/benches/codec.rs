@@ -11,10 +11,22 @@ use bytes::Bytes;
 use coap_core::{Code, ContentFormat, Message, Options, Token, Type};
 use coap_lite::{CoapOption, MessageClass, MessageType, Packet, RequestType};
 
-const SEGMENTS: [&str; 2] = ["sensors", "temp"];
-const TOKEN: [u8; 4] = [0x71, 0xbb, 0x00, 0xff];
-const MESSAGE_ID: u16 = 0x1f2a;
-const PAYLOAD: [u8; 20] = *b"22.5 C, 48.1 % r. h.";
+/// What an application has at hand. Behind a `black_box`, so that nothing of it is known when the codec is compiled.
+struct Input {
+    message_id: u16,
+    token: [u8; 4],
+    segments: [&'static str; 2],
+    content_format: u16,
+    payload: [u8; 20],
+}
+
+const INPUT: Input = Input {
+    message_id: 0x1f2a,
+    token: [0x71, 0xbb, 0x00, 0xff],
+    segments: ["sensors", "temp"],
+    content_format: 0,
+    payload: *b"22.5 C, 48.1 % r. h.",
+};
 
 /// The message that all of them write and read: 43 bytes.
 const ENCODED: &[u8] = b"\x44\x02\x1f\x2a\x71\xbb\x00\xff\xb7sensors\x04temp\x10\xff22.5 C, 48.1 % r. h.";
@@ -46,21 +58,22 @@ fn main() -> ExitCode {
 
 /// The application's part: options, token and payload from parts, then the bytes.
 fn ours_encode(iterations: usize) {
-    let payload = Bytes::from(PAYLOAD.to_vec());
+    let payload = Bytes::from(INPUT.payload.to_vec());
     // A second handle, so that the first clone below has no allocation to make for the counter.
     let _other = payload.clone();
     let mut buf = [0; 1_152];
     for _ in 0..iterations {
+        let input = black_box(&INPUT);
         let mut options = Options::new();
-        for segment in black_box(SEGMENTS) {
+        for segment in input.segments {
             options.push_uri_path(segment).expect("a short segment");
         }
-        options.set_content_format(black_box(ContentFormat::TEXT_PLAIN));
+        options.set_content_format(ContentFormat::new(input.content_format));
         let message = Message {
-            kind: black_box(Type::Confirmable),
-            code: black_box(Code::POST),
-            message_id: black_box(MESSAGE_ID),
-            token: Token::new(black_box(&TOKEN)).expect("a short token"),
+            kind: Type::Confirmable,
+            code: Code::POST,
+            message_id: input.message_id,
+            token: Token::new(&input.token).expect("a short token"),
             options,
             payload: black_box(&payload).clone(),
         };
@@ -88,17 +101,18 @@ fn ours_decode(iterations: usize) {
 fn coap_lite_encode(iterations: usize) {
     let mut len = 0;
     for _ in 0..iterations {
+        let input = black_box(&INPUT);
         let mut packet = Packet::new();
         packet.header.set_version(1);
-        packet.header.set_type(black_box(MessageType::Confirmable));
-        packet.header.code = black_box(MessageClass::Request(RequestType::Post));
-        packet.header.message_id = black_box(MESSAGE_ID);
-        packet.set_token(black_box(TOKEN).to_vec());
-        for segment in black_box(SEGMENTS) {
+        packet.header.set_type(MessageType::Confirmable);
+        packet.header.code = MessageClass::Request(RequestType::Post);
+        packet.header.message_id = input.message_id;
+        packet.set_token(input.token.to_vec());
+        for segment in input.segments {
             packet.add_option(CoapOption::UriPath, segment.as_bytes().to_vec());
         }
-        packet.set_content_format(black_box(coap_lite::ContentFormat::TextPlain));
-        packet.payload = black_box(PAYLOAD).to_vec();
+        packet.set_content_format(coap_lite::ContentFormat::TextPlain);
+        packet.payload = input.payload.to_vec();
         let encoded = black_box(packet.to_bytes().expect("a sound message"));
         len = encoded.len();
     }

@@ -88,20 +88,23 @@ pub(super) struct Layout {
 pub(super) fn survey(bytes: &[u8]) -> Result<Layout, Malformed> {
     let mut rest = bytes;
     let mut number = 0;
-    while let Some(&first) = rest.first() {
-        if first == PAYLOAD_MARKER {
-            if rest.len() == 1 {
-                return Err(Malformed::MarkerWithoutPayload);
+    while let [first, after @ ..] = rest {
+        let head = match head::read_short(*first, after) {
+            Some(head) => head,
+            None if *first == PAYLOAD_MARKER => {
+                if after.is_empty() {
+                    return Err(Malformed::MarkerWithoutPayload);
+                }
+                let options_len = bytes.len() - rest.len();
+                return Ok(Layout { options_len, payload_at: options_len + 1, last: number as u16 });
             }
-            let options_len = bytes.len() - rest.len();
-            return Ok(Layout { options_len, payload_at: options_len + 1, last: number as u16 });
-        }
-        let head = head::read(first, rest)?;
+            None => head::read(*first, after)?,
+        };
         number += head.delta;
         if number > u32::from(u16::MAX) {
             return Err(Malformed::OptionNumberOverflow);
         }
-        rest = rest.get(head.len + head.value_len..).ok_or(Malformed::OptionValueTruncated)?;
+        rest = head.rest.get(head.value_len..).ok_or(Malformed::OptionValueTruncated)?;
     }
     Ok(Layout { options_len: bytes.len(), payload_at: bytes.len(), last: number as u16 })
 }
@@ -423,8 +426,12 @@ impl<'a> Iterator for OptionsIter<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         // Only well-formed lists exist, so that `None` is the end.
-        let head = head::read(*self.rest.first()?, self.rest).ok()?;
-        let (value, rest) = self.rest.get(head.len..)?.split_at_checked(head.value_len)?;
+        let (first, after) = self.rest.split_first()?;
+        let head = match head::read_short(*first, after) {
+            Some(head) => head,
+            None => head::read(*first, after).ok()?,
+        };
+        let (value, rest) = head.rest.split_at_checked(head.value_len)?;
         self.rest = rest;
         self.number = self.number.wrapping_add(head.delta as u16);
         Some((OptionNumber::new(self.number), value))

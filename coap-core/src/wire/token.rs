@@ -14,6 +14,7 @@ struct Short {
 impl Short {
     const EMPTY: Self = Self { bytes: [0; 8], len: 0 };
 
+    #[inline]
     fn new(from: &[u8]) -> Option<Self> {
         let mut bytes = [0; 8];
         bytes.get_mut(..from.len())?.copy_from_slice(from);
