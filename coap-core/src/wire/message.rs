@@ -147,11 +147,7 @@ impl Message {
             Ok(parts) => parts,
             Err(reason) => return Err(DecodeError { reason, header: Header::peek(&datagram) }),
         };
-        let options_end = options_at + layout.options_len;
-        let options = match Options::copied(&layout, datagram.get(options_at..options_end).unwrap_or_default()) {
-            Some(options) => options,
-            None => Options::shared(&layout, datagram.slice(options_at..options_end)),
-        };
+        let options = Options::decoded(&layout, &datagram, options_at);
         let payload_at = options_at + layout.payload_at;
         let payload = if payload_at < datagram.len() {
             datagram.advance(payload_at);
@@ -166,8 +162,16 @@ impl Message {
     /// The number of bytes that [`encode`](Self::encode) writes.
     #[inline]
     pub fn encoded_len(&self) -> usize {
-        let marker = usize::from(!self.payload.is_empty());
-        HEADER_LEN + self.token.len() + self.options.encoded_len() + marker + self.payload.len()
+        self.encoded_len_with(self.options.encoded())
+    }
+
+    #[inline]
+    const fn encoded_len_with(&self, options: &[u8]) -> usize {
+        let payload = match self.payload.len() {
+            0 => 0,
+            len => 1 + len,
+        };
+        HEADER_LEN + self.token.len() + options.len() + payload
     }
 
     /// Writes the message to the start of `buf` and returns its length in bytes. Does not allocate.
@@ -176,17 +180,17 @@ impl Message {
     /// If `buf` is too small; nothing is written then.
     #[inline]
     pub fn encode(&self, buf: &mut [u8]) -> Result<usize, EncodeError> {
-        let needed = self.encoded_len();
+        let options = self.options.encoded();
+        let needed = self.encoded_len_with(options);
         let available = buf.len();
         let buf = buf.get_mut(..needed).ok_or(EncodeError::BufferTooSmall { needed, available })?;
 
         let [high, low] = self.message_id.to_be_bytes();
         let first = VERSION_1 | (self.kind as u8) << 4 | self.token.len() as u8;
-        let header = [first, self.code.to_byte(), high, low];
-        let rest = put_start(buf, header, &self.token);
-        let rest = put(rest, self.options.encoded());
-        if !self.payload.is_empty() {
-            let rest = put(rest, &[PAYLOAD_MARKER]);
+        let rest = put_start(buf, [first, self.code.to_byte(), high, low], &self.token);
+        let rest = put(rest, options);
+        if let Some((marker, rest)) = rest.split_first_mut() {
+            *marker = PAYLOAD_MARKER;
             put(rest, &self.payload);
         }
         Ok(needed)

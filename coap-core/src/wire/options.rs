@@ -86,27 +86,35 @@ pub(super) struct Layout {
 /// Walks what follows the token (RFC 7252 §3.1).
 #[inline]
 pub(super) fn survey(bytes: &[u8]) -> Result<Layout, Malformed> {
-    let mut rest = bytes;
+    let mut at = 0;
     let mut number = 0;
-    while let [first, after @ ..] = rest {
-        let head = match head::read_short(*first, after) {
-            Some(head) => head,
-            None if *first == PAYLOAD_MARKER => {
-                if after.is_empty() {
-                    return Err(Malformed::MarkerWithoutPayload);
-                }
-                let options_len = bytes.len() - rest.len();
-                return Ok(Layout { options_len, payload_at: options_len + 1, last: number as u16 });
+    while let Some(&first) = bytes.get(at) {
+        let head = match head::read_short(first, &[]) {
+            Some(head) => {
+                at += 1;
+                head
             }
-            None => head::read(*first, after)?,
+            None if first == PAYLOAD_MARKER => break,
+            None => {
+                let head = head::read(first, bytes.get(at + 1..).unwrap_or_default())?;
+                at = bytes.len() - head.rest.len();
+                head
+            }
         };
         number += head.delta;
         if number > u32::from(u16::MAX) {
             return Err(Malformed::OptionNumberOverflow);
         }
-        rest = head.rest.get(head.value_len..).ok_or(Malformed::OptionValueTruncated)?;
+        // Where that is behind the end of the datagram, the loop ends, and what follows it notices.
+        at += head.value_len;
     }
-    Ok(Layout { options_len: bytes.len(), payload_at: bytes.len(), last: number as u16 })
+    let last = number as u16;
+    match bytes.len().checked_sub(at) {
+        None => Err(Malformed::OptionValueTruncated),
+        Some(0) => Ok(Layout { options_len: at, payload_at: at, last }),
+        Some(1) => Err(Malformed::MarkerWithoutPayload),
+        Some(_) => Ok(Layout { options_len: at, payload_at: at + 1, last }),
+    }
 }
 
 impl Options {
@@ -115,15 +123,20 @@ impl Options {
         Self { store: Store::EMPTY, last: 0 }
     }
 
-    /// The options that `survey` found, as bytes of the datagram; `None` if they are too many to be copied.
+    /// The options that `survey` found behind the first `at` bytes of `datagram`.
     #[inline]
-    pub(super) fn copied(layout: &Layout, encoded: &[u8]) -> Option<Self> {
-        Some(Self { store: Store::inline(encoded)?, last: layout.last })
+    pub(super) fn decoded(layout: &Layout, datagram: &Bytes, at: usize) -> Self {
+        let encoded = datagram.get(at..).and_then(|rest| rest.get(..layout.options_len));
+        match encoded.and_then(Store::inline) {
+            Some(store) => Self { store, last: layout.last },
+            None => Self::shared(layout, datagram, at),
+        }
     }
 
-    /// The options that `survey` found, as a part of the datagram.
-    pub(super) const fn shared(layout: &Layout, encoded: Bytes) -> Self {
-        Self { store: Store::Shared(encoded), last: layout.last }
+    #[cold]
+    #[inline(never)]
+    fn shared(layout: &Layout, datagram: &Bytes, at: usize) -> Self {
+        Self { store: Store::Shared(datagram.slice(at..at + layout.options_len)), last: layout.last }
     }
 
     /// As they are on the wire, without the payload marker.
@@ -292,7 +305,10 @@ impl Options {
             && let Some(room) = room.get_mut(..value.len())
         {
             *first = head;
-            room.copy_from_slice(value);
+            // Options that say it by being there, and the number 0, have no value: not worth a call.
+            if !value.is_empty() {
+                room.copy_from_slice(value);
+            }
             *len += 1 + value.len() as u8;
             self.last = number;
         } else {
