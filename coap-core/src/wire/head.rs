@@ -22,8 +22,10 @@ pub(super) struct Head<'a> {
 /// A head of one byte, as nearly all are, and what follows it.
 #[inline]
 pub(super) fn read_short(first: u8, rest: &[u8]) -> Option<Head<'_>> {
-    let (delta, value_len) = (first >> 4, first & 0xf);
-    (delta < 13 && value_len < 13).then_some(Head { delta: delta.into(), value_len: value_len.into(), rest })
+    if first >= 0xd0 || first & 0xf >= 13 {
+        return None;
+    }
+    Some(Head { delta: (first >> 4).into(), value_len: (first & 0xf).into(), rest })
 }
 
 /// A head of any length. The reserved nibbles are looked for first: they are wrong whatever follows.

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 
 use super::code::Code;
 use super::head::PAYLOAD_MARKER;
-use super::options::{self, Layout, Options};
+use super::options::{self, Options, Survey};
 use super::text::Payload;
 use super::token::Token;
 
@@ -143,19 +143,19 @@ impl Message {
     /// Names the first thing that is wrong, with the header if that could be read.
     #[inline]
     pub fn decode(mut datagram: Bytes) -> Result<Self, DecodeError> {
-        let Parts { header, token, options_at, layout } = match Parts::read(&datagram) {
+        let Parts { header, token, survey } = match Parts::read(&datagram) {
             Ok(parts) => parts,
             Err(reason) => return Err(DecodeError { reason, header: Header::peek(&datagram) }),
         };
-        let options = Options::decoded(&layout, &datagram, options_at);
-        let payload_at = options_at + layout.payload_at;
-        let payload = if payload_at < datagram.len() {
-            datagram.advance(payload_at);
-            datagram
-        } else {
-            Bytes::new()
-        };
         let Header { kind, code, message_id, .. } = header;
+        let options = Options::found(&survey, &datagram);
+        let payload = match survey.payload_len {
+            0 => Bytes::new(),
+            len => {
+                datagram.advance(datagram.len() - len);
+                datagram
+            }
+        };
         Ok(Self { kind, code, message_id, token, options, payload })
     }
 
@@ -226,29 +226,25 @@ fn put<'a>(buf: &'a mut [u8], bytes: &[u8]) -> &'a mut [u8] {
 }
 
 /// A datagram that was read, before its bytes are handed out.
-struct Parts {
+struct Parts<'a> {
     header: Header,
     token: Token,
-    /// Where the options begin: behind the token.
-    options_at: usize,
-    /// What follows, seen from there.
-    layout: Layout,
+    survey: Survey<'a>,
 }
 
-impl Parts {
+impl<'a> Parts<'a> {
     #[inline]
-    fn read(datagram: &[u8]) -> Result<Self, Malformed> {
+    fn read(datagram: &'a [u8]) -> Result<Self, Malformed> {
         let (header, body) = Header::read(datagram)?;
         // RFC 7252 §4.1: nothing may follow, and a token length other than 0 announces that something does.
         if header.code.is_empty() && (!body.is_empty() || header.token_length != 0) {
             return Err(Malformed::EmptyNot4Bytes);
         }
-        let token_length = usize::from(header.token_length);
-        if token_length > Token::MAX_LEN {
+        if usize::from(header.token_length) > Token::MAX_LEN {
             return Err(Malformed::TklReserved);
         }
-        let (token, rest) = Token::split_from(body, token_length).ok_or(Malformed::TokenTruncated)?;
-        Ok(Self { header, token, options_at: HEADER_LEN + token_length, layout: options::survey(rest)? })
+        let (token, rest) = Token::split_from(body, header.token_length).ok_or(Malformed::TokenTruncated)?;
+        Ok(Self { header, token, survey: options::survey(rest)? })
     }
 }
 

@@ -73,19 +73,19 @@ impl Store {
     }
 }
 
-/// What the options and the rest of a datagram look like, after the one pass that doubts them.
-pub(super) struct Layout {
-    /// How many bytes are options.
-    pub(super) options_len: usize,
-    /// Where the payload begins; the end if there is none.
-    pub(super) payload_at: usize,
+/// What follows the token, after the one pass that doubts it.
+pub(super) struct Survey<'a> {
+    /// The options.
+    encoded: &'a [u8],
     /// The highest option number.
     last: u16,
+    /// How many bytes are payload, 0 if there is none.
+    pub(super) payload_len: usize,
 }
 
 /// Walks what follows the token (RFC 7252 §3.1).
 #[inline]
-pub(super) fn survey(bytes: &[u8]) -> Result<Layout, Malformed> {
+pub(super) fn survey(bytes: &[u8]) -> Result<Survey<'_>, Malformed> {
     let mut at = 0;
     let mut number = 0;
     while let Some(&first) = bytes.get(at) {
@@ -108,13 +108,13 @@ pub(super) fn survey(bytes: &[u8]) -> Result<Layout, Malformed> {
         // Where that is behind the end of the datagram, the loop ends, and what follows it notices.
         at += head.value_len;
     }
-    let last = number as u16;
-    match bytes.len().checked_sub(at) {
-        None => Err(Malformed::OptionValueTruncated),
-        Some(0) => Ok(Layout { options_len: at, payload_at: at, last }),
-        Some(1) => Err(Malformed::MarkerWithoutPayload),
-        Some(_) => Ok(Layout { options_len: at, payload_at: at + 1, last }),
-    }
+    let (encoded, rest) = bytes.split_at_checked(at).ok_or(Malformed::OptionValueTruncated)?;
+    let payload_len = match rest.len() {
+        0 => 0,
+        1 => return Err(Malformed::MarkerWithoutPayload),
+        len => len - 1,
+    };
+    Ok(Survey { encoded, last: number as u16, payload_len })
 }
 
 impl Options {
@@ -123,20 +123,18 @@ impl Options {
         Self { store: Store::EMPTY, last: 0 }
     }
 
-    /// The options that `survey` found behind the first `at` bytes of `datagram`.
+    /// The options that `survey` found in `datagram`.
     #[inline]
-    pub(super) fn decoded(layout: &Layout, datagram: &Bytes, at: usize) -> Self {
-        let encoded = datagram.get(at..).and_then(|rest| rest.get(..layout.options_len));
-        match encoded.and_then(Store::inline) {
-            Some(store) => Self { store, last: layout.last },
-            None => Self::shared(layout, datagram, at),
+    pub(super) fn found(survey: &Survey<'_>, datagram: &Bytes) -> Self {
+        match Store::inline(survey.encoded) {
+            Some(store) => Self { store, last: survey.last },
+            None => Self::shared(survey, datagram),
         }
     }
 
     #[cold]
-    #[inline(never)]
-    fn shared(layout: &Layout, datagram: &Bytes, at: usize) -> Self {
-        Self { store: Store::Shared(datagram.slice(at..at + layout.options_len)), last: layout.last }
+    fn shared(survey: &Survey<'_>, datagram: &Bytes) -> Self {
+        Self { store: Store::Shared(datagram.slice_ref(survey.encoded)), last: survey.last }
     }
 
     /// As they are on the wire, without the payload marker.
