@@ -10,34 +10,27 @@ pub(super) const PAYLOAD_MARKER: u8 = 0xff;
 
 /// An option, as its head announces it.
 #[derive(Clone, Copy)]
-pub(super) struct Head {
+pub(super) struct Head<'a> {
     /// How much higher its number is than the one before.
     pub(super) delta: u32,
-    /// How many bytes the head has: its value begins there.
-    pub(super) len: usize,
     /// How many bytes the value has.
     pub(super) value_len: usize,
+    /// What follows the head: value and further options, if the datagram is not cut short.
+    pub(super) rest: &'a [u8],
 }
 
-/// Reads the head at the start of `bytes`, whose first byte is `first`.
+/// A head of one byte, as nearly all are, and what follows it.
 #[inline]
-pub(super) fn read(first: u8, bytes: &[u8]) -> Result<Head, Malformed> {
-    match read_short(first) {
-        Some(head) => Ok(head),
-        None => read_long(first, bytes),
+pub(super) fn read_short(first: u8, rest: &[u8]) -> Option<Head<'_>> {
+    if first >= 0xd0 || first & 0xf >= 13 {
+        return None;
     }
+    Some(Head { delta: (first >> 4).into(), value_len: (first & 0xf).into(), rest })
 }
 
-/// A head of one byte, as nearly all are.
-#[inline]
-pub(super) fn read_short(first: u8) -> Option<Head> {
-    let (delta, value_len) = (first >> 4, first & 0xf);
-    (delta < 13 && value_len < 13).then_some(Head { delta: delta.into(), len: 1, value_len: value_len.into() })
-}
-
-/// The reserved nibbles are looked for first: they are wrong whatever follows.
+/// A head of any length. The reserved nibbles are looked for first: they are wrong whatever follows.
 #[cold]
-fn read_long(first: u8, bytes: &[u8]) -> Result<Head, Malformed> {
+pub(super) fn read(first: u8, rest: &[u8]) -> Result<Head<'_>, Malformed> {
     let (delta, value_len) = (first >> 4, first & 0xf);
     if delta == 15 {
         return Err(Malformed::DeltaNibble15);
@@ -45,10 +38,9 @@ fn read_long(first: u8, bytes: &[u8]) -> Result<Head, Malformed> {
     if value_len == 15 {
         return Err(Malformed::LengthNibble15);
     }
-    let rest = bytes.get(1..).unwrap_or_default();
     let (delta, rest) = read_extended(delta, rest).ok_or(Malformed::OptionExtTruncated)?;
     let (value_len, rest) = read_extended(value_len, rest).ok_or(Malformed::OptionExtTruncated)?;
-    Ok(Head { delta, len: bytes.len() - rest.len(), value_len: value_len as usize })
+    Ok(Head { delta, value_len: value_len as usize, rest })
 }
 
 /// 13 and 14 announce one or two further bytes; the caller has ruled out 15.
@@ -100,8 +92,9 @@ mod tests {
             for value_len in edges.into_iter().chain([65_804]) {
                 let mut buf = [0; MAX_HEAD_LEN];
                 let len = write(delta as u16, value_len, &mut buf);
-                let head = read(buf[0], &buf[..len]).unwrap();
-                assert_eq!((head.delta as usize, head.len, head.value_len), (delta, len, value_len));
+                let head = read(buf[0], &buf[1..len]).unwrap();
+                assert_eq!((head.delta as usize, head.value_len, head.rest), (delta, value_len, &[][..]));
+                assert_eq!(read_short(buf[0], &[]).is_some(), len == 1);
                 assert_eq!(write_short(delta as u16, value_len), (len == 1).then_some(buf[0]));
             }
         }
@@ -110,7 +103,7 @@ mod tests {
     #[test]
     fn a_head_that_breaks_off_is_seen() {
         for bytes in [&[0xd0][..], &[0x0d], &[0x0e, 0], &[0xdd, 0], &[0xe0, 1], &[0xee, 0, 0, 0]] {
-            assert_eq!(read(bytes[0], bytes).err(), Some(Malformed::OptionExtTruncated), "{bytes:x?}");
+            assert_eq!(read(bytes[0], &bytes[1..]).err(), Some(Malformed::OptionExtTruncated), "{bytes:x?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 
 use super::code::Code;
 use super::head::PAYLOAD_MARKER;
-use super::options::{self, Layout, Options};
+use super::options::{self, Options, Survey};
 use super::text::Payload;
 use super::token::Token;
 
@@ -143,31 +143,35 @@ impl Message {
     /// Names the first thing that is wrong, with the header if that could be read.
     #[inline]
     pub fn decode(mut datagram: Bytes) -> Result<Self, DecodeError> {
-        let Parts { header, token, options_at, layout } = match Parts::read(&datagram) {
+        let Parts { header, token, survey } = match Parts::read(&datagram) {
             Ok(parts) => parts,
             Err(reason) => return Err(DecodeError { reason, header: Header::peek(&datagram) }),
         };
-        let options_end = options_at + layout.options_len;
-        let options = match Options::copied(&layout, datagram.get(options_at..options_end).unwrap_or_default()) {
-            Some(options) => options,
-            None => Options::shared(&layout, datagram.slice(options_at..options_end)),
-        };
-        let payload_at = options_at + layout.payload_at;
-        let payload = if payload_at < datagram.len() {
-            datagram.advance(payload_at);
-            datagram
-        } else {
-            Bytes::new()
-        };
         let Header { kind, code, message_id, .. } = header;
+        let options = Options::found(&survey, &datagram);
+        let payload = match survey.payload_len {
+            0 => Bytes::new(),
+            len => {
+                datagram.advance(datagram.len() - len);
+                datagram
+            }
+        };
         Ok(Self { kind, code, message_id, token, options, payload })
     }
 
     /// The number of bytes that [`encode`](Self::encode) writes.
     #[inline]
     pub fn encoded_len(&self) -> usize {
-        let marker = usize::from(!self.payload.is_empty());
-        HEADER_LEN + self.token.len() + self.options.encoded_len() + marker + self.payload.len()
+        self.encoded_len_with(self.options.encoded())
+    }
+
+    #[inline]
+    const fn encoded_len_with(&self, options: &[u8]) -> usize {
+        let payload = match self.payload.len() {
+            0 => 0,
+            len => 1 + len,
+        };
+        HEADER_LEN + self.token.len() + options.len() + payload
     }
 
     /// Writes the message to the start of `buf` and returns its length in bytes. Does not allocate.
@@ -176,17 +180,17 @@ impl Message {
     /// If `buf` is too small; nothing is written then.
     #[inline]
     pub fn encode(&self, buf: &mut [u8]) -> Result<usize, EncodeError> {
-        let needed = self.encoded_len();
+        let options = self.options.encoded();
+        let needed = self.encoded_len_with(options);
         let available = buf.len();
         let buf = buf.get_mut(..needed).ok_or(EncodeError::BufferTooSmall { needed, available })?;
 
         let [high, low] = self.message_id.to_be_bytes();
         let first = VERSION_1 | (self.kind as u8) << 4 | self.token.len() as u8;
-        let header = [first, self.code.to_byte(), high, low];
-        let rest = put_start(buf, header, &self.token);
-        let rest = put(rest, self.options.encoded());
-        if !self.payload.is_empty() {
-            let rest = put(rest, &[PAYLOAD_MARKER]);
+        let rest = put_start(buf, [first, self.code.to_byte(), high, low], &self.token);
+        let rest = put(rest, options);
+        if let Some((marker, rest)) = rest.split_first_mut() {
+            *marker = PAYLOAD_MARKER;
             put(rest, &self.payload);
         }
         Ok(needed)
@@ -222,29 +226,25 @@ fn put<'a>(buf: &'a mut [u8], bytes: &[u8]) -> &'a mut [u8] {
 }
 
 /// A datagram that was read, before its bytes are handed out.
-struct Parts {
+struct Parts<'a> {
     header: Header,
     token: Token,
-    /// Where the options begin: behind the token.
-    options_at: usize,
-    /// What follows, seen from there.
-    layout: Layout,
+    survey: Survey<'a>,
 }
 
-impl Parts {
+impl<'a> Parts<'a> {
     #[inline]
-    fn read(datagram: &[u8]) -> Result<Self, Malformed> {
+    fn read(datagram: &'a [u8]) -> Result<Self, Malformed> {
         let (header, body) = Header::read(datagram)?;
         // RFC 7252 §4.1: nothing may follow, and a token length other than 0 announces that something does.
         if header.code.is_empty() && (!body.is_empty() || header.token_length != 0) {
             return Err(Malformed::EmptyNot4Bytes);
         }
-        let token_length = usize::from(header.token_length);
-        if token_length > Token::MAX_LEN {
+        if usize::from(header.token_length) > Token::MAX_LEN {
             return Err(Malformed::TklReserved);
         }
-        let (token, rest) = Token::split_from(body, token_length).ok_or(Malformed::TokenTruncated)?;
-        Ok(Self { header, token, options_at: HEADER_LEN + token_length, layout: options::survey(rest)? })
+        let (token, rest) = Token::split_from(body, header.token_length).ok_or(Malformed::TokenTruncated)?;
+        Ok(Self { header, token, survey: options::survey(rest)? })
     }
 }
 

@@ -234,7 +234,8 @@ const fn define(
 
 const COUNT: usize = 26;
 
-static DEFINITIONS: [OptionDefinition; COUNT] = {
+// Constants rather than statics: where the number is known when the caller is compiled, so is the answer.
+const DEFINITIONS: [OptionDefinition; COUNT] = {
     use Format::{Empty, Opaque, String, Uint};
     use In::{Both, Request, Response};
     use Occurs::{Often, Once};
@@ -270,7 +271,7 @@ static DEFINITIONS: [OptionDefinition; COUNT] = {
 
 /// From number to place in `DEFINITIONS`; `COUNT` where there is none. The registry is asked for every option that is
 /// set or checked, and this is one load.
-static INDEX: [u8; 293] = {
+const INDEX: [u8; 293] = {
     let mut index = [COUNT as u8; 293];
     let mut at = 0;
     while at < COUNT {

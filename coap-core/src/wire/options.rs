@@ -73,37 +73,48 @@ impl Store {
     }
 }
 
-/// What the options and the rest of a datagram look like, after the one pass that doubts them.
-pub(super) struct Layout {
-    /// How many bytes are options.
-    pub(super) options_len: usize,
-    /// Where the payload begins; the end if there is none.
-    pub(super) payload_at: usize,
+/// What follows the token, after the one pass that doubts it.
+pub(super) struct Survey<'a> {
+    /// The options.
+    encoded: &'a [u8],
     /// The highest option number.
     last: u16,
+    /// How many bytes are payload, 0 if there is none.
+    pub(super) payload_len: usize,
 }
 
 /// Walks what follows the token (RFC 7252 §3.1).
 #[inline]
-pub(super) fn survey(bytes: &[u8]) -> Result<Layout, Malformed> {
-    let mut rest = bytes;
+pub(super) fn survey(bytes: &[u8]) -> Result<Survey<'_>, Malformed> {
+    let mut at = 0;
     let mut number = 0;
-    while let Some(&first) = rest.first() {
-        if first == PAYLOAD_MARKER {
-            if rest.len() == 1 {
-                return Err(Malformed::MarkerWithoutPayload);
+    while let Some(&first) = bytes.get(at) {
+        let head = match head::read_short(first, &[]) {
+            Some(head) => {
+                at += 1;
+                head
             }
-            let options_len = bytes.len() - rest.len();
-            return Ok(Layout { options_len, payload_at: options_len + 1, last: number as u16 });
-        }
-        let head = head::read(first, rest)?;
+            None if first == PAYLOAD_MARKER => break,
+            None => {
+                let head = head::read(first, bytes.get(at + 1..).unwrap_or_default())?;
+                at = bytes.len() - head.rest.len();
+                head
+            }
+        };
         number += head.delta;
         if number > u32::from(u16::MAX) {
             return Err(Malformed::OptionNumberOverflow);
         }
-        rest = rest.get(head.len + head.value_len..).ok_or(Malformed::OptionValueTruncated)?;
+        // Where that is behind the end of the datagram, the loop ends, and what follows it notices.
+        at += head.value_len;
     }
-    Ok(Layout { options_len: bytes.len(), payload_at: bytes.len(), last: number as u16 })
+    let (encoded, rest) = bytes.split_at_checked(at).ok_or(Malformed::OptionValueTruncated)?;
+    let payload_len = match rest.len() {
+        0 => 0,
+        1 => return Err(Malformed::MarkerWithoutPayload),
+        len => len - 1,
+    };
+    Ok(Survey { encoded, last: number as u16, payload_len })
 }
 
 impl Options {
@@ -112,15 +123,18 @@ impl Options {
         Self { store: Store::EMPTY, last: 0 }
     }
 
-    /// The options that `survey` found, as bytes of the datagram; `None` if they are too many to be copied.
+    /// The options that `survey` found in `datagram`.
     #[inline]
-    pub(super) fn copied(layout: &Layout, encoded: &[u8]) -> Option<Self> {
-        Some(Self { store: Store::inline(encoded)?, last: layout.last })
+    pub(super) fn found(survey: &Survey<'_>, datagram: &Bytes) -> Self {
+        match Store::inline(survey.encoded) {
+            Some(store) => Self { store, last: survey.last },
+            None => Self::shared(survey, datagram),
+        }
     }
 
-    /// The options that `survey` found, as a part of the datagram.
-    pub(super) const fn shared(layout: &Layout, encoded: Bytes) -> Self {
-        Self { store: Store::Shared(encoded), last: layout.last }
+    #[cold]
+    fn shared(survey: &Survey<'_>, datagram: &Bytes) -> Self {
+        Self { store: Store::Shared(datagram.slice_ref(survey.encoded)), last: survey.last }
     }
 
     /// As they are on the wire, without the payload marker.
@@ -289,7 +303,10 @@ impl Options {
             && let Some(room) = room.get_mut(..value.len())
         {
             *first = head;
-            room.copy_from_slice(value);
+            // Options that say it by being there, and the number 0, have no value: not worth a call.
+            if !value.is_empty() {
+                room.copy_from_slice(value);
+            }
             *len += 1 + value.len() as u8;
             self.last = number;
         } else {
@@ -423,8 +440,12 @@ impl<'a> Iterator for OptionsIter<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         // Only well-formed lists exist, so that `None` is the end.
-        let head = head::read(*self.rest.first()?, self.rest).ok()?;
-        let (value, rest) = self.rest.get(head.len..)?.split_at_checked(head.value_len)?;
+        let (first, after) = self.rest.split_first()?;
+        let head = match head::read_short(*first, after) {
+            Some(head) => head,
+            None => head::read(*first, after).ok()?,
+        };
+        let (value, rest) = head.rest.split_at_checked(head.value_len)?;
         self.rest = rest;
         self.number = self.number.wrapping_add(head.delta as u16);
         Some((OptionNumber::new(self.number), value))
