@@ -8,9 +8,10 @@ use core::future::Future;
 use core::net::{IpAddr, SocketAddr};
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use std::io;
+use std::io::{self, IoSliceMut};
 
 use coap_core::{Instant, Local, UdpAddr};
+use quinn_udp::RecvMeta;
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -155,6 +156,8 @@ pub struct RecvBatch {
     /// [`RecvBatch::SLOTS`] slots of `max_datagram + 1` bytes: a datagram that fills its slot was longer than allowed.
     buffer: Box<[u8]>,
     max_datagram: usize,
+    /// What the system says of each slot while it is filled.
+    meta: Box<[RecvMeta]>,
     received: Vec<Entry>,
     datagrams: usize,
     too_long: u64,
@@ -182,6 +185,7 @@ impl RecvBatch {
         Self {
             buffer: vec![0; Self::SLOTS * (max_datagram + 1)].into_boxed_slice(),
             max_datagram,
+            meta: vec![RecvMeta::default(); Self::SLOTS].into_boxed_slice(),
             received: Vec::with_capacity(Self::SLOTS + Self::REPORTS),
             datagrams: 0,
             too_long: 0,
@@ -214,11 +218,11 @@ impl RecvBatch {
 
     /// Adds the report that `peer` cannot be reached. False if there was no room left: nothing has changed then.
     pub fn push_unreachable(&mut self, peer: UdpAddr) -> bool {
-        if self.received.len() - self.datagrams >= Self::REPORTS {
-            return false;
+        let room = self.has_room_for_reports();
+        if room {
+            self.received.push(Entry::Unreachable(peer));
         }
-        self.received.push(Entry::Unreachable(peer));
-        true
+        room
     }
 
     /// What it holds, in the order of arrival.
@@ -254,6 +258,31 @@ impl RecvBatch {
     /// The longest datagram that it takes, in bytes.
     pub const fn max_datagram(&self) -> usize {
         self.max_datagram
+    }
+
+    pub(crate) const fn has_room_for_reports(&self) -> bool {
+        self.received.len() - self.datagrams < Self::REPORTS
+    }
+
+    /// A datagram did not fit, and the system has thrown it away.
+    pub(crate) const fn count_too_long(&mut self) {
+        self.too_long += 1;
+    }
+
+    /// Lets `recv` fill the slots and say how many it filled. No datagram may be in the batch before.
+    pub(crate) fn receive(
+        &mut self,
+        recv: impl FnOnce(&mut [IoSliceMut<'_>], &mut [RecvMeta]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut chunks = self.buffer.chunks_exact_mut(self.max_datagram + 1);
+        let mut slots: [_; Self::SLOTS] = core::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+        let count = recv(&mut slots, &mut self.meta)?;
+        for slot in 0..count.min(Self::SLOTS) {
+            let meta = self.meta[slot];
+            let to = meta.dst_ip.map(|ip| ip.to_canonical());
+            self.take_slot(slot, UdpAddr::new(meta.addr), to, meta.interface_index.unwrap_or(0), meta.len);
+        }
+        Ok(count)
     }
 
     const fn slot_size(&self) -> usize {
