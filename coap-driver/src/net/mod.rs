@@ -7,7 +7,8 @@
 mod reports;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod scoped;
-#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+#[cfg(test)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod tests;
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
