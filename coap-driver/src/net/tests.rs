@@ -1,0 +1,94 @@
+use core::net::{IpAddr, SocketAddr};
+use std::io;
+
+use coap_core::{Local, UdpAddr};
+
+use super::*;
+
+fn udp(text: &str) -> UdpAddr {
+    UdpAddr::new(text.parse().unwrap())
+}
+
+fn local(ip: &str, interface: u32) -> Local {
+    Local { ip: Some(ip.parse().unwrap()), interface, ..Local::default() }
+}
+
+#[test]
+fn without_ipv6_the_wildcard_is_the_one_of_ipv4_and_nothing_else_changes() {
+    let wildcard: SocketAddr = "[::]:5683".parse().unwrap();
+    let no_family = io::Error::from_raw_os_error(nix::errno::Errno::EAFNOSUPPORT as i32);
+    assert_eq!(without_ipv6(wildcard, &no_family), Some("0.0.0.0:5683".parse().unwrap()));
+    assert_eq!(without_ipv6("[::1]:5683".parse().unwrap(), &no_family), None);
+    assert_eq!(without_ipv6("0.0.0.0:5683".parse().unwrap(), &no_family), None);
+    assert_eq!(without_ipv6(wildcard, &io::ErrorKind::AddrInUse.into()), None);
+    assert_eq!(without_ipv6(wildcard, &io::ErrorKind::PermissionDenied.into()), None);
+}
+
+#[test]
+fn a_source_is_of_the_family_of_its_destination_and_one_that_can_be_answered() {
+    let some = |ip: &str| Some(ip.parse::<IpAddr>().unwrap());
+    assert_eq!(source(udp("192.0.2.1:1"), &local("192.0.2.2", 0)), some("192.0.2.2"));
+    assert_eq!(source(udp("[2001:db8::1]:1"), &local("2001:db8::2", 0)), some("2001:db8::2"));
+    for foreign in ["2001:db8::2", "0.0.0.0", "224.0.1.187"] {
+        assert_eq!(source(udp("192.0.2.1:1"), &local(foreign, 0)), None);
+    }
+    assert_eq!(source(udp("[2001:db8::1]:1"), &local("ff02::fd", 0)), None);
+}
+
+#[test]
+fn an_interface_is_named_only_where_the_address_leaves_it_open() {
+    assert!(scoped::needs_interface(udp("224.0.1.187:1"), &local("192.0.2.2", 2)));
+    assert!(scoped::needs_interface(udp("[ff05::fd]:1"), &local("2001:db8::2", 2)));
+    assert!(scoped::needs_interface(udp("[2001:db8::1]:1"), &local("fe80::2", 2)));
+    assert!(!scoped::needs_interface(udp("[fe80::1%2]:1"), &local("fe80::2", 2)), "its scope says it");
+    assert!(!scoped::needs_interface(udp("192.0.2.1:1"), &local("192.0.2.2", 2)), "routing decides");
+    assert!(!scoped::needs_interface(udp("224.0.1.187:1"), &local("192.0.2.2", 0)), "none is known");
+}
+
+#[test]
+fn a_datagram_to_a_group_leaves_on_the_interface_that_is_named() {
+    const LOOPBACK: u32 = 1;
+    let listener = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let group = Ipv4Addr::new(224, 0, 1, 187);
+    let joined = socket2::SockRef::from(&listener)
+        .join_multicast_v4_n(&group, &socket2::InterfaceIndexOrAddress::Index(LOOPBACK));
+    joined.unwrap();
+    listener.set_read_timeout(Some(core::time::Duration::from_secs(20))).unwrap();
+    let to = UdpAddr::new(SocketAddr::from((group, listener.local_addr().unwrap().port())));
+    for bound in ["[::]:0", "0.0.0.0:0"] {
+        let socket = Socket::bind(bound.parse().unwrap(), &SocketOptions::default()).unwrap();
+        socket.try_send(to, &local("127.0.0.3", LOOPBACK), b"all").unwrap();
+        let (len, from) = listener.recv_from(&mut [0; 16]).unwrap();
+        assert_eq!((len, from.ip()), (3, "127.0.0.3".parse::<IpAddr>().unwrap()), "bound to {bound}");
+    }
+}
+
+#[test]
+fn a_socket_forwards_no_joined_datagrams_and_takes_no_time_stamps() {
+    use nix::sys::socket::{getsockopt, sockopt};
+
+    let socket = Socket::bind("[::]:0".parse().unwrap(), &SocketOptions::default()).unwrap();
+    assert!(!getsockopt(&socket, sockopt::UdpGroSegment).unwrap());
+    assert!(!getsockopt(&socket, sockopt::ReceiveTimestampns).unwrap());
+    assert!(getsockopt(&socket, sockopt::Ipv4RecvErr).unwrap());
+    assert!(getsockopt(&socket, sockopt::Ipv6RecvErr).unwrap());
+}
+
+#[test]
+fn reports_that_do_not_fit_into_one_batch_come_with_the_next() {
+    let socket = Socket::bind("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
+    let gone = UdpSocket::bind("127.0.0.1:0").unwrap();
+    gone.connect("127.0.0.1:9").unwrap();
+    let gone = UdpAddr::new(gone.local_addr().unwrap());
+    let sent = RecvBatch::REPORTS + 5;
+    for _ in 0..sent {
+        socket.try_send(gone, &Local::default(), b"x").unwrap();
+    }
+    let mut batch = RecvBatch::new(64);
+    let mut heard = 0;
+    while heard < sent {
+        socket.recv(&mut batch).unwrap();
+        heard += batch.iter().count();
+    }
+    assert_eq!(socket.recv(&mut batch).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+}
