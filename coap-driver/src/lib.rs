@@ -4,6 +4,7 @@
 //! any reactor.
 
 pub mod net;
+pub mod router;
 mod runtime;
 
 pub use runtime::{BoxFuture, Received, RecvBatch, Runtime, SocketOptions, Timer, UdpSocket};

@@ -1,0 +1,156 @@
+//! Async functions as handlers, and how a router holds them.
+
+use core::fmt;
+use core::future::Future;
+use core::marker::PhantomData;
+use core::pin::Pin;
+use std::sync::Arc;
+
+use coap_core::{Code, ContentFormat, OptionNumber, Response};
+
+use super::extract::{FromRequest, Incoming};
+use super::response::IntoResponse;
+
+/// A handler at work.
+pub type HandlerFuture = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// An async function whose arguments implement [`FromRequest`] and whose result implements [`IntoResponse`]; up to
+/// eight arguments. `T` is the tuple of their types, which keeps the implementations apart.
+///
+/// ```
+/// # use coap_core::Code;
+/// # use coap_driver::router::{Path, Payload, Router, get};
+/// async fn read(Path(id): Path<u32>) -> String {
+///     format!("sensor {id}")
+/// }
+/// async fn write(Path(id): Path<u32>, Payload(bytes): Payload) -> Result<(), Code> {
+///     if bytes.is_empty() { Err(Code::BAD_REQUEST) } else { Ok(()) }
+/// }
+/// let router: Router = Router::new().route("/sensors/{id}", get(read).put(write));
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    note = "a handler is an async function: its arguments implement `FromRequest`, its result `IntoResponse`, and its \
+            future is `Send`"
+)]
+pub trait Handler<T, S>: Send + Sync + 'static {
+    /// Whether an argument stands for the critical option `number`: see [`FromRequest::UNDERSTANDS`].
+    fn understands(&self, number: OptionNumber) -> bool;
+
+    /// Makes the arguments, and calls.
+    ///
+    /// # Errors
+    /// The response of the argument that could not be made.
+    fn call(&self, incoming: &Incoming<'_>, state: &S) -> Result<HandlerFuture, Response>;
+}
+
+macro_rules! impl_handler {
+    ($($argument:ident)*) => {
+        impl<F, Fut, R, S, $($argument,)*> Handler<($($argument,)*), S> for F
+        where
+            F: Fn($($argument),*) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = R> + Send + 'static,
+            R: IntoResponse,
+            $($argument: FromRequest<S>,)*
+        {
+            fn understands(&self, number: OptionNumber) -> bool {
+                let _ = number;
+                false $(|| $argument::UNDERSTANDS.contains(&number))*
+            }
+
+            fn call(&self, incoming: &Incoming<'_>, state: &S) -> Result<HandlerFuture, Response> {
+                let _ = state;
+                let future = self($($argument::from_request(incoming, state)?),*);
+                let (method, accept) = (incoming.method(), incoming.options().accept());
+                Ok(Box::pin(async move { acceptable(future.await.into_response(method), method, accept) }))
+            }
+        }
+    };
+}
+
+impl_handler!();
+impl_handler!(A);
+impl_handler!(A B);
+impl_handler!(A B C);
+impl_handler!(A B C D);
+impl_handler!(A B C D E);
+impl_handler!(A B C D E G);
+impl_handler!(A B C D E G H);
+impl_handler!(A B C D E G H I);
+
+/// RFC 7252 §5.10.4: what the peer did not ask for is not sent. Only where asking had no effect: a PUT that was carried
+/// out is not turned into an error afterwards.
+fn acceptable(response: Response, method: Code, accept: Option<ContentFormat>) -> Response {
+    let Some(accept) = accept else { return response };
+    let other = response.options.content_format().is_some_and(|format| format != accept);
+    if other && method.is_safe() && response.code.is_success() {
+        return not_acceptable(&[]);
+    }
+    response
+}
+
+/// 4.06, with the formats that there are.
+pub(super) fn not_acceptable(produces: &[ContentFormat]) -> Response {
+    let response = Response::new(Code::NOT_ACCEPTABLE);
+    if produces.is_empty() {
+        return response;
+    }
+    let names: Vec<String> = produces.iter().map(ToString::to_string).collect();
+    response.with_body(format!("available: {}", names.join(", ")))
+}
+
+/// A handler whose argument types are forgotten.
+pub(super) trait ErasedHandler<S>: Send + Sync {
+    fn understands(&self, number: OptionNumber) -> bool;
+    fn call(&self, incoming: &Incoming<'_>, state: &S) -> Result<HandlerFuture, Response>;
+}
+
+pub(super) type SharedHandler<S> = Arc<dyn ErasedHandler<S>>;
+
+struct Erased<H, T> {
+    handler: H,
+    arguments: PhantomData<fn() -> T>,
+}
+
+impl<H: Handler<T, S>, T, S> ErasedHandler<S> for Erased<H, T> {
+    fn understands(&self, number: OptionNumber) -> bool {
+        self.handler.understands(number)
+    }
+
+    fn call(&self, incoming: &Incoming<'_>, state: &S) -> Result<HandlerFuture, Response> {
+        self.handler.call(incoming, state)
+    }
+}
+
+pub(super) fn erase<H: Handler<T, S>, T: 'static, S: 'static>(handler: H) -> SharedHandler<S> {
+    Arc::new(Erased { handler, arguments: PhantomData })
+}
+
+/// A handler together with the state that it wants.
+struct Stateful<S> {
+    handler: SharedHandler<S>,
+    state: S,
+}
+
+impl<S: Send + Sync, Outer> ErasedHandler<Outer> for Stateful<S> {
+    fn understands(&self, number: OptionNumber) -> bool {
+        self.handler.understands(number)
+    }
+
+    fn call(&self, incoming: &Incoming<'_>, _state: &Outer) -> Result<HandlerFuture, Response> {
+        self.handler.call(incoming, &self.state)
+    }
+}
+
+pub(super) fn with_state<S, Outer>(handler: SharedHandler<S>, state: S) -> SharedHandler<Outer>
+where
+    S: Send + Sync + 'static,
+{
+    Arc::new(Stateful { handler, state })
+}
+
+impl<S> fmt::Debug for dyn ErasedHandler<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("handler")
+    }
+}

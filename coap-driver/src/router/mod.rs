@@ -1,0 +1,295 @@
+//! Which handler answers which request: paths, methods, virtual hosts, and what is answered where there is none.
+//!
+//! ```
+//! use coap_core::Code;
+//! use coap_driver::router::{Path, Payload, Router, State, get};
+//!
+//! #[derive(Clone)]
+//! struct House;
+//!
+//! async fn read(State(_house): State<House>, Path(lamp): Path<u8>) -> String {
+//!     format!("lamp {lamp} is off")
+//! }
+//!
+//! async fn switch(Path(lamp): Path<u8>, Payload(value): Payload) -> Result<(), (Code, &'static str)> {
+//!     match &value[..] {
+//!         b"on" | b"off" if lamp < 8 => Ok(()),
+//!         _ => Err((Code::BAD_REQUEST, "on or off, lamps 0 to 7")),
+//!     }
+//! }
+//!
+//! let router: Router = Router::new().route("/lamps/{lamp}", get(read).put(switch)).with_state(House);
+//! ```
+
+mod extract;
+mod handler;
+mod method;
+mod path;
+mod response;
+mod tree;
+
+use core::fmt;
+
+use coap_core::{Code, Local, OptionNumber, Options, Peer, Request, Response, Token, Type};
+
+pub use extract::{
+    Accept, BadQuery, Captured, FromRequest, Incoming, KnownETags, Payload, Preconditions, Query, State,
+};
+pub use handler::{Handler, HandlerFuture};
+use handler::{SharedHandler, erase, with_state};
+pub use method::{MethodRouter, delete, fetch, get, ipatch, patch, post, put};
+pub use path::{FromCapture, FromPath, Path};
+pub use response::{Created, IntoResponse};
+pub use tree::RouteError;
+use tree::{Capture, Pattern, Tree};
+
+/// Routes, and what answers them. See the [module](self) for an example.
+///
+/// * No route for the path: the fallback, or 4.04. A route, but not for the method: 4.05.
+/// * A critical option that the handler does not stand for: 4.02 (see [`FromRequest::UNDERSTANDS`]).
+/// * Accept asks for a format that is not there: 4.06. Content in a format that is not read: 4.15.
+/// * An argument cannot be made: 4.00 with a line that says why.
+///
+/// A route that cannot be is kept as an error, for [`check`](Self::check) or for the server that is given the router.
+pub struct Router<S = ()> {
+    site: Site<S>,
+    hosts: Vec<(String, Site<S>)>,
+    error: Option<RouteError>,
+}
+
+/// What answers under one host name.
+struct Site<S> {
+    routes: Vec<Route<S>>,
+    tree: Tree,
+    fallback: Option<SharedHandler<S>>,
+}
+
+struct Route<S> {
+    pattern: Pattern,
+    captures: Vec<Capture>,
+    methods: MethodRouter<S>,
+}
+
+impl<S> Default for Router<S> {
+    fn default() -> Self {
+        Self { site: Site::default(), hosts: Vec::new(), error: None }
+    }
+}
+
+impl<S> Default for Site<S> {
+    fn default() -> Self {
+        Self { routes: Vec::new(), tree: Tree::default(), fallback: None }
+    }
+}
+
+impl<S> Router<S> {
+    /// A router without routes: all is 4.04.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a route: `/a/b`, `/a/{id}` for any one segment, `/a/{*rest}` for one or more to the end.
+    ///
+    /// Segments are compared byte for byte: `%2F` in a pattern is a slash inside of a segment, and `/a/` is not `/a`.
+    /// Where several routes match, literal segments win over `{id}`, and `{id}` over `{*rest}`, from left to right.
+    #[must_use]
+    pub fn route(mut self, pattern: &str, methods: MethodRouter<S>) -> Self {
+        let added = Pattern::parse(pattern).and_then(|pattern| self.site.add(pattern, methods));
+        self.keep(added)
+    }
+
+    /// Answers what no route matches, instead of 4.04.
+    #[must_use]
+    pub fn fallback<H: Handler<T, S>, T: 'static>(mut self, handler: H) -> Self
+    where
+        S: 'static,
+    {
+        self.site.fallback = Some(erase(handler));
+        self
+    }
+
+    /// Answers requests whose Uri-Host is `name` with the routes of `router`, and with them alone: a virtual host.
+    /// Requests for names that nobody has, and without a Uri-Host, get the routes of this router.
+    #[must_use]
+    pub fn host(mut self, name: &str, router: Self) -> Self {
+        let added = router.without_hosts().and_then(|site| {
+            if self.hosts.iter().any(|(taken, _)| taken.eq_ignore_ascii_case(name)) {
+                return Err(RouteError::HostTaken { host: name.to_owned() });
+            }
+            self.hosts.push((name.to_owned(), site));
+            Ok(())
+        });
+        self.keep(added)
+    }
+
+    /// Adds the routes of `router` below `prefix`; its fallback, if it has one, is left out.
+    #[must_use]
+    pub fn nest(mut self, prefix: &str, router: Self) -> Self {
+        let added = router.without_hosts().and_then(|site| {
+            let mut routes = site.routes.into_iter();
+            routes.try_for_each(|route| self.site.add(route.pattern.below(prefix)?, route.methods))
+        });
+        self.keep(added)
+    }
+
+    /// Puts the state in that handlers take with [`State`].
+    #[must_use]
+    pub fn with_state<Outer>(self, state: S) -> Router<Outer>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        let site = self.site.with_state(&state);
+        let hosts = self.hosts.into_iter().map(|(name, site)| (name, site.with_state(&state))).collect();
+        Router { site, hosts, error: self.error }
+    }
+
+    /// Says whether all routes are in order.
+    ///
+    /// # Errors
+    /// The first that is not. It was left out.
+    pub const fn check(&self) -> Result<(), &RouteError> {
+        match &self.error {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn keep(mut self, added: Result<(), RouteError>) -> Self {
+        self.error = self.error.or_else(|| added.err());
+        self
+    }
+
+    fn without_hosts(self) -> Result<Site<S>, RouteError> {
+        match (self.error, self.hosts.into_iter().next()) {
+            (Some(error), _) => Err(error),
+            (None, Some((host, _))) => Err(RouteError::HostInside { host }),
+            (None, None) => Ok(self.site),
+        }
+    }
+
+    fn site_for(&self, host: Option<&[u8]>) -> &Site<S> {
+        let named = host.and_then(|host| {
+            // Host names compare without regard to case (RFC 3986 §3.2.2), and a client may forget to lower it.
+            self.hosts.iter().find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(host))
+        });
+        named.map_or(&self.site, |(_, site)| site)
+    }
+}
+
+impl Router {
+    /// Answers a request as a server would that got it from `from`, without a network: for tests of routes and handlers.
+    ///
+    /// ```
+    /// # use coap_core::{Code, Request};
+    /// # use coap_driver::router::{Router, get};
+    /// # async fn test() {
+    /// let router = Router::new().route("/hello", get(async || "hello"));
+    /// let mut request = Request::get();
+    /// request.options.push_uri_path("hello").unwrap();
+    /// let peer = "192.0.2.1:5683".parse::<std::net::SocketAddr>().unwrap().into();
+    /// assert_eq!(router.answer(peer, &request).await.code, Code::CONTENT);
+    /// # }
+    /// ```
+    pub async fn answer(&self, from: Peer, request: &Request) -> Response {
+        let incoming = Incoming {
+            peer: from,
+            local: Local::default(),
+            kind: Type::Confirmable,
+            message_id: 0,
+            token: &Token::EMPTY,
+            request,
+            captures: &[],
+        };
+        match self.dispatch(incoming) {
+            Ok(handler) => handler.await,
+            Err(response) => response,
+        }
+    }
+
+    fn dispatch<'a>(&'a self, mut incoming: Incoming<'a>) -> Result<HandlerFuture, Response> {
+        // RFC 7252 §5.8: whatever the path, a method that does not exist is 4.05.
+        if !method::is_known(incoming.method()) {
+            return Err(Response::new(Code::METHOD_NOT_ALLOWED));
+        }
+        let host = if self.hosts.is_empty() { None } else { incoming.options().get(OptionNumber::URI_HOST) };
+        let site = self.site_for(host);
+        let found = site.tree.find(path_segments(incoming.options()));
+        if let Some(route) = found.and_then(|index| site.routes.get(index)) {
+            incoming.captures = &route.captures;
+            return route.methods.call(&incoming, &());
+        }
+        let Some(fallback) = &site.fallback else { return Err(Response::new(Code::NOT_FOUND)) };
+        method::check_options(&incoming, fallback)?;
+        fallback.call(&incoming, &())
+    }
+}
+
+impl<S> Site<S> {
+    fn add(&mut self, pattern: Pattern, methods: MethodRouter<S>) -> Result<(), RouteError> {
+        if let Some(method) = methods.repeated() {
+            return Err(RouteError::MethodTwice { pattern: pattern.text, method });
+        }
+        let index = self.routes.len();
+        if let Err(taken) = self.tree.insert(&pattern, index) {
+            let by = self.routes.get(taken).map(|route| route.pattern.text.clone()).unwrap_or_default();
+            return Err(RouteError::Taken { pattern: pattern.text, by });
+        }
+        let captures = pattern.captures();
+        self.routes.push(Route { pattern, captures, methods });
+        Ok(())
+    }
+
+    fn with_state<Outer>(self, state: &S) -> Site<Outer>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        let routes = self.routes.into_iter().map(|route| Route {
+            pattern: route.pattern,
+            captures: route.captures,
+            methods: route.methods.with_state(state),
+        });
+        Site {
+            routes: routes.collect(),
+            tree: self.tree,
+            fallback: self.fallback.map(|handler| with_state(handler, state.clone())),
+        }
+    }
+}
+
+/// The path, in a form that can be walked more than once.
+fn path_segments(options: &Options) -> impl Iterator<Item = &[u8]> + Clone {
+    options.iter().filter(|(number, _)| *number == OptionNumber::URI_PATH).map(|(_, segment)| segment)
+}
+
+/// Critical options that the router itself, or the endpoint below it, acts upon for every handler.
+const fn is_routing_option(number: OptionNumber) -> bool {
+    matches!(
+        number,
+        OptionNumber::URI_HOST
+            | OptionNumber::URI_PORT
+            | OptionNumber::URI_PATH
+            | OptionNumber::URI_QUERY
+            | OptionNumber::ACCEPT
+            | OptionNumber::BLOCK1
+            | OptionNumber::BLOCK2
+    )
+}
+
+impl<S> fmt::Debug for Router<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router")
+            .field("site", &self.site)
+            .field("hosts", &self.hosts)
+            .field("error", &self.error)
+            .finish()
+    }
+}
+
+impl<S> fmt::Debug for Site<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.routes.iter().map(|route| (&route.pattern.text, &route.methods))).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,218 @@
+//! What a handler may return.
+
+use core::convert::Infallible;
+
+use bytes::Bytes;
+use coap_core::{Code, ContentFormat, ETag, OptionError, OptionNumber, Options, Response};
+
+/// Turns what a handler returned into the response to a request with `method`.
+///
+/// The method is there because it decides which code success has: 2.05 Content for GET and FETCH, 2.02 Deleted for
+/// DELETE, 2.04 Changed for the others (RFC 7252 §5.8, RFC 8132). A handler that wants another one says so:
+/// `(Code::CREATED, "done")`, or `Err(Code::FORBIDDEN)`.
+///
+/// ```
+/// # use coap_core::Code;
+/// # use coap_driver::router::IntoResponse;
+/// assert_eq!("22.5 °C".into_response(Code::GET).code, Code::CONTENT);
+/// assert_eq!(().into_response(Code::PUT).code, Code::CHANGED);
+/// assert_eq!((Code::CONFLICT, "somebody was faster").into_response(Code::PUT).code, Code::CONFLICT);
+/// ```
+pub trait IntoResponse {
+    /// The response.
+    fn into_response(self, method: Code) -> Response;
+}
+
+/// The code of an ordinary success.
+fn success(method: Code) -> Code {
+    match method {
+        Code::GET | Code::FETCH => Code::CONTENT,
+        Code::DELETE => Code::DELETED,
+        _ => Code::CHANGED,
+    }
+}
+
+impl IntoResponse for Response {
+    fn into_response(self, _method: Code) -> Response {
+        self
+    }
+}
+
+impl IntoResponse for Infallible {
+    fn into_response(self, _method: Code) -> Response {
+        match self {}
+    }
+}
+
+/// Success without content.
+impl IntoResponse for () {
+    fn into_response(self, method: Code) -> Response {
+        Response::new(success(method))
+    }
+}
+
+/// This code, without content.
+impl IntoResponse for Code {
+    fn into_response(self, _method: Code) -> Response {
+        Response::new(self)
+    }
+}
+
+/// Success with a text, Content-Format 0.
+impl IntoResponse for &'static str {
+    fn into_response(self, method: Code) -> Response {
+        Response::new(success(method)).with_content(ContentFormat::TEXT_PLAIN, self)
+    }
+}
+
+/// Success with a text, Content-Format 0.
+impl IntoResponse for String {
+    fn into_response(self, method: Code) -> Response {
+        Response::new(success(method)).with_content(ContentFormat::TEXT_PLAIN, self)
+    }
+}
+
+/// Success with bytes, and without a Content-Format: put them into a pair with one.
+impl IntoResponse for Bytes {
+    fn into_response(self, method: Code) -> Response {
+        Response::new(success(method)).with_body(self)
+    }
+}
+
+/// Success with bytes, and without a Content-Format: put them into a pair with one.
+impl IntoResponse for Vec<u8> {
+    fn into_response(self, method: Code) -> Response {
+        Response::new(success(method)).with_body(self)
+    }
+}
+
+/// What the second has, with this code. With an error code a text is a diagnostic payload, which has no
+/// Content-Format (RFC 7252 §5.5.2).
+impl<T: IntoResponse> IntoResponse for (Code, T) {
+    fn into_response(self, method: Code) -> Response {
+        let (code, content) = self;
+        let mut response = content.into_response(method);
+        response.code = code;
+        if code.is_error() && response.options.content_format() == Some(ContentFormat::TEXT_PLAIN) {
+            response.options.remove(OptionNumber::CONTENT_FORMAT);
+        }
+        response
+    }
+}
+
+/// What the second has, in this format.
+impl<T: IntoResponse> IntoResponse for (ContentFormat, T) {
+    fn into_response(self, method: Code) -> Response {
+        let (format, content) = self;
+        let mut response = content.into_response(method);
+        response.options.set_content_format(format);
+        response
+    }
+}
+
+/// What the second has, with this entity-tag (RFC 7252 §5.10.6).
+impl<T: IntoResponse> IntoResponse for (ETag, T) {
+    fn into_response(self, method: Code) -> Response {
+        let (etag, content) = self;
+        let mut response = content.into_response(method);
+        response.options.push_etag(&etag);
+        response
+    }
+}
+
+impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
+    fn into_response(self, method: Code) -> Response {
+        match self {
+            Ok(content) => content.into_response(method),
+            Err(error) => error.into_response(method),
+        }
+    }
+}
+
+/// The content, or 4.04.
+impl<T: IntoResponse> IntoResponse for Option<T> {
+    fn into_response(self, method: Code) -> Response {
+        self.map_or_else(|| Response::new(Code::NOT_FOUND), |content| content.into_response(method))
+    }
+}
+
+/// 2.01 Created, and where the new resource is: its segments as Location-Path options (RFC 7252 §5.10.7).
+///
+/// ```
+/// # use coap_driver::router::Created;
+/// let created = Created::at(["store", "a name with a / in it"])?;
+/// # Ok::<(), coap_core::OptionError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Created {
+    options: Options,
+}
+
+impl Created {
+    /// With the segments of the path, each as it is: nothing is percent-encoded, and no slash separates.
+    ///
+    /// # Errors
+    /// A segment of more than 255 bytes.
+    pub fn at<T: AsRef<[u8]>>(segments: impl IntoIterator<Item = T>) -> Result<Self, OptionError> {
+        let mut options = Options::new();
+        for segment in segments {
+            options.push(OptionNumber::LOCATION_PATH, segment.as_ref())?;
+        }
+        Ok(Self { options })
+    }
+}
+
+impl IntoResponse for Created {
+    fn into_response(self, _method: Code) -> Response {
+        Response::new(Code::CREATED).with_options(self.options)
+    }
+}
+
+/// 5.00: what the handler wanted to send does not fit into an option.
+impl IntoResponse for OptionError {
+    fn into_response(self, _method: Code) -> Response {
+        Response::new(Code::INTERNAL_SERVER_ERROR)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_method_decides_what_success_is_called() {
+        for (method, code) in [
+            (Code::GET, Code::CONTENT),
+            (Code::FETCH, Code::CONTENT),
+            (Code::PUT, Code::CHANGED),
+            (Code::POST, Code::CHANGED),
+            (Code::PATCH, Code::CHANGED),
+            (Code::DELETE, Code::DELETED),
+        ] {
+            assert_eq!("x".into_response(method).code, code);
+        }
+    }
+
+    #[test]
+    fn a_diagnostic_payload_has_no_format_and_other_content_has() {
+        let response = (Code::BAD_REQUEST, "no").into_response(Code::GET);
+        assert_eq!((response.code, response.options.content_format()), (Code::BAD_REQUEST, None));
+        let response = (Code::CREATED, "yes").into_response(Code::POST);
+        assert_eq!(response.options.content_format(), Some(ContentFormat::TEXT_PLAIN));
+        let problem = (Code::BAD_REQUEST, (ContentFormat::JSON, "{}")).into_response(Code::GET);
+        assert_eq!(problem.options.content_format(), Some(ContentFormat::JSON));
+    }
+
+    #[test]
+    fn a_location_is_segments_and_a_long_one_is_refused() {
+        let created = Created::at(["a/b", ""]).unwrap().into_response(Code::POST);
+        assert_eq!(created.code, Code::CREATED);
+        assert!(created.options.get_all(OptionNumber::LOCATION_PATH).eq([&b"a/b"[..], b""]));
+        assert!(Created::at(["x".repeat(256)]).is_err());
+    }
+
+    #[test]
+    fn nothing_is_not_found() {
+        assert_eq!(None::<String>.into_response(Code::GET).code, Code::NOT_FOUND);
+    }
+}

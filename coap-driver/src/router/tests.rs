@@ -1,0 +1,218 @@
+use core::future::Future;
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
+
+use coap_core::ContentFormat;
+
+use super::*;
+
+/// Runs a handler that never waits.
+fn finish(future: impl Future<Output = Response>) -> Response {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(response) => response,
+        Poll::Pending => panic!("the handler waits"),
+    }
+}
+
+fn ask(router: &Router, request: &Request) -> Response {
+    let peer = "192.0.2.1:5683".parse::<core::net::SocketAddr>().unwrap().into();
+    finish(router.answer(peer, request))
+}
+
+fn request(method: Code, path: &[&str]) -> Request {
+    let mut request = Request::new(method);
+    for segment in path {
+        request.options.push(OptionNumber::URI_PATH, segment.as_bytes()).unwrap();
+    }
+    request
+}
+
+fn get_path(router: &Router, path: &[&str]) -> (Code, String) {
+    let response = ask(router, &request(Code::GET, path));
+    (response.code, String::from_utf8(response.body.as_bytes().to_vec()).unwrap())
+}
+
+async fn hello() -> &'static str {
+    "hello"
+}
+
+async fn number(Path(id): Path<u8>) -> String {
+    format!("number {id}")
+}
+
+async fn two(Path((room, id)): Path<(String, u8)>) -> String {
+    format!("{id} in {room}")
+}
+
+async fn rest(Path(path): Path<Vec<String>>) -> String {
+    path.join("|")
+}
+
+async fn joined(Path(path): Path<String>) -> String {
+    path
+}
+
+#[test]
+fn path_parameters_reach_the_handler() {
+    let router = Router::new()
+        .route("/n/{id}", get(number))
+        .route("/{room}/lamps/{id}", get(two))
+        .route("/rest/{*path}", get(rest))
+        .route("/joined/{*path}", get(joined));
+    assert_eq!(get_path(&router, &["n", "7"]), (Code::CONTENT, "number 7".into()));
+    assert_eq!(get_path(&router, &["hall/1", "lamps", "3"]), (Code::CONTENT, "3 in hall/1".into()));
+    assert_eq!(get_path(&router, &["rest", "a", "", "b/c"]), (Code::CONTENT, "a||b/c".into()));
+    assert_eq!(get_path(&router, &["joined", "a", "b"]), (Code::CONTENT, "a/b".into()));
+    assert_eq!(get_path(&router, &["joined", "a/b"]).0, Code::BAD_REQUEST);
+}
+
+#[test]
+fn a_parameter_that_does_not_parse_is_4_00_and_says_which() {
+    let router = Router::new().route("/n/{id}", get(number));
+    let (code, text) = get_path(&router, &["n", "256"]);
+    assert_eq!(
+        (code, text.as_str()),
+        (Code::BAD_REQUEST, "the path parameter \"id\" is not an unsigned integer of its range")
+    );
+}
+
+#[test]
+fn a_handler_with_the_wrong_number_of_parameters_is_5_00() {
+    let router = Router::new().route("/n/{id}", get(two));
+    assert_eq!(get_path(&router, &["n", "1"]).0, Code::INTERNAL_SERVER_ERROR);
+}
+
+#[test]
+fn no_path_is_4_04_and_no_method_is_4_05() {
+    let router = Router::new().route("/hello", get(hello));
+    assert_eq!(get_path(&router, &["hello"]), (Code::CONTENT, "hello".into()));
+    assert_eq!(get_path(&router, &["hallo"]).0, Code::NOT_FOUND);
+    assert_eq!(get_path(&router, &["hello", ""]).0, Code::NOT_FOUND);
+    assert_eq!(ask(&router, &request(Code::PUT, &["hello"])).code, Code::METHOD_NOT_ALLOWED);
+    let unknown = Code::new(0, 31).unwrap();
+    assert_eq!(ask(&router, &request(unknown, &["nowhere"])).code, Code::METHOD_NOT_ALLOWED);
+}
+
+#[test]
+fn the_fallback_answers_what_no_route_does() {
+    async fn lost(options: Options) -> (Code, String) {
+        (Code::NOT_FOUND, options.to_string())
+    }
+    let router = Router::new().route("/hello", get(hello)).fallback(lost);
+    let (code, text) = get_path(&router, &["elsewhere"]);
+    assert_eq!(code, Code::NOT_FOUND);
+    assert!(text.contains("elsewhere"), "{text}");
+    assert_eq!(ask(&router, &request(Code::PUT, &["hello"])).code, Code::METHOD_NOT_ALLOWED);
+}
+
+#[test]
+fn a_critical_option_needs_an_argument_that_stands_for_it() {
+    async fn careful(conditions: Preconditions) -> Result<(), Code> {
+        conditions.check(None)
+    }
+    let router = Router::new().route("/a", put(hello)).route("/b", put(careful));
+    let mut to_a = request(Code::PUT, &["a"]);
+    to_a.options.push(OptionNumber::IF_MATCH, b"x").unwrap();
+    assert_eq!(ask(&router, &to_a).code, Code::BAD_OPTION);
+    let mut to_b = request(Code::PUT, &["b"]);
+    to_b.options.push(OptionNumber::IF_MATCH, b"x").unwrap();
+    assert_eq!(ask(&router, &to_b).code, Code::PRECONDITION_FAILED);
+    // 65,001 is critical, and 65,002 is not.
+    let mut strange = request(Code::PUT, &["a"]);
+    strange.options.push(OptionNumber::new(65_002), b"x").unwrap();
+    assert_eq!(ask(&router, &strange).code, Code::CHANGED);
+    strange.options.push(OptionNumber::new(65_001), b"x").unwrap();
+    assert_eq!(ask(&router, &strange).code, Code::BAD_OPTION);
+}
+
+#[test]
+fn an_accept_of_another_format_is_4_06_after_4_04() {
+    let router = Router::new()
+        .route("/declared", get(hello).produces([ContentFormat::TEXT_PLAIN]).put(hello))
+        .route("/undeclared", get(hello).put(hello));
+    let accepting = |method, path: &str, format| {
+        let mut wanted = request(method, &[path]);
+        wanted.options.set_accept(format);
+        ask(&router, &wanted)
+    };
+    assert_eq!(accepting(Code::GET, "declared", ContentFormat::TEXT_PLAIN).code, Code::CONTENT);
+    let refused = accepting(Code::GET, "declared", ContentFormat::JSON);
+    assert_eq!(refused.code, Code::NOT_ACCEPTABLE);
+    assert!(core::str::from_utf8(refused.body.as_bytes()).unwrap().contains("text/plain"));
+    assert_eq!(accepting(Code::GET, "undeclared", ContentFormat::JSON).code, Code::NOT_ACCEPTABLE);
+    assert_eq!(accepting(Code::GET, "nowhere", ContentFormat::JSON).code, Code::NOT_FOUND);
+    // What has been carried out is not turned into an error.
+    assert_eq!(accepting(Code::PUT, "undeclared", ContentFormat::JSON).code, Code::CHANGED);
+    assert_eq!(accepting(Code::PUT, "declared", ContentFormat::JSON).code, Code::CHANGED);
+}
+
+#[test]
+fn content_in_a_format_that_is_not_read_is_4_15() {
+    let router = Router::new().route("/a", put(hello).consumes([ContentFormat::CBOR]));
+    let mut json = request(Code::PUT, &["a"]);
+    json.options.set_content_format(ContentFormat::JSON);
+    assert_eq!(ask(&router, &json).code, Code::UNSUPPORTED_CONTENT_FORMAT);
+    assert_eq!(ask(&router, &request(Code::PUT, &["a"])).code, Code::CHANGED);
+}
+
+#[test]
+fn virtual_hosts_do_not_see_each_other() {
+    async fn other() -> &'static str {
+        "other"
+    }
+    let router =
+        Router::new().route("/hello", get(hello)).host("lab.example", Router::new().route("/other", get(other)));
+    let at = |host: &str, path: &str| {
+        let mut wanted = request(Code::GET, &[path]);
+        wanted.options.push(OptionNumber::URI_HOST, host.as_bytes()).unwrap();
+        ask(&router, &wanted).code
+    };
+    assert_eq!(at("lab.example", "other"), Code::CONTENT);
+    assert_eq!(at("LAB.example", "other"), Code::CONTENT);
+    assert_eq!(at("lab.example", "hello"), Code::NOT_FOUND);
+    assert_eq!(at("elsewhere.example", "hello"), Code::CONTENT);
+    assert_eq!(at("elsewhere.example", "other"), Code::NOT_FOUND);
+    assert_eq!(get_path(&router, &["hello"]).0, Code::CONTENT);
+}
+
+#[test]
+fn state_is_put_in_by_each_router_for_its_own_handlers() {
+    async fn name(State(name): State<&'static str>) -> &'static str {
+        name
+    }
+    let inner = Router::new().route("/name", get(name)).with_state("inner");
+    let router: Router = Router::new().route("/name", get(name)).with_state("outer").nest("/a", inner);
+    assert_eq!(get_path(&router, &["name"]).1, "outer");
+    assert_eq!(get_path(&router, &["a", "name"]).1, "inner");
+}
+
+#[test]
+fn a_wrong_route_is_reported_and_the_others_stay() {
+    let router = Router::<()>::new().route("/a", get(hello)).route("/a", put(hello)).route("b", get(hello));
+    assert_eq!(router.check(), Err(&RouteError::Taken { pattern: "/a".into(), by: "/a".into() }));
+    assert_eq!(get_path(&router, &["a"]).0, Code::CONTENT);
+    let twice = Router::<()>::new().route("/a", get(hello).get(hello));
+    assert_eq!(twice.check(), Err(&RouteError::MethodTwice { pattern: "/a".into(), method: Code::GET }));
+    let hosts = Router::<()>::new().nest("/x", Router::new().host("h", Router::new()));
+    assert_eq!(hosts.check(), Err(&RouteError::HostInside { host: "h".into() }));
+}
+
+#[test]
+fn a_handler_takes_eight_arguments() {
+    #[allow(clippy::too_many_arguments)]
+    async fn all(
+        method: Code,
+        kind: Type,
+        peer: Peer,
+        _local: Local,
+        query: Query,
+        Accept(accept): Accept,
+        format: Option<ContentFormat>,
+        Payload(payload): Payload,
+    ) -> String {
+        format!("{method} {kind} {peer} {accept:?} {format:?} {} {}", query.args().count(), payload.len())
+    }
+    let router = Router::new().route("/", post(all));
+    let response = ask(&router, &request(Code::POST, &[]).with_body("abc"));
+    assert_eq!(response.body.as_bytes(), b"POST CON 192.0.2.1:5683 None None 0 3");
+}
