@@ -1,10 +1,56 @@
-//! The asynchronous side of CoAP, written once for every runtime.
+//! The asynchronous side of CoAP, written once for every runtime: [`Client`], [`Server`] and [`router::Router`].
 //!
-//! A runtime is three small traits: [`Runtime`], [`Timer`] and [`UdpSocket`]. What [`net`] has is enough to write one over
-//! any reactor.
+//! A runtime is three small traits: [`Runtime`], [`Timer`] and [`UdpSocket`]; what [`net`] has is enough to write one over
+//! any reactor. Applications use them through an adapter
+//! (`coap-tokio`, `coap-async-std`), which names the types of its runtime and re-exports what is here.
+//!
+//! ```no_run
+//! # use coap_driver::{Client, CurrentRuntime, Error, Server, router::{Router, get}};
+//! # async fn example<R: CurrentRuntime>() -> Result<(), Error> {
+//! let client = Client::<R>::bind("[::]:0").await?;
+//! let reply = client.get("coap://[2001:db8::1]/sensors/temp").await?;
+//! println!("{} {:?}", reply.code, reply.text());
+//!
+//! let router = Router::new().route("/hello", get(async || "hello"));
+//! Server::<R>::bind("[::]:5683").await?.serve(router).await
+//! # }
+//! ```
+//!
+//! One task drives the sockets of a client or server. Handles call the endpoint under a lock and leave a waker; the
+//! task does the rest:
+//!
+//! ```text
+//!   sockets ──► receive ──► Endpoint ──► events ──► wakers of requests
+//!      ▲                       ▲           └──────► handlers, polled once; a task each for those that wait
+//!      └──────── send ◄────────┴── responses ◄─────────┘
+//! ```
 
+mod builder;
+mod client;
+mod current;
+mod drive;
+mod error;
 pub mod net;
+mod race;
+mod reply;
+mod request;
 pub mod router;
 mod runtime;
+mod server;
+mod shared;
+mod sockets;
+mod state;
+mod target;
+mod timeout;
+mod traffic;
 
+pub use builder::{BindAddr, Builder};
+pub use client::Client;
+pub use current::CurrentRuntime;
+pub use error::Error;
+pub use reply::Reply;
+pub use request::{PingBuilder, RequestBuilder};
 pub use runtime::{BoxFuture, Received, RecvBatch, Runtime, SocketOptions, Timer, UdpSocket};
+pub use server::{Serve, Server, ShutdownHandle};
+pub use target::{IntoTarget, Target};
+pub use traffic::{Direction, Traffic};

@@ -30,7 +30,7 @@ mod tree;
 
 use core::fmt;
 
-use coap_core::{Code, Local, OptionNumber, Options, Peer, Request, Response, Token, Type};
+use coap_core::{Code, IncomingRequest, Local, OptionNumber, Options, Peer, Request, Response, Token, Type};
 
 pub use extract::{
     Accept, BadQuery, Captured, FromRequest, Incoming, KnownETags, Payload, Preconditions, Query, State,
@@ -177,6 +177,12 @@ impl<S> Router<S> {
 }
 
 impl Router {
+    /// Finds the handler and calls it; what can be answered without one is an `Err`.
+    pub(crate) fn call(&self, incoming: &IncomingRequest) -> Result<HandlerFuture, Response> {
+        let IncomingRequest { peer, local, kind, message_id, ref token, ref request, .. } = *incoming;
+        self.dispatch(Incoming { peer, local, kind, message_id, token, request, captures: &[] })
+    }
+
     /// Answers a request as a server would that got it from `from`, without a network: for tests of routes and handlers.
     ///
     /// ```

@@ -1,0 +1,180 @@
+//! Setting up a client or server.
+
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+use std::io;
+use std::sync::Arc;
+
+use coap_core::{Config, Endpoint, UdpAddr};
+use rand_core::CryptoRng;
+
+use crate::client::Client;
+use crate::drive::Driver;
+use crate::error::Error;
+use crate::runtime::{Runtime, SocketOptions, UdpSocket};
+use crate::server::Server;
+use crate::shared::Shared;
+use crate::sockets::Sockets;
+use crate::state::{Doors, State};
+use crate::traffic::{Hook, Traffic};
+
+/// The settings of a client or server: made by `Client::builder` or `Server::builder`, ended with
+/// [`client`](Self::client) or [`server`](Self::server).
+#[must_use]
+pub struct Builder<R: Runtime> {
+    runtime: R,
+    config: Config,
+    bind: Vec<BindAddr>,
+    socket_options: SocketOptions,
+    rng: Option<Box<dyn CryptoRng + Send>>,
+    hook: Option<Hook>,
+}
+
+/// An address to bind to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindAddr(Address);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Address {
+    Known(SocketAddr),
+    Text(String),
+}
+
+impl From<SocketAddr> for BindAddr {
+    fn from(addr: SocketAddr) -> Self {
+        Self(Address::Known(addr))
+    }
+}
+
+impl From<(IpAddr, u16)> for BindAddr {
+    fn from((ip, port): (IpAddr, u16)) -> Self {
+        SocketAddr::new(ip, port).into()
+    }
+}
+
+/// `[::]:5683`, `192.0.2.1:0`, or `name:port`.
+impl From<&str> for BindAddr {
+    fn from(text: &str) -> Self {
+        Self(text.parse().map_or_else(|_| Address::Text(text.to_owned()), Address::Known))
+    }
+}
+
+impl From<String> for BindAddr {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl BindAddr {
+    async fn resolve<R: Runtime>(self, runtime: &R) -> Result<SocketAddr, Error> {
+        let text = match self.0 {
+            Address::Known(addr) => return Ok(addr),
+            Address::Text(text) => text,
+        };
+        let wrong = || io::Error::new(io::ErrorKind::InvalidInput, format!("{text:?} is not ADDRESS:PORT"));
+        let (name, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().map_err(|_| wrong())?;
+        let found = runtime.resolve(name, port).await;
+        let found = found.map_err(|source| Error::HostNotFound { host: name.to_owned(), source })?;
+        found.first().map(UdpAddr::socket_addr).ok_or_else(|| Error::Io(wrong()))
+    }
+}
+
+impl<R: Runtime> Builder<R> {
+    pub(crate) fn new(runtime: R) -> Self {
+        Self {
+            runtime,
+            config: Config::default(),
+            bind: Vec::new(),
+            socket_options: SocketOptions::default(),
+            rng: None,
+            hook: None,
+        }
+    }
+
+    /// Limits and times of the endpoint.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Adds a socket. Without any there is one on `[::]:0`.
+    pub fn bind(mut self, addr: impl Into<BindAddr>) -> Self {
+        self.bind.push(addr.into());
+        self
+    }
+
+    /// How the sockets are set up.
+    pub fn socket_options(mut self, options: SocketOptions) -> Self {
+        self.socket_options = options;
+        self
+    }
+
+    /// Draws tokens and all else from `rng` instead of the system's randomness. For simulations: what it draws must
+    /// not be known to others.
+    pub fn rng(mut self, rng: impl CryptoRng + Send + 'static) -> Self {
+        self.rng = Some(Box::new(rng));
+        self
+    }
+
+    /// Calls `look` for each datagram in and out. It runs between receiving and sending, and must be quick.
+    pub fn on_message(mut self, look: impl Fn(&Traffic) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Box::new(look));
+        self
+    }
+
+    /// Binds, and starts a client.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: an address is in use, or none of this machine.
+    pub async fn client(self) -> Result<Client<R>, Error> {
+        let (shared, driver) = self.build(Doors::Absent).await?;
+        let client = Client::new(shared.clone());
+        shared.runtime().spawn(Box::pin(driver));
+        Ok(client)
+    }
+
+    /// Binds, for a server.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: an address is in use, or none of this machine.
+    pub async fn server(self) -> Result<Server<R>, Error> {
+        let (shared, driver) = self.build(Doors::Shut).await?;
+        Ok(Server::new(shared, driver))
+    }
+
+    async fn build(self, doors: Doors) -> Result<(Arc<Shared<R>>, Driver<R>), Error> {
+        let Self { runtime, config, mut bind, socket_options, rng, hook } = self;
+        if bind.is_empty() {
+            bind.push(SocketAddr::from(([0u16; 8], 0)).into());
+        }
+        let mut sockets = Vec::with_capacity(bind.len());
+        let mut addrs = Vec::with_capacity(bind.len());
+        for addr in bind {
+            let socket = runtime.bind(addr.resolve(&runtime).await?, &socket_options)?;
+            let local = socket.local_addr()?;
+            addrs.push(local);
+            sockets.push((socket, local));
+        }
+        let max_datagram = config.max_datagram();
+        let endpoint = match rng {
+            Some(rng) => Endpoint::new(config, rng),
+            None => Endpoint::new(config, system_rng()?),
+        };
+        let shared = Arc::new(Shared::new(runtime, State::new(endpoint, doors), addrs, hook));
+        let driver = Driver::new(shared.clone(), Sockets::new(sockets, max_datagram));
+        Ok((shared, driver))
+    }
+}
+
+/// A generator of our own, seeded by the system: no system call for each token.
+fn system_rng() -> Result<impl CryptoRng + Send + 'static, Error> {
+    use rand::SeedableRng;
+    rand::rngs::StdRng::try_from_rng(&mut rand::rngs::SysRng).map_err(|error| Error::Io(io::Error::other(error)))
+}
+
+impl<R: Runtime> fmt::Debug for Builder<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config).field("bind", &self.bind).finish_non_exhaustive()
+    }
+}

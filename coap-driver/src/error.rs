@@ -1,0 +1,286 @@
+//! What can go wrong with a request, and with setting up a client or server.
+
+use core::fmt;
+use core::time::Duration;
+use std::io;
+
+use coap_core::{ConfigError, Failure, OptionError, OptionNumber, Peer, RequestError, Timing, UriError};
+
+use crate::reply::Reply;
+use crate::router::RouteError;
+
+/// Why there is no response. Each one says in a line whose fault it is, what happened, and what can be done.
+///
+/// A response with an error code is no `Error`: see [`Reply::error_for_status`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The URI is not one (RFC 7252 §6). Nothing was sent.
+    Uri(UriError),
+    /// The URI asks for security, and this client has none. Nothing was sent: never is a `coaps` request sent in the
+    /// clear.
+    Security,
+    /// The name has no address. Nothing was sent.
+    HostNotFound {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// The name was not resolved within the time of the request. Nothing was sent.
+    ResolveTimeout {
+        /// The name.
+        host: String,
+        /// How long it was waited for.
+        elapsed: Duration,
+    },
+    /// The zone of a link-local address names no interface of this machine. Nothing was sent.
+    NoInterface {
+        /// The zone.
+        zone: String,
+    },
+    /// The client's sockets are of the other address family. Nothing was sent.
+    AddressFamily {
+        /// Whom the request was for.
+        peer: Peer,
+    },
+    /// An option has a value that it cannot have. Nothing was sent.
+    Option(OptionError),
+    /// The endpoint does not take the request. Nothing was sent.
+    Request(RequestError),
+    /// The time of the request ran out while it waited for its turn: see RFC 7252 §4.7 for why there are turns.
+    NotSent {
+        /// Whom it was for.
+        peer: Peer,
+        /// How long it waited.
+        timing: Timing,
+    },
+    /// The request was sent, repeated, and nothing at all came back.
+    NoAck {
+        /// Whom it was for.
+        peer: Peer,
+        /// How often it was sent and how long that took.
+        timing: Timing,
+    },
+    /// The request was acknowledged, or was Non-confirmable, and no response followed in time.
+    NoResponse {
+        /// Whom it was for.
+        peer: Peer,
+        /// How often it was sent and how long that took.
+        timing: Timing,
+    },
+    /// The peer answered with a Reset message: it does not take this kind of message at all.
+    Reset {
+        /// Who said so.
+        peer: Peer,
+        /// How long that took.
+        timing: Timing,
+    },
+    /// The network reported that the peer cannot be reached (ICMP).
+    Unreachable {
+        /// Whom it was for.
+        peer: Peer,
+        /// How long that took.
+        timing: Timing,
+    },
+    /// The response has a critical option that is not understood, or is malformed (RFC 7252 §5.4.1).
+    CriticalOption {
+        /// Who sent it.
+        peer: Peer,
+        /// The option.
+        number: OptionNumber,
+        /// How long that took.
+        timing: Timing,
+    },
+    /// Another end of a request, which this version of the driver has no name for.
+    Failed {
+        /// Whom it was for.
+        peer: Peer,
+        /// Which.
+        reason: Failure,
+        /// How long that took.
+        timing: Timing,
+    },
+    /// The response has an error code; only from [`Reply::error_for_status`].
+    Status(Box<Reply>),
+    /// The client or server was closed.
+    Closed,
+    /// A socket could not be set up.
+    Io(io::Error),
+    /// The settings contradict each other.
+    Config(ConfigError),
+    /// A route of the router is wrong.
+    Route(RouteError),
+}
+
+impl Error {
+    pub(crate) const fn from_failure(peer: Peer, reason: Failure, timing: Timing) -> Self {
+        match reason {
+            Failure::NotSent => Self::NotSent { peer, timing },
+            Failure::NoAck => Self::NoAck { peer, timing },
+            Failure::NoResponse => Self::NoResponse { peer, timing },
+            Failure::Reset => Self::Reset { peer, timing },
+            Failure::Unreachable => Self::Unreachable { peer, timing },
+            Failure::CriticalOption(number) => Self::CriticalOption { peer, number, timing },
+            Failure::Shutdown => Self::Closed,
+            reason => Self::Failed { peer, reason, timing },
+        }
+    }
+
+    /// Nothing came in time: waiting for a turn, for a name, for an acknowledgement or for a response.
+    pub const fn is_timeout(&self) -> bool {
+        matches!(
+            self,
+            Self::NotSent { .. } | Self::NoAck { .. } | Self::NoResponse { .. } | Self::ResolveTimeout { .. }
+        )
+    }
+
+    /// How far the request came, where it was taken at all.
+    pub const fn timing(&self) -> Option<Timing> {
+        match self {
+            Self::NotSent { timing, .. }
+            | Self::NoAck { timing, .. }
+            | Self::NoResponse { timing, .. }
+            | Self::Reset { timing, .. }
+            | Self::Unreachable { timing, .. }
+            | Self::CriticalOption { timing, .. }
+            | Self::Failed { timing, .. } => Some(*timing),
+            Self::Status(reply) => Some(reply.timing),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uri(error) => write!(f, "bad URI: {error}"),
+            Self::Security => write!(
+                f,
+                "coaps needs DTLS, which this client does not have: nothing was sent; use coap:// if the request may \
+                 be read by others"
+            ),
+            Self::HostNotFound { host, source } => {
+                write!(f, "host {host:?} not found: check its name and the name server ({source})")
+            }
+            Self::ResolveTimeout { host, elapsed } => write!(
+                f,
+                "host {host:?} was not resolved within {}: check the name server, or give the address",
+                Seconds(*elapsed)
+            ),
+            Self::NoInterface { zone } => {
+                write!(f, "no interface {zone:?} on this machine: check the zone after the % in the address")
+            }
+            Self::AddressFamily { peer } => {
+                write!(f, "no socket for {peer}: bind the client to an address of the same family")
+            }
+            Self::Option(error) => write!(f, "bad option: {error}"),
+            Self::Request(error) => write!(f, "request not sent: {error}"),
+            Self::NotSent { peer, timing } => write!(
+                f,
+                "not sent to {peer} within {}: earlier requests to it are still unanswered; wait, or allow more at a \
+                 time (NSTART)",
+                Seconds(timing.elapsed)
+            ),
+            Self::NoAck { peer, timing } => write!(
+                f,
+                "no answer from {peer} (sent {} in {}): check the address, and that a CoAP server runs there",
+                Times(timing.attempts),
+                Seconds(timing.elapsed)
+            ),
+            Self::NoResponse { peer, timing } => write!(
+                f,
+                "no response from {peer} within {}: the request was sent and may have been carried out; a longer \
+                 timeout may help",
+                Seconds(timing.elapsed)
+            ),
+            Self::Reset { peer, .. } => {
+                write!(f, "{peer} rejected the message with a Reset: it does not serve this kind of request")
+            }
+            Self::Unreachable { peer, .. } => write!(
+                f,
+                "{peer} is unreachable: the network reports that nobody listens there; check the address and port, \
+                 and that the server runs"
+            ),
+            Self::CriticalOption { peer, number, .. } => write!(
+                f,
+                "response of {peer} not accepted: its critical option {number} is not understood here or malformed"
+            ),
+            Self::Failed { peer, reason, .. } => write!(f, "request to {peer} failed: {reason}"),
+            Self::Status(reply) => match reply.text().filter(|text| !text.is_empty()) {
+                Some(text) => write!(f, "{} answered {}: {}", reply.from, reply.code, text.escape_debug()),
+                None => write!(f, "{} answered {}", reply.from, reply.code),
+            },
+            Self::Closed => write!(f, "the client is closed: make a new one to send requests"),
+            Self::Io(error) => write!(f, "socket: {error}"),
+            Self::Config(error) => write!(f, "bad configuration: {error}"),
+            Self::Route(error) => write!(f, "bad router: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for Error {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Uri(error) => Some(error),
+            Self::HostNotFound { source, .. } => Some(source),
+            Self::Option(error) => Some(error),
+            Self::Request(error) => Some(error),
+            Self::Io(error) => Some(error),
+            Self::Config(error) => Some(error),
+            Self::Route(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<UriError> for Error {
+    fn from(error: UriError) -> Self {
+        Self::Uri(error)
+    }
+}
+
+impl From<OptionError> for Error {
+    fn from(error: OptionError) -> Self {
+        Self::Option(error)
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<RouteError> for Error {
+    fn from(error: RouteError) -> Self {
+        Self::Route(error)
+    }
+}
+
+/// `1.5 s`.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} s", self.0.as_secs_f64())
+    }
+}
+
+/// `once`, `5 times`.
+struct Times(u8);
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("once"),
+            times => write!(f, "{times} times"),
+        }
+    }
+}

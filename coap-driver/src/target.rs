@@ -1,0 +1,122 @@
+//! Whom a request is for: a URI or an address, and the peers that it may stand for.
+
+use core::net::{SocketAddr, SocketAddrV6};
+
+use coap_core::{Host, Instant, Options, Peer, Scheme, Uri, UriError};
+
+use crate::error::Error;
+use crate::runtime::Runtime;
+use crate::timeout::within;
+
+/// What a request can be for: made from a URI as text or parsed, or from an address.
+#[derive(Clone, Debug)]
+pub struct Target(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Uri(Uri),
+    Peer(Peer),
+}
+
+/// What can be made into a [`Target`].
+pub trait IntoTarget {
+    /// Makes it. Text is read leniently: without a scheme it is a `coap` URI.
+    ///
+    /// # Errors
+    /// The text is no URI.
+    fn into_target(self) -> Result<Target, UriError>;
+}
+
+impl IntoTarget for &str {
+    fn into_target(self) -> Result<Target, UriError> {
+        Uri::from_input(self).map(|uri| Target(Kind::Uri(uri)))
+    }
+}
+
+impl IntoTarget for &String {
+    fn into_target(self) -> Result<Target, UriError> {
+        self.as_str().into_target()
+    }
+}
+
+impl IntoTarget for String {
+    fn into_target(self) -> Result<Target, UriError> {
+        self.as_str().into_target()
+    }
+}
+
+impl IntoTarget for Uri {
+    fn into_target(self) -> Result<Target, UriError> {
+        Ok(Target(Kind::Uri(self)))
+    }
+}
+
+impl IntoTarget for &Uri {
+    fn into_target(self) -> Result<Target, UriError> {
+        self.clone().into_target()
+    }
+}
+
+/// The root resource of whoever listens there.
+impl IntoTarget for SocketAddr {
+    fn into_target(self) -> Result<Target, UriError> {
+        Peer::from(self).into_target()
+    }
+}
+
+/// The root resource of this peer: with the path in options, what a server asks its clients with.
+impl IntoTarget for Peer {
+    fn into_target(self) -> Result<Target, UriError> {
+        Ok(Target(Kind::Peer(self)))
+    }
+}
+
+impl Target {
+    /// The options that say which resource.
+    pub(crate) fn options(&self) -> Options {
+        match &self.0 {
+            Kind::Uri(uri) => uri.options(),
+            Kind::Peer(_) => Options::new(),
+        }
+    }
+
+    /// The peers that it may stand for, the best first; at least one. A name is looked up, for `until` at most.
+    pub(crate) async fn resolve<R: Runtime>(&self, runtime: &R, until: Instant) -> Result<Vec<Peer>, Error> {
+        let uri = match &self.0 {
+            Kind::Peer(peer) => return Ok(vec![*peer]),
+            Kind::Uri(uri) => uri,
+        };
+        // Never in the clear what was to be secret.
+        if uri.scheme() != Scheme::Coap {
+            return Err(Error::Security);
+        }
+        let name = match uri.host() {
+            Host::Ipv4(addr) => return Ok(vec![SocketAddr::from((*addr, uri.port())).into()]),
+            Host::Ipv6 { addr, zone } => {
+                let scope = zone.as_deref().map_or(Ok(0), |zone| interface(runtime, zone))?;
+                return Ok(vec![SocketAddr::from(SocketAddrV6::new(*addr, uri.port(), 0, scope)).into()]);
+            }
+            Host::Name(name) => name,
+        };
+        let started = runtime.now();
+        let found = within(runtime, until, runtime.resolve(name, uri.port())).await;
+        let found = found
+            .ok_or_else(|| Error::ResolveTimeout { host: name.clone(), elapsed: runtime.now() - started })?
+            .map_err(|source| Error::HostNotFound { host: name.clone(), source })?;
+        let mut peers: Vec<Peer> = Vec::with_capacity(found.len());
+        for peer in found.into_iter().map(Peer::from) {
+            if !peers.contains(&peer) {
+                peers.push(peer);
+            }
+        }
+        if peers.is_empty() {
+            let source = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+            return Err(Error::HostNotFound { host: name.clone(), source });
+        }
+        Ok(peers)
+    }
+}
+
+fn interface<R: Runtime>(runtime: &R, zone: &str) -> Result<u32, Error> {
+    runtime.interface_index(zone).ok_or_else(|| Error::NoInterface { zone: zone.to_owned() })
+}
