@@ -2,9 +2,62 @@
 //!
 //! async-std is discontinued upstream. Everything but starting a task goes to async-io, the reactor beneath async-std and
 //! smol: without the feature `async-std` (on by default), [`AsyncStdRuntime::with_spawner`] names the executor.
+//!
+//! ```no_run
+//! use coap_async_std::router::{Path, Router, get};
+//! use coap_async_std::{Client, Error, Server};
+//!
+//! # async fn ask() -> Result<(), Error> {
+//! let client = Client::bind("[::]:0").await?;
+//! let reply = client.get("coap://[2001:db8::1]/sensors/temp").await?;
+//! println!("{} {:?}", reply.code, reply.text());
+//! # Ok(())
+//! # }
+//!
+//! # async fn answer() -> Result<(), Error> {
+//! async fn read(Path(id): Path<u32>) -> String {
+//!     format!("sensor {id} is well")
+//! }
+//! Server::bind("[::]:5683").await?.serve(Router::new().route("/sensors/{id}", get(read))).await
+//! # }
+//! ```
 
 mod runtime;
 mod socket;
 
+pub use coap_core;
+pub use coap_core::{
+    Body, Code, Config, ContentFormat, ETag, Local, OptionNumber, Options, Peer, Request, Response, Timing, Token,
+    TransmissionParameters, Type, Uri,
+};
+pub use coap_driver::{
+    BindAddr, CurrentRuntime, Direction, Error, IntoTarget, Reply, SocketOptions, Target, Traffic, router,
+};
 pub use runtime::{AsyncStdRuntime, AsyncStdTimer};
 pub use socket::AsyncStdSocket;
+
+/// Sends requests: see [`coap_driver::Client`].
+pub type Client = coap_driver::Client<AsyncStdRuntime>;
+
+/// Answers requests: see [`coap_driver::Server`].
+pub type Server = coap_driver::Server<AsyncStdRuntime>;
+
+/// A server at work: see [`coap_driver::Serve`].
+pub type Serve = coap_driver::Serve<AsyncStdRuntime>;
+
+/// Ends a server: see [`coap_driver::ShutdownHandle`].
+pub type ShutdownHandle = coap_driver::ShutdownHandle<AsyncStdRuntime>;
+
+/// The settings of a client or server: see [`coap_driver::Builder`].
+pub type Builder = coap_driver::Builder<AsyncStdRuntime>;
+
+/// A request to be sent: see [`coap_driver::RequestBuilder`].
+pub type RequestBuilder = coap_driver::RequestBuilder<AsyncStdRuntime>;
+
+/// Whoever calls is taken to run in async-std: its executor starts by itself.
+#[cfg(feature = "async-std")]
+impl CurrentRuntime for AsyncStdRuntime {
+    fn current() -> std::io::Result<Self> {
+        Ok(Self::new())
+    }
+}

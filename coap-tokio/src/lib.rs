@@ -1,4 +1,23 @@
-//! CoAP for [tokio]: its sockets, timers and tasks for the client and server of `coap-driver`.
+//! CoAP for [tokio]: the client and server of `coap-driver` on tokio's sockets, timers and tasks.
+//!
+//! ```no_run
+//! use coap_tokio::router::{Path, Router, get};
+//! use coap_tokio::{Client, Error, Server};
+//!
+//! # async fn ask() -> Result<(), Error> {
+//! let client = Client::bind("[::]:0").await?;
+//! let reply = client.get("coap://[2001:db8::1]/sensors/temp").await?;
+//! println!("{} {:?}", reply.code, reply.text());
+//! # Ok(())
+//! # }
+//!
+//! # async fn answer() -> Result<(), Error> {
+//! async fn read(Path(id): Path<u32>) -> String {
+//!     format!("sensor {id} is well")
+//! }
+//! Server::bind("[::]:5683").await?.serve(Router::new().route("/sensors/{id}", get(read))).await
+//! # }
+//! ```
 
 mod runtime;
 #[cfg(unix)]
@@ -7,5 +26,39 @@ mod socket;
 #[path = "socket_other.rs"]
 mod socket;
 
+use std::io;
+
+pub use coap_core;
+pub use coap_core::{
+    Body, Code, Config, ContentFormat, ETag, Local, OptionNumber, Options, Peer, Request, Response, Timing, Token,
+    TransmissionParameters, Type, Uri,
+};
+pub use coap_driver::{
+    BindAddr, CurrentRuntime, Direction, Error, IntoTarget, Reply, SocketOptions, Target, Traffic, router,
+};
 pub use runtime::{TokioRuntime, TokioTimer};
 pub use socket::TokioSocket;
+
+/// Sends requests: see [`coap_driver::Client`].
+pub type Client = coap_driver::Client<TokioRuntime>;
+
+/// Answers requests: see [`coap_driver::Server`].
+pub type Server = coap_driver::Server<TokioRuntime>;
+
+/// A server at work: see [`coap_driver::Serve`].
+pub type Serve = coap_driver::Serve<TokioRuntime>;
+
+/// Ends a server: see [`coap_driver::ShutdownHandle`].
+pub type ShutdownHandle = coap_driver::ShutdownHandle<TokioRuntime>;
+
+/// The settings of a client or server: see [`coap_driver::Builder`].
+pub type Builder = coap_driver::Builder<TokioRuntime>;
+
+/// A request to be sent: see [`coap_driver::RequestBuilder`].
+pub type RequestBuilder = coap_driver::RequestBuilder<TokioRuntime>;
+
+impl CurrentRuntime for TokioRuntime {
+    fn current() -> io::Result<Self> {
+        Self::current().map_err(io::Error::other)
+    }
+}
