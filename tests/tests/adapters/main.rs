@@ -1,0 +1,84 @@
+//! What a client and a server do over loopback sockets: written once, run on each runtime.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
+
+mod clients;
+mod endings;
+mod servers;
+mod support;
+
+/// Runs every test on every adapter.
+macro_rules! on_each_runtime {
+    ($($module:ident: $($test:ident)+;)+) => {
+        mod on_tokio {
+            $($(
+                #[test]
+                fn $test() {
+                    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                    runtime.block_on(crate::support::in_time::<coap_tokio::TokioRuntime>(async {
+                        crate::$module::$test::<coap_tokio::TokioRuntime>().await;
+                    }));
+                }
+            )+)+
+        }
+
+        mod on_tokio_threads {
+            $($(
+                #[test]
+                fn $test() {
+                    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+                    let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
+                    runtime.block_on(crate::support::in_time::<coap_tokio::TokioRuntime>(async {
+                        crate::$module::$test::<coap_tokio::TokioRuntime>().await;
+                    }));
+                }
+            )+)+
+        }
+
+        mod on_async_std {
+            $($(
+                #[test]
+                fn $test() {
+                    async_std::task::block_on(crate::support::in_time::<coap_async_std::AsyncStdRuntime>(async {
+                        crate::$module::$test::<coap_async_std::AsyncStdRuntime>().await;
+                    }));
+                }
+            )+)+
+        }
+    };
+}
+
+on_each_runtime! {
+    clients:
+        every_method_reaches_its_handler
+        options_and_payload_travel_both_ways
+        a_name_is_looked_up_and_sent_as_uri_host
+        a_name_without_address_says_so
+        the_next_address_is_tried_when_one_is_unreachable
+        the_next_address_is_tried_when_one_is_silent
+        what_must_be_secret_is_not_sent_in_the_clear
+        a_ping_is_answered_by_any_endpoint
+        a_closed_port_is_reported_at_once
+        a_request_can_be_non_confirmable
+        silence_ends_in_no_ack_with_its_timing
+        a_burst_beyond_the_backlog_waits_and_is_served
+        an_ipv4_peer_reaches_a_server_on_all_addresses
+        messages_can_be_watched;
+    servers:
+        path_parameters_and_queries_reach_the_handler
+        errors_have_the_code_of_their_reason
+        a_slow_handler_is_answered_separately_and_blocks_nobody
+        a_handler_that_panics_is_5_00_and_the_server_goes_on
+        bad_datagrams_do_not_end_the_server
+        a_client_and_a_server_share_a_socket
+        a_server_answers_on_each_of_its_sockets
+        a_response_that_is_too_large_is_5_00;
+    endings:
+        a_dropped_request_is_not_repeated
+        a_closed_client_ends_its_requests
+        handles_that_are_gone_free_the_port
+        a_shutdown_lets_handlers_finish
+        a_shutdown_does_not_wait_for_ever
+        a_server_whose_future_is_dropped_stops_serving
+        a_wrong_route_is_an_error_of_serve
+        a_port_in_use_is_an_error_of_bind;
+}
