@@ -1,0 +1,330 @@
+//! `--files DIR`: a folder under `/files/`.
+//!
+//! There is no way out of it. The path of a request is checked segment by segment, and every file is opened relative to
+//! the open folder by `cap-std`, which refuses whatever would lead outside, symbolic links included, without a moment
+//! between the check and the use. Links that stay inside are followed. Hidden files (`.name`) do not exist here: they
+//! are where secrets lie, and where half-written files are.
+//!
+//! The entity-tag is made of the time of the last change and the length. The format of a file follows from its name.
+
+use core::hash::{Hash, Hasher};
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::hash::DefaultHasher;
+use std::io::{self, Read, Write};
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, Metadata, OpenOptions};
+use coap_core::{Code, ContentFormat, ETag, Response};
+use coap_driver::router::{KnownETags, Path, Payload, Preconditions, Router, State, get};
+
+use super::{MOST_CONTENT, link};
+
+/// A served folder.
+pub(crate) struct Files {
+    root: Dir,
+    writable: bool,
+    /// One change at a time: conditions are checked and met in one step, as far as peers go.
+    writing: Mutex<()>,
+    written: AtomicU64,
+}
+
+/// Why a request is not carried out.
+type Refusal = (Code, String);
+
+/// GET of files and folders; PUT and DELETE of files if the folder is writable.
+pub(super) fn router(files: Files) -> Router {
+    let (at_root, below) = (get(read_root), get(read));
+    let below = if files.writable { below.put(write).delete(remove) } else { below };
+    Router::new().route("/", at_root).route("/{*path}", below).with_state(Arc::new(files))
+}
+
+type Shared = State<Arc<Files>>;
+
+async fn read_root(files: Shared, known: KnownETags) -> Result<Response, Refusal> {
+    read(files, Path(Vec::new()), known).await
+}
+
+async fn read(State(files): Shared, Path(path): Path<Vec<String>>, known: KnownETags) -> Result<Response, Refusal> {
+    blocking(move || files.read(&path, |etag| known.contains(etag))).await
+}
+
+async fn write(
+    State(files): Shared,
+    Path(path): Path<Vec<String>>,
+    conditions: Preconditions,
+    Payload(content): Payload,
+) -> Result<Response, Refusal> {
+    blocking(move || files.write(&path, &conditions, &content)).await
+}
+
+async fn remove(
+    State(files): Shared,
+    Path(path): Path<Vec<String>>,
+    conditions: Preconditions,
+) -> Result<Response, Refusal> {
+    blocking(move || files.remove(&path, &conditions)).await
+}
+
+/// A disk may take its time; the other peers do not wait for it.
+async fn blocking(act: impl FnOnce() -> Result<Response, Refusal> + Send + 'static) -> Result<Response, Refusal> {
+    let done = tokio::task::spawn_blocking(act).await;
+    done.unwrap_or_else(|_| Err((Code::INTERNAL_SERVER_ERROR, String::new())))
+}
+
+impl Files {
+    /// Opens the folder.
+    pub(super) fn open(folder: &FsPath, writable: bool) -> io::Result<Self> {
+        let root = Dir::open_ambient_dir(folder, ambient_authority())?;
+        Ok(Self { root, writable, writing: Mutex::new(()), written: AtomicU64::new(0) })
+    }
+
+    fn read(&self, path: &[String], is_known: impl FnOnce(&ETag) -> bool) -> Result<Response, Refusal> {
+        let target = Target::new(path)?;
+        let found = self.root.metadata(&target.path).map_err(refuse)?;
+        if found.is_dir() {
+            return self.list(path, &target);
+        }
+        // Looked at before it is opened: to open a pipe would wait for a writer, perhaps for ever.
+        if target.is_folder || !found.is_file() {
+            return Err(not_found());
+        }
+        let file = self.root.open(&target.path).map_err(refuse)?;
+        let found = file.metadata().map_err(refuse)?;
+        let etag = etag(&found)?;
+        if is_known(&etag) {
+            let mut response = Response::new(Code::VALID);
+            response.options.push_etag(&etag);
+            return Ok(response);
+        }
+        let mut content = Vec::new();
+        file.take(MOST_CONTENT as u64 + 1).read_to_end(&mut content).map_err(refuse)?;
+        if content.len() > MOST_CONTENT {
+            let text = format!(
+                "this file has {} bytes: more than {MOST_CONTENT} take blockwise transfer, which is not there yet",
+                found.len()
+            );
+            return Err((Code::NOT_IMPLEMENTED, text));
+        }
+        let mut response = Response::content(format_of(&target.path), content);
+        response.options.push_etag(&etag);
+        Ok(response)
+    }
+
+    /// The entries, as links: folders end with a slash.
+    fn list(&self, path: &[String], target: &Target) -> Result<Response, Refusal> {
+        let mut links = Vec::new();
+        let mut length = 0;
+        for entry in self.root.read_dir(&target.path).map_err(refuse)? {
+            let Ok(name) = entry.map_err(refuse)?.file_name().into_string() else { continue };
+            let path: Vec<_> = path.iter().filter(|segment| !segment.is_empty()).cloned().chain([name]).collect();
+            // What cannot be asked for is not offered: hidden names, links that lead outside, pipes.
+            let Some((link, _)) = Target::new(&path).ok().and_then(|target| self.entry(&path, &target)) else {
+                continue;
+            };
+            length += link.len() + 1;
+            if length > MOST_CONTENT {
+                let text = "the list of this folder takes blockwise transfer, which is not there yet";
+                return Err((Code::NOT_IMPLEMENTED, text.to_owned()));
+            }
+            links.push(link);
+        }
+        links.sort_unstable();
+        Ok(Response::content(ContentFormat::LINK_FORMAT, links.join(",")))
+    }
+
+    fn entry(&self, path: &[String], target: &Target) -> Option<(String, Metadata)> {
+        let found = self.root.metadata(&target.path).ok()?;
+        let mut segments: Vec<&str> = core::iter::once("files").chain(path.iter().map(String::as_str)).collect();
+        let parameters = if found.is_dir() {
+            segments.push("");
+            ";ct=40".to_owned()
+        } else if found.is_file() {
+            format!(";ct={};sz={}", format_of(&target.path).number(), found.len())
+        } else {
+            return None;
+        };
+        Some((link(&segments, &parameters), found))
+    }
+
+    fn write(&self, path: &[String], conditions: &Preconditions, content: &Bytes) -> Result<Response, Refusal> {
+        let target = Target::file(path)?;
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.existing(&target)?;
+        conditions.check(old.as_ref()).map_err(unmet)?;
+        self.replace(&target.path, content).map_err(refuse)?;
+        let code = if old.is_some() { Code::CHANGED } else { Code::CREATED };
+        Ok(Response::new(code))
+    }
+
+    /// Writes beside the file and moves the result to its place: a reader sees the old content or the new one, and a
+    /// full disk costs nobody the old one.
+    fn replace(&self, path: &FsPath, content: &[u8]) -> io::Result<()> {
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_file_name(format!(".coap-{}-{number}.tmp", std::process::id()));
+        let mut file = self.root.open_with(&temporary, OpenOptions::new().write(true).create_new(true))?;
+        let written = file.write_all(content).and_then(|()| file.sync_all());
+        drop(file);
+        let moved = written.and_then(|()| self.root.rename(&temporary, &self.root, path));
+        if moved.is_err() {
+            // The first error is the one that counts.
+            let _ = self.root.remove_file(&temporary);
+        }
+        moved
+    }
+
+    fn remove(&self, path: &[String], conditions: &Preconditions) -> Result<Response, Refusal> {
+        let target = Target::file(path)?;
+        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.existing(&target)?;
+        conditions.check(old.as_ref()).map_err(unmet)?;
+        if old.is_some() {
+            self.root.remove_file(&target.path).map_err(refuse)?;
+        }
+        // RFC 7252 §5.8.4: what was not there is gone too.
+        Ok(Response::new(Code::DELETED))
+    }
+
+    /// The entity-tag of the file that is there now.
+    fn existing(&self, target: &Target) -> Result<Option<ETag>, Refusal> {
+        match self.root.metadata(&target.path) {
+            Ok(found) if found.is_file() => etag(&found).map(Some),
+            Ok(_) => Err((Code::METHOD_NOT_ALLOWED, "not a file".to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(refuse(error)),
+        }
+    }
+}
+
+/// What a path asks for, below the folder.
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    path: PathBuf,
+    /// It ends with a slash.
+    is_folder: bool,
+}
+
+impl Target {
+    fn new(segments: &[String]) -> Result<Self, Refusal> {
+        let (is_folder, segments) = match segments {
+            [inner @ .., last] if last.is_empty() => (true, inner),
+            [] => (true, segments),
+            _ => (false, segments),
+        };
+        let mut path = PathBuf::new();
+        for segment in segments {
+            if !is_name(segment) {
+                return Err(not_found());
+            }
+            path.push(segment);
+        }
+        if segments.is_empty() {
+            path.push(".");
+        }
+        Ok(Self { path, is_folder })
+    }
+
+    /// For what is done to files alone.
+    fn file(segments: &[String]) -> Result<Self, Refusal> {
+        let target = Self::new(segments)?;
+        if target.is_folder {
+            return Err((Code::METHOD_NOT_ALLOWED, "a folder is neither written nor deleted".to_owned()));
+        }
+        Ok(target)
+    }
+}
+
+/// A name that means one file in one folder, on every system: no separator of any, no drive and no stream (`C:`), no
+/// `..`, and nothing hidden.
+fn is_name(segment: &str) -> bool {
+    !segment.is_empty() && !segment.starts_with('.') && !segment.contains(['/', '\\', ':', '\0'])
+}
+
+fn etag(of: &Metadata) -> Result<ETag, Refusal> {
+    let changed = of.modified().map_err(refuse)?.into_std();
+    // Before 1970: how long before.
+    let nanos = changed.duration_since(UNIX_EPOCH).unwrap_or_else(|error| error.duration()).as_nanos();
+    let mut hash = DefaultHasher::new();
+    (nanos, of.len()).hash(&mut hash);
+    ETag::new(&hash.finish().to_be_bytes()).ok_or_else(not_found)
+}
+
+fn format_of(path: &FsPath) -> ContentFormat {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    match extension.to_ascii_lowercase().as_str() {
+        "txt" | "text" | "md" | "log" | "csv" => ContentFormat::TEXT_PLAIN,
+        "json" => ContentFormat::JSON,
+        "cbor" => ContentFormat::CBOR,
+        "xml" => ContentFormat::XML,
+        "exi" => ContentFormat::EXI,
+        "wlnk" => ContentFormat::LINK_FORMAT,
+        "senml" => ContentFormat::SENML_JSON,
+        "senmlc" => ContentFormat::SENML_CBOR,
+        _ => ContentFormat::OCTET_STREAM,
+    }
+}
+
+fn not_found() -> Refusal {
+    (Code::NOT_FOUND, "no such file".to_owned())
+}
+
+fn unmet(code: Code) -> Refusal {
+    (code, "the file is not in the state that the request asks for".to_owned())
+}
+
+/// What the system says, without its words: they may tell a peer about this machine.
+fn refuse(error: io::Error) -> Refusal {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::NotFound | Kind::NotADirectory | Kind::InvalidFilename => not_found(),
+        // Also what `cap-std` says of a link that leads outside.
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => (Code::FORBIDDEN, "not allowed here".to_owned()),
+        Kind::StorageFull | Kind::QuotaExceeded => (Code::SERVICE_UNAVAILABLE, "no space is left here".to_owned()),
+        _ => (Code::INTERNAL_SERVER_ERROR, "the file cannot be used".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(segments: &[&str]) -> Result<Target, Code> {
+        let segments: Vec<_> = segments.iter().map(|segment| (*segment).to_owned()).collect();
+        Target::new(&segments).map_err(|(code, _)| code)
+    }
+
+    #[test]
+    fn a_path_is_names_below_the_folder() {
+        let plain = Target { path: PathBuf::from_iter(["a", "b.txt"]), is_folder: false };
+        assert_eq!(target(&["a", "b.txt"]), Ok(plain));
+        let folder = Target { path: PathBuf::from("a"), is_folder: true };
+        assert_eq!(target(&["a", ""]), Ok(folder));
+        let root = Target { path: PathBuf::from("."), is_folder: true };
+        assert_eq!((target(&[]), target(&[""])), (Ok(Target { path: PathBuf::from("."), is_folder: true }), Ok(root)));
+    }
+
+    #[test]
+    fn nothing_else_is_a_path() {
+        for bad in ["..", ".", "a/b", "/etc", "a\\b", "C:", "a:b", "a\0b", ".ssh", "../x", "..\\x", "/"] {
+            assert_eq!(target(&[bad]), Err(Code::NOT_FOUND), "{bad:?}");
+            assert_eq!(target(&["a", bad]), Err(Code::NOT_FOUND), "{bad:?}");
+        }
+        assert_eq!(target(&["a", "", "b"]), Err(Code::NOT_FOUND));
+        assert_eq!(target(&["", ""]), Err(Code::NOT_FOUND));
+    }
+
+    #[test]
+    fn the_name_says_the_format() {
+        for (name, format) in [
+            ("a.txt", ContentFormat::TEXT_PLAIN),
+            ("a.JSON", ContentFormat::JSON),
+            ("a", ContentFormat::OCTET_STREAM),
+            ("a.tar.gz", ContentFormat::OCTET_STREAM),
+        ] {
+            assert_eq!(format_of(FsPath::new(name)), format, "{name}");
+        }
+    }
+}

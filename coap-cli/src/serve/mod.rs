@@ -1,0 +1,141 @@
+//! `coap serve`: a server with a few resources, and the files of a folder.
+
+mod files;
+mod resources;
+mod store;
+
+use core::time::Duration;
+use std::io;
+
+use coap_driver::Error;
+use coap_tokio::{Server, TokioRuntime};
+
+pub(crate) use resources::router;
+
+use crate::args::{Bind, ServeArgs};
+use crate::exit::{Exit, Failure, reason};
+use crate::{say, trace};
+use files::Files;
+
+/// The largest content that goes into one datagram, as RFC 7252 §4.6 suggests: more takes blockwise transfer.
+pub(crate) const MOST_CONTENT: usize = 1_024;
+
+/// How long handlers may go on after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Serves until it is told to stop.
+pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
+    let files = args.files.as_ref().map(|folder| {
+        Files::open(folder, args.write).map_err(|error| {
+            Failure::usage(format_args!("cannot serve the folder {}: {}", folder.display(), reason(&error)))
+        })
+    });
+    let router = router(files.transpose()?);
+    let server = bind(&args).await?;
+    for addr in server.local_addrs() {
+        say(format_args!("coap: listening on coap://{addr}"));
+    }
+    let stop = server.shutdown_handle();
+    let serving = server.serve(router);
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => return ended.map(|()| Exit::Success).map_err(Failure::from),
+        () = told_to_stop() => stop.shutdown(GRACE),
+    }
+    if !args.noise.quiet {
+        say("coap: stopping");
+    }
+    tokio::select! {
+        ended = &mut serving => ended?,
+        // Whoever asks twice does not want to wait.
+        () = told_to_stop() => {}
+    }
+    Ok(Exit::Success)
+}
+
+async fn bind(args: &ServeArgs) -> Result<Server, Failure> {
+    let runtime = TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error))?;
+    let mut builder = Server::builder(runtime);
+    for Bind { addr, .. } in &args.bind {
+        builder = builder.bind(addr.clone());
+    }
+    if args.noise.shows_messages() {
+        builder = builder.on_message(trace::by_the_clock());
+    }
+    builder.server().await.map_err(|error| match &error {
+        Error::Io(cause) => cannot_listen(&args.bind, cause),
+        _ => error.into(),
+    })
+}
+
+fn cannot_listen(binds: &[Bind], cause: &io::Error) -> Failure {
+    let addrs: Vec<_> = binds.iter().map(|bind| bind.text.as_str()).collect();
+    let advice = match cause.kind() {
+        io::ErrorKind::AddrInUse => "; stop the program that has the port, or choose another with --bind ADDR:PORT",
+        io::ErrorKind::AddrNotAvailable => "; use an address of this machine, or [::] for all of them",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 may need more rights",
+        _ => "",
+    };
+    Failure::new(Exit::Network, format_args!("cannot listen on {}: {}{advice}", addrs.join(", "), reason(cause)))
+}
+
+/// Ctrl-C, and where there is one, the signal of whoever manages services.
+async fn told_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                () = interrupted() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    interrupted().await;
+}
+
+async fn interrupted() {
+    // Without a handler the signal ends the process by itself.
+    if tokio::signal::ctrl_c().await.is_err() {
+        core::future::pending::<()>().await;
+    }
+}
+
+/// A link in the format of RFC 6690: each segment percent-encoded where a URI needs it, `parameters` as they are.
+fn link(segments: &[&str], parameters: &str) -> String {
+    let mut text = String::from("<");
+    for segment in segments {
+        text.push('/');
+        for byte in segment.bytes() {
+            // The unreserved characters of RFC 3986 §2.3, and nothing that could end the link.
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                text.push(char::from(byte));
+            } else {
+                text.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    text.push('>');
+    text.push_str(parameters);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_cannot_be_broken_out_of() {
+        assert_eq!(link(&["files", "a>,</b ü"], ";ct=0"), "</files/a%3E%2C%3C%2Fb%20%C3%BC>;ct=0");
+    }
+
+    #[test]
+    fn a_port_in_use_is_said_with_its_address_and_a_way_out() {
+        let bind = Bind { text: "[::]:5683".to_owned(), addr: "[::]:5683".into() };
+        let failure = cannot_listen(&[bind], &io::Error::from(io::ErrorKind::AddrInUse));
+        assert_eq!(failure.exit, Exit::Network);
+        let text = failure.to_string();
+        assert!(text.starts_with("cannot listen on [::]:5683: ") && text.contains("--bind"), "{text}");
+    }
+}

@@ -1,0 +1,251 @@
+//! `/store`: values by name, in memory, for as long as the server runs.
+//!
+//! Bounded: whoever comes when it is full is told so, and what is there stays.
+
+use core::hash::BuildHasher;
+use std::collections::BTreeMap;
+use std::collections::hash_map::RandomState;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use coap_core::{Code, ContentFormat, ETag, Response};
+use coap_driver::router::{Created, IntoResponse, KnownETags, Path, Payload, Preconditions, Router, State, get};
+
+use super::{MOST_CONTENT, link};
+
+/// With values of 1,024 bytes, names of 255 and what a map needs besides, 1.5 MiB at most.
+const MOST_VALUES: usize = 1_000;
+
+type Refusal = (Code, String);
+
+/// GET, PUT, POST and DELETE of values, and the list of them.
+pub(super) fn router() -> Router {
+    Router::new()
+        .route("/", get(list).post(create))
+        .route("/{name}", get(read).put(write).post(append).delete(remove))
+        .with_state(Arc::new(Mutex::new(Store::default())))
+}
+
+type Shared = State<Arc<Mutex<Store>>>;
+
+async fn list(State(store): Shared) -> Result<impl IntoResponse, Refusal> {
+    lock(&store).list().map(|links| (ContentFormat::LINK_FORMAT, links))
+}
+
+async fn create(
+    State(store): Shared,
+    format: Option<ContentFormat>,
+    Payload(content): Payload,
+) -> Result<Response, Refusal> {
+    let name = lock(&store).create(Value { format, content })?;
+    Ok(Created::at(["store", &name]).into_response(Code::POST))
+}
+
+async fn read(State(store): Shared, Path(name): Path<String>, known: KnownETags) -> Option<Response> {
+    lock(&store).read(&name, |etag| known.contains(etag))
+}
+
+async fn write(
+    State(store): Shared,
+    Path(name): Path<String>,
+    conditions: Preconditions,
+    format: Option<ContentFormat>,
+    Payload(content): Payload,
+) -> Result<Code, Refusal> {
+    let mut store = lock(&store);
+    conditions.check(store.etag(&name).as_ref()).map_err(unmet)?;
+    store.put(name, Value { format, content })
+}
+
+async fn append(
+    State(store): Shared,
+    Path(name): Path<String>,
+    conditions: Preconditions,
+    format: Option<ContentFormat>,
+    Payload(content): Payload,
+) -> Result<Code, Refusal> {
+    let mut store = lock(&store);
+    conditions.check(store.etag(&name).as_ref()).map_err(unmet)?;
+    store.append(name, format, &content)
+}
+
+async fn remove(State(store): Shared, Path(name): Path<String>, conditions: Preconditions) -> Result<Code, Refusal> {
+    let mut store = lock(&store);
+    conditions.check(store.etag(&name).as_ref()).map_err(unmet)?;
+    store.values.remove(&name);
+    // RFC 7252 §5.8.4: what was not there is gone too.
+    Ok(Code::DELETED)
+}
+
+fn unmet(code: Code) -> Refusal {
+    (code, String::from("the value is not in the state that the request asks for"))
+}
+
+/// A handler that panicked left a value whole: each change is a single insertion.
+fn lock(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
+    store.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Default)]
+struct Store {
+    values: BTreeMap<String, Value>,
+    created: u64,
+    /// Entity-tags are hashes of the content, with keys of this run: nobody can make two contents with one tag.
+    hash: RandomState,
+}
+
+#[derive(Clone, Hash)]
+struct Value {
+    format: Option<ContentFormat>,
+    content: Bytes,
+}
+
+impl Store {
+    fn etag(&self, name: &str) -> Option<ETag> {
+        self.values.get(name).and_then(|value| self.tag(value))
+    }
+
+    fn tag(&self, value: &Value) -> Option<ETag> {
+        ETag::new(&self.hash.hash_one(value).to_be_bytes())
+    }
+
+    fn read(&self, name: &str, is_known: impl FnOnce(&ETag) -> bool) -> Option<Response> {
+        let value = self.values.get(name)?;
+        let etag = self.tag(value)?;
+        let mut response = if is_known(&etag) {
+            Response::new(Code::VALID)
+        } else {
+            let mut response = Response::new(Code::CONTENT).with_body(value.content.clone());
+            if let Some(format) = value.format {
+                response.options.set_content_format(format);
+            }
+            response
+        };
+        response.options.push_etag(&etag);
+        Some(response)
+    }
+
+    fn put(&mut self, name: String, value: Value) -> Result<Code, Refusal> {
+        if value.content.len() > MOST_CONTENT {
+            return Err((Code::REQUEST_ENTITY_TOO_LARGE, format!("a value has {MOST_CONTENT} bytes at most")));
+        }
+        if name.is_empty() {
+            return Err((Code::BAD_REQUEST, "the name is empty".to_owned()));
+        }
+        if let Some(old) = self.values.get_mut(&name) {
+            *old = value;
+            return Ok(Code::CHANGED);
+        }
+        if self.values.len() >= MOST_VALUES {
+            return Err((Code::SERVICE_UNAVAILABLE, format!("there are {MOST_VALUES} values: delete one")));
+        }
+        self.values.insert(name, value);
+        Ok(Code::CREATED)
+    }
+
+    fn append(&mut self, name: String, format: Option<ContentFormat>, more: &[u8]) -> Result<Code, Refusal> {
+        let old = self.values.get(&name);
+        let format = format.or_else(|| old.and_then(|value| value.format));
+        let content = old.map_or(&[][..], |value| &value.content[..]);
+        let content = Bytes::from([content, more].concat());
+        self.put(name, Value { format, content })
+    }
+
+    /// Gives the value a name that is free.
+    fn create(&mut self, value: Value) -> Result<String, Refusal> {
+        loop {
+            self.created += 1;
+            let name = self.created.to_string();
+            // Somebody may have put a number there: at most as often as there are values.
+            if !self.values.contains_key(&name) {
+                self.put(name.clone(), value)?;
+                return Ok(name);
+            }
+        }
+    }
+
+    fn list(&self) -> Result<String, Refusal> {
+        let mut links = String::new();
+        for (name, value) in &self.values {
+            let format = value.format.map_or_else(String::new, |format| format!(";ct={}", format.number()));
+            let comma = if links.is_empty() { "" } else { "," };
+            links.push_str(&format!(
+                "{comma}{}",
+                link(&["store", name], &format!("{format};sz={}", value.content.len()))
+            ));
+            if links.len() > MOST_CONTENT {
+                let text = "the list is too long for one datagram, and blockwise transfer is not there yet";
+                return Err((Code::NOT_IMPLEMENTED, text.to_owned()));
+            }
+        }
+        Ok(links)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(content: &'static str) -> Value {
+        Value { format: Some(ContentFormat::TEXT_PLAIN), content: content.into() }
+    }
+
+    fn put(store: &mut Store, name: &str, content: &'static str) -> Result<Code, Code> {
+        store.put(name.to_owned(), value(content)).map_err(|(code, _)| code)
+    }
+
+    #[test]
+    fn a_value_is_created_then_changed() {
+        let mut store = Store::default();
+        assert_eq!(put(&mut store, "a", "1"), Ok(Code::CREATED));
+        let first = store.etag("a").unwrap();
+        assert_eq!(put(&mut store, "a", "2"), Ok(Code::CHANGED));
+        assert_ne!(store.etag("a").unwrap(), first);
+        let response = store.read("a", |_| false).unwrap();
+        assert_eq!((response.code, response.body.as_bytes()), (Code::CONTENT, &b"2"[..]));
+        assert_eq!(response.options.content_format(), Some(ContentFormat::TEXT_PLAIN));
+        let valid = store.read("a", |etag| response.options.etag().as_ref() == Some(etag)).unwrap();
+        assert_eq!((valid.code, valid.body.is_empty()), (Code::VALID, true));
+    }
+
+    #[test]
+    fn what_is_posted_is_appended_and_keeps_its_format() {
+        let mut store = Store::default();
+        assert!(store.append("a".to_owned(), Some(ContentFormat::JSON), b"1").is_ok());
+        assert!(store.append("a".to_owned(), None, b"2").is_ok());
+        assert_eq!(store.values["a"].content, "12");
+        assert_eq!(store.values["a"].format, Some(ContentFormat::JSON));
+        assert!(store.append("a".to_owned(), None, &[0; MOST_CONTENT]).is_err());
+        assert_eq!(store.values["a"].content, "12");
+    }
+
+    #[test]
+    fn a_full_store_takes_changes_and_nothing_new() {
+        let mut store = Store::default();
+        for index in 0..MOST_VALUES {
+            assert_eq!(put(&mut store, &index.to_string(), "x"), Ok(Code::CREATED));
+        }
+        assert_eq!(put(&mut store, "new", "x"), Err(Code::SERVICE_UNAVAILABLE));
+        assert_eq!(put(&mut store, "0", "y"), Ok(Code::CHANGED));
+        assert!(store.create(value("x")).is_err());
+        assert_eq!(store.values.len(), MOST_VALUES);
+        assert_eq!(store.list().unwrap_err().0, Code::NOT_IMPLEMENTED);
+    }
+
+    #[test]
+    fn a_created_value_has_a_name_that_was_free() {
+        let mut store = Store::default();
+        put(&mut store, "1", "x").unwrap();
+        assert_eq!(store.create(value("y")).unwrap(), "2");
+        assert_eq!(store.list().unwrap(), "</store/1>;ct=0;sz=1,</store/2>;ct=0;sz=1");
+    }
+
+    #[test]
+    fn a_value_has_a_name_and_a_limit() {
+        let mut store = Store::default();
+        assert_eq!(put(&mut store, "", "x"), Err(Code::BAD_REQUEST));
+        let large = Value { format: None, content: vec![0; MOST_CONTENT + 1].into() };
+        assert_eq!(store.put("a".to_owned(), large).unwrap_err().0, Code::REQUEST_ENTITY_TOO_LARGE);
+        assert!(store.values.is_empty());
+    }
+}
