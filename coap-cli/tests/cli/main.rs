@@ -1,0 +1,9 @@
+//! The program as its users meet it: arguments in, standard output, standard error and an exit code out.
+
+#![cfg(test)]
+
+mod client;
+mod files;
+mod harness;
+mod serve;
+mod tools;
