@@ -117,7 +117,8 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
-    /// Calls `look` for each datagram in and out. It runs between receiving and sending, and must be quick.
+    /// Calls `look` for each datagram in and out. It runs between receiving and sending: it must be
+    /// quick, and a panic in it ends the client or server.
     pub fn on_message(mut self, look: impl Fn(&Traffic) + Send + Sync + 'static) -> Self {
         self.hook = Some(Box::new(look));
         self

@@ -122,6 +122,16 @@ impl<R: Runtime> Driver<R> {
         }
     }
 
+    /// Sends what the end has left to say, as far as the sockets take it at once.
+    fn send_rest(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let more = self.sockets.collect(&mut self.shared.lock().endpoint);
+            if self.sockets.send(cx, self.shared.hook()) == Outflow::Blocked || !more {
+                return;
+            }
+        }
+    }
+
     /// Ends what is open. The router comes back to be dropped without the lock: it may hold a client of ours.
     fn end(&mut self, state: &mut State, now: Instant) -> Option<Doors> {
         state.close(now, &mut self.wake);
@@ -153,7 +163,10 @@ impl<R: Runtime> Future for Driver<R> {
             // After the sending: a program that ends when it has its response should have acknowledged it.
             wake_all(&mut this.wake);
             match rest {
-                Rest::Over => return Poll::Ready(()),
+                Rest::Over => {
+                    this.send_rest(cx);
+                    return Poll::Ready(());
+                }
                 _ if outflow == Outflow::Blocked => return Poll::Pending,
                 Rest::Nothing if inflow == Inflow::Dry && !this.sockets.has_news() => return Poll::Pending,
                 Rest::Nothing | Rest::More => {}

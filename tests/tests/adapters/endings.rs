@@ -1,7 +1,7 @@
 //! How requests, clients and servers end.
 
 use core::future::IntoFuture;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -107,6 +107,27 @@ pub(crate) async fn a_shutdown_does_not_wait_for_ever<R: CurrentRuntime>() {
     assert_eq!(reply.unwrap().code, Code::SERVICE_UNAVAILABLE);
     sleep::<R>(millis(50)).await;
     assert!(dropped.load(Ordering::Relaxed), "the handler is still there");
+}
+
+pub(crate) async fn a_shutdown_tells_everybody_who_waits<R: CurrentRuntime>() {
+    let here = serve::<R>(Router::new().route("/never", get(core::future::pending::<()>))).await;
+    let told = Arc::new(AtomicUsize::new(0));
+    for _ in 0..4 {
+        let client = client::<R>().await;
+        for _ in 0..12 {
+            let request = client.get(here.url("/never")).non_confirmable().unpaced();
+            let told = told.clone();
+            R::current().unwrap().spawn(Box::pin(async move {
+                assert_eq!(request.await.unwrap().code, Code::SERVICE_UNAVAILABLE);
+                told.fetch_add(1, Ordering::Relaxed);
+            }));
+        }
+    }
+    sleep::<R>(millis(200)).await;
+    here.shutdown.shutdown(Duration::ZERO);
+    while told.load(Ordering::Relaxed) < 48 {
+        sleep::<R>(millis(10)).await;
+    }
 }
 
 pub(crate) async fn a_server_whose_future_is_dropped_stops_serving<R: CurrentRuntime>() {

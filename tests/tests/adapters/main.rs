@@ -78,6 +78,7 @@ on_each_runtime! {
         handles_that_are_gone_free_the_port
         a_shutdown_lets_handlers_finish
         a_shutdown_does_not_wait_for_ever
+        a_shutdown_tells_everybody_who_waits
         a_server_whose_future_is_dropped_stops_serving
         a_wrong_route_is_an_error_of_serve
         a_port_in_use_is_an_error_of_bind;
