@@ -21,7 +21,7 @@ pub(crate) struct Backoff {
 pub(crate) enum Step {
     /// Send it again: repetition number `attempt`, from 1.
     Repeat { attempt: u8 },
-    /// Called so late that a copy would leave after MAX_TRANSMIT_SPAN: only wait on.
+    /// Called so late that a copy would leave well after MAX_TRANSMIT_SPAN: only wait on.
     Wait,
     /// Nobody answered.
     GiveUp,
@@ -56,7 +56,8 @@ impl Backoff {
         while self.done < self.max_retransmit && self.next() <= now {
             self.done += 1;
         }
-        if self.done == before || self.first + self.span < now {
+        // The last copy may fall due on the very end of the span, and no timer is exact.
+        if self.done == before || self.first + self.span + self.initial < now {
             return Step::Wait;
         }
         Step::Repeat { attempt: self.done }
@@ -103,8 +104,16 @@ mod tests {
         let mut backoff = Backoff::new(ms(0), &TransmissionParameters::default(), 0);
         assert_eq!(backoff.due(ms(15_000)), Step::Repeat { attempt: 3 });
         assert_eq!(backoff.due(ms(15_000)), Step::Wait);
-        assert_eq!(backoff.due(ms(46_000)), Step::Wait);
+        assert_eq!(backoff.due(ms(48_000)), Step::Wait);
         assert_eq!(backoff.due(ms(62_000)), Step::GiveUp);
+    }
+
+    #[test]
+    fn the_last_copy_leaves_although_its_timer_is_a_little_late() {
+        let exact = TransmissionParameters::builder().ack_random_factor(1.0).max_retransmit(2).build().unwrap();
+        let mut backoff = Backoff::new(ms(0), &exact, 0);
+        assert_eq!(backoff.due(ms(2_001)), Step::Repeat { attempt: 1 });
+        assert_eq!(backoff.due(ms(6_001)), Step::Repeat { attempt: 2 });
     }
 
     #[test]
