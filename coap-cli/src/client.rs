@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use coap_core::{Code, Config, Scheme, TransmissionParameters, Uri};
+use coap_core::{Code, Config, ConfigBuilder, OptionNumber, Scheme, TransmissionParameters, Uri};
 use coap_driver::{Error, Reply};
 use coap_tokio::{Client, TokioRuntime};
 use serde_json::json;
@@ -19,7 +19,9 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
     let uri = parse(&args.uri)?;
     let transmission = transmission(args.patience)?;
     let payload = input::payload(&args)?;
-    let client = client(args.noise).await?;
+    // Who sends an option by its number knows what it means in a response: some servers echo it.
+    let understood = args.options.iter().map(|option| option.number).filter(|number| number.is_critical());
+    let client = client(args.noise, understood).await?;
     let mut sending = client.request(method, &uri).payload(payload);
     if args.no_set_hostname {
         sending = sending.no_uri_host();
@@ -54,7 +56,7 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
 pub(crate) async fn ping(args: PingArgs) -> Result<Exit, Failure> {
     let uri = parse(&args.uri)?;
     let transmission = transmission(args.patience)?;
-    let client = client(args.noise).await?;
+    let client = client(args.noise, []).await?;
     let mut ping = client.ping(&uri);
     if let Some(transmission) = transmission {
         ping = ping.transmission(transmission);
@@ -101,9 +103,10 @@ fn transmission(args: PatienceArgs) -> Result<Option<TransmissionParameters>, Fa
     builder.build().map(Some).map_err(Failure::usage)
 }
 
-async fn client(noise: NoiseArgs) -> Result<Client, Failure> {
+async fn client(noise: NoiseArgs, understood: impl IntoIterator<Item = OptionNumber>) -> Result<Client, Failure> {
     let runtime = TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error))?;
-    let mut builder = Client::builder(runtime).config(Config::default());
+    let config = understood.into_iter().fold(Config::builder(), ConfigBuilder::understands);
+    let mut builder = Client::builder(runtime).config(config.build().map_err(Failure::usage)?);
     if noise.shows_messages() {
         builder = builder.on_message(trace::since_start());
     }

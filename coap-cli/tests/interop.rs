@@ -1,0 +1,309 @@
+//! With real peers, over loopback: libcoap's client and server, aiocoap's client and server, each against our program.
+//!
+//! `cargo test -p coap-cli --test interop -- --ignored` with `coap-client-notls` and `coap-server-notls` (Debian:
+//! libcoap3-bin) and a Python that has aiocoap (PyPI) in the path. The gate installs them.
+
+use core::time::Duration;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::UdpSocket;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+/// Both families; a server on `[::]` has both.
+const HOSTS: [&str; 2] = ["127.0.0.1", "[::1]"];
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `coap serve` on a free port of `[::]`.
+fn our_server() -> (Running, u16) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_coap"))
+        .args(["serve", "--bind", "[::]:0"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("our server starts");
+    let stderr = child.stderr.take().expect("it has a standard error");
+    let (says, heard) = mpsc::channel();
+    // Reads on to the end, so that the server never waits for a full pipe.
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let _ = says.send(line);
+        }
+    });
+    let server = Running(child);
+    loop {
+        let line = heard.recv_timeout(Duration::from_secs(10)).expect("our server says where it listens");
+        let digits = line.rsplit(':').next().unwrap_or_default();
+        let digits: String = digits.chars().take_while(char::is_ascii_digit).collect();
+        if let Ok(port) = digits.parse() {
+            return (server, port);
+        }
+    }
+}
+
+/// A port that nobody has at this moment, for servers that cannot choose one.
+fn free_port() -> u16 {
+    let socket = UdpSocket::bind("[::]:0").expect("a free port");
+    socket.local_addr().expect("its number").port()
+}
+
+/// Starts somebody's server, and waits until it answers our ping.
+fn their_server(command: &mut Command, host: &str, port: u16) -> Running {
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("their server starts");
+    let server = Running(child);
+    let start = Instant::now();
+    while !coap(&["ping", "--timeout", "1", &format!("coap://{host}:{port}")]).status.success() {
+        assert!(start.elapsed() < Duration::from_secs(20), "their server does not answer");
+        thread::sleep(Duration::from_millis(100));
+    }
+    server
+}
+
+fn libcoap_server(host: &str) -> (Running, u16) {
+    let port = free_port();
+    let address = host.trim_matches(['[', ']']);
+    let mut command = Command::new("coap-server-notls");
+    command.args(["-A", address, "-p", &port.to_string(), "-d", "10", "-v", "3"]);
+    (their_server(&mut command, host, port), port)
+}
+
+/// A server with aiocoap: `/note` for all four methods, `/slow` with a separate response, `/whoami` for the token.
+const AIOCOAP_SERVER: &str = r#"
+import asyncio, sys
+import aiocoap
+from aiocoap import resource, Message, Code
+
+class Note(resource.Resource):
+    content = b"empty"
+    async def render_get(self, request):
+        return Message(payload=self.content, content_format=0)
+    async def render_put(self, request):
+        Note.content = request.payload
+        return Message(code=Code.CHANGED)
+    async def render_post(self, request):
+        return Message(code=Code.CREATED, payload=request.payload.upper())
+    async def render_delete(self, request):
+        Note.content = b"empty"
+        return Message(code=Code.DELETED)
+
+class Slow(resource.Resource):
+    async def render_get(self, request):
+        await asyncio.sleep(1)
+        return Message(payload=b"at last", content_format=0)
+
+class WhoAmI(resource.Resource):
+    async def render_get(self, request):
+        return Message(payload=request.token.hex().encode(), content_format=0)
+
+async def main():
+    site = resource.Site()
+    site.add_resource(["note"], Note())
+    site.add_resource(["slow"], Slow())
+    site.add_resource(["whoami"], WhoAmI())
+    await aiocoap.Context.create_server_context(site, bind=(sys.argv[1], int(sys.argv[2])))
+    await asyncio.get_running_loop().create_future()
+
+asyncio.run(main())
+"#;
+
+fn aiocoap_server(host: &str) -> (Running, u16) {
+    let port = free_port();
+    let address = host.trim_matches(['[', ']']);
+    let mut command = Command::new("python3");
+    command.args(["-c", AIOCOAP_SERVER, address, &port.to_string()]);
+    (their_server(&mut command, host, port), port)
+}
+
+fn coap(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_coap")).args(arguments).output().expect("our program runs")
+}
+
+fn libcoap(arguments: &[&str]) -> Output {
+    Command::new("coap-client-notls").args(["-B", "10"]).args(arguments).output().expect("libcoap's client runs")
+}
+
+fn aiocoap(arguments: &[&str]) -> Output {
+    Command::new("aiocoap-client").arg("--no-color").args(arguments).output().expect("aiocoap's client runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn all(output: &Output) -> String {
+    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Our program's exit code, and its standard output.
+#[track_caller]
+fn expect(arguments: &[&str], code: i32, content: &str) {
+    let output = coap(arguments);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", all(&output));
+    assert_eq!(stdout(&output), content, "{arguments:?}: {}", all(&output));
+}
+
+#[test]
+#[ignore = "needs libcoap's client (Debian: libcoap3-bin)"]
+fn libcoaps_client_uses_our_server() {
+    let (_server, port) = our_server();
+    for host in HOSTS {
+        let at = |path: &str| format!("coap://{host}:{port}{path}");
+        for non in [&[][..], &["-N"]] {
+            let ask = |arguments: &[&str]| libcoap(&[non, arguments].concat());
+            assert_eq!(stdout(&ask(&["-m", "get", &at("/hello")])).len(), 20, "{host} {non:?}");
+            let put = ask(&["-m", "put", "-t", "text", "-e", "one", &at("/store/note")]);
+            assert_eq!(stdout(&put), "", "{}", all(&put));
+            assert_eq!(stdout(&ask(&["-m", "get", &at("/store/note")])), "one");
+            let post = ask(&["-m", "post", "-e", "two", &at("/store/note")]);
+            assert!(!all(&post).contains("4.05"), "{}", all(&post));
+            ask(&["-m", "delete", &at("/store/note")]);
+            let gone = ask(&["-m", "get", &at("/store/note")]);
+            assert!(all(&gone).contains("4.04"), "{}", all(&gone));
+            // A separate response, and a token of eight bytes.
+            let slow = ask(&["-m", "get", "-T", "12345678", &at("/slow?ms=700")]);
+            assert!(!stdout(&slow).is_empty(), "{}", all(&slow));
+            assert!(!all(&slow).contains("5.0"), "{}", all(&slow));
+        }
+        let bad = libcoap(&["-v", "7", "-O", "65001,x", "-m", "get", &at("/hello")]);
+        assert!(all(&bad).contains("c:4.02"), "{}", all(&bad));
+    }
+}
+
+#[test]
+#[ignore = "needs libcoap's client (Debian: libcoap3-bin)"]
+fn libcoaps_client_pings_our_server() {
+    let (_server, port) = our_server();
+    // It pings every second while it waits for the response.
+    let output = libcoap(&["-v", "7", "-K", "1", "-m", "get", &format!("coap://127.0.0.1:{port}/slow?ms=2500")]);
+    assert!(all(&output).contains("t:CON c:0.00"), "{}", all(&output));
+    assert!(all(&output).contains("t:RST c:0.00"), "{}", all(&output));
+    assert!(!stdout(&output).is_empty());
+}
+
+#[test]
+#[ignore = "needs libcoap's server (Debian: libcoap3-bin)"]
+fn our_program_uses_libcoaps_server() {
+    for host in HOSTS {
+        let (_server, port) = libcoap_server(host);
+        let at = |path: &str| format!("coap://{host}:{port}{path}");
+        for non in [&[][..], &["--non"]] {
+            let with = |arguments: &[&str]| -> Vec<String> {
+                let method = arguments.first().into_iter();
+                method.chain(non).chain(arguments.iter().skip(1)).map(|text| (*text).to_owned()).collect()
+            };
+            let expect = |arguments: &[&str], code, content: &str| {
+                let arguments = with(arguments);
+                let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+                expect(&arguments, code, content);
+            };
+            expect(&["put", "-e", "one", &at("/note")], 0, "");
+            expect(&["get", &at("/note")], 0, "one");
+            expect(&["post", "-e", "two", &at("/note")], 0, "");
+            expect(&["delete", &at("/note")], 0, "");
+            expect(&["get", &at("/note")], 4, "");
+            // An Empty acknowledgement, and one second later the response.
+            expect(&["get", "-T", "0x0102030405060708", &at("/async?1")], 0, "done");
+        }
+        expect(&["get", "-O", "65001=x", &at("/time")], 4, "");
+        expect(&["ping", &at("/")], 0, "");
+    }
+}
+
+#[test]
+#[ignore = "needs aiocoap's client (PyPI: aiocoap)"]
+fn aiocoaps_client_uses_our_server() {
+    let (_server, port) = our_server();
+    for host in HOSTS {
+        let at = |path: &str| format!("coap://{host}:{port}{path}");
+        for non in [&[][..], &["--non"]] {
+            let ask = |arguments: &[&str]| aiocoap(&[non, arguments].concat());
+            let hello = ask(&[&at("/hello")]);
+            assert_eq!(stdout(&hello).len(), 20, "{}", all(&hello));
+            let put = ask(&["-m", "PUT", "--payload", "one", &at("/store/note")]);
+            assert!(put.status.success(), "{}", all(&put));
+            assert_eq!(stdout(&ask(&[&at("/store/note")])), "one");
+            let post = ask(&["-m", "POST", "--payload", "two", &at("/store/note")]);
+            assert!(post.status.success(), "{}", all(&post));
+            let delete = ask(&["-m", "DELETE", &at("/store/note")]);
+            assert!(delete.status.success(), "{}", all(&delete));
+            let gone = ask(&[&at("/store/note")]);
+            assert!(!gone.status.success() && all(&gone).contains("4.04"), "{}", all(&gone));
+            let slow = ask(&[&at("/slow?ms=700")]);
+            assert!(slow.status.success() && !stdout(&slow).is_empty(), "{}", all(&slow));
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs aiocoap's server (PyPI: aiocoap)"]
+fn our_program_uses_aiocoaps_server() {
+    for host in HOSTS {
+        let (_server, port) = aiocoap_server(host);
+        let at = |path: &str| format!("coap://{host}:{port}{path}");
+        for non in [&["-v"][..], &["--non"]] {
+            let get = |path: &str| -> Vec<String> {
+                ["get"].iter().chain(non).map(|text| (*text).to_owned()).chain([at(path)]).collect()
+            };
+            let expect = |arguments: Vec<String>, code, content: &str| {
+                let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+                expect(&arguments, code, content);
+            };
+            expect(get("/note"), 0, "empty");
+            expect(get("/slow"), 0, "at last");
+            expect(get("/nothing"), 4, "");
+        }
+        expect(&["put", "-e", "one", &at("/note")], 0, "");
+        expect(&["get", &at("/note")], 0, "one");
+        expect(&["post", "-e", "two", &at("/note")], 0, "TWO");
+        expect(&["delete", &at("/note")], 0, "");
+        expect(&["get", &at("/note")], 0, "empty");
+        expect(&["get", "-T", "0x0102030405060708", &at("/whoami")], 0, "0102030405060708");
+        expect(&["ping", &at("/")], 0, "");
+    }
+}
+
+#[test]
+#[ignore = "needs libcoap's server (Debian: libcoap3-bin)"]
+fn a_peer_that_went_away_is_reported_at_once() {
+    let (server, port) = libcoap_server("127.0.0.1");
+    drop(server);
+    let start = Instant::now();
+    let output = coap(&["get", &format!("coap://127.0.0.1:{port}/time")]);
+    assert_eq!(output.status.code(), Some(7), "{}", all(&output));
+    assert!(start.elapsed() < Duration::from_secs(2), "the network said at once that nobody listens");
+}
+
+/// A payload from standard input goes through both stacks byte for byte.
+#[test]
+#[ignore = "needs libcoap's server (Debian: libcoap3-bin)"]
+fn bytes_stay_as_they_are() {
+    let (_server, port) = libcoap_server("127.0.0.1");
+    let uri = format!("coap://127.0.0.1:{port}/bytes");
+    let payload: Vec<u8> = (0..=255).collect();
+    let mut put = Command::new(env!("CARGO_BIN_EXE_coap"))
+        .args(["put", "-f", "-", "-t", "42", &uri])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("our program runs");
+    put.stdin.take().expect("its input").write_all(&payload).expect("it reads");
+    assert!(put.wait().expect("it ends").success());
+    let mut get = Command::new(env!("CARGO_BIN_EXE_coap"))
+        .args(["get", &uri])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("our program runs");
+    let mut back = Vec::new();
+    get.stdout.take().expect("its output").read_to_end(&mut back).expect("it writes");
+    assert!(get.wait().expect("it ends").success());
+    assert_eq!(back, payload);
+}
