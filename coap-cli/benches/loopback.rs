@@ -9,9 +9,10 @@
 //! the cost of a request after each tenth.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::{BufRead, BufReader, ErrorKind};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 use std::{env, fs, thread};
