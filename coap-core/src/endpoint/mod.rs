@@ -132,6 +132,8 @@ impl Endpoint {
                 self.stats.datagrams_sent += 1;
                 return Some(Transmit { to, from, len });
             }
+            // A request that was cancelled is not missed; a reply that was pushed out is.
+            self.stats.outbox_full += u64::from(matches!(what, What::Reply(_)));
         }
     }
 

@@ -244,7 +244,10 @@ impl Recent {
         write: impl FnOnce(&mut [u8]) -> usize,
     ) -> (Option<ReplyRef>, u64) {
         let Some(entry) = self.entries.get_mut(key) else { return (None, 0) };
-        let (kept, forgotten) = self.replies.keep(entry.until, len, write);
+        if let Answer::Reply(before) = entry.answer {
+            self.replies.release(before);
+        }
+        let (kept, forgotten) = self.replies.keep(len, write);
         entry.answer = kept.map_or(Answer::Unkept, Answer::Reply);
         (kept, forgotten)
     }
@@ -272,7 +275,6 @@ impl Recent {
                 faded += 1;
             }
         }
-        self.replies.expire(now);
         faded
     }
 
@@ -296,6 +298,9 @@ impl Recent {
     fn forget(&mut self, index: u32) {
         let Some(entry) = self.entries.at(index) else { return };
         let (peer, lane, hash) = (entry.peer, entry.lane, self.hash.pair(entry.peer.index(), entry.message_id));
+        if let Answer::Reply(reply) = entry.answer {
+            self.replies.release(reply);
+        }
         self.lanes[lane as usize].remove(&mut self.entries, index, order);
         // The list of a peer that was forgotten is gone, and its links lead nowhere that is looked at.
         if let Some(Some(known)) = self.peers.get_mut(peer.index() as usize)

@@ -4,8 +4,6 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::time::Instant;
-
 /// Where a reply is. It may be gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReplyRef {
@@ -16,9 +14,8 @@ pub(crate) struct ReplyRef {
 
 struct Chunk {
     bytes: Vec<u8>,
-    replies: u32,
-    /// When the last reply in it has faded.
-    until: Instant,
+    /// How many replies in it are still wanted.
+    wanted: u32,
 }
 
 /// All remembered replies.
@@ -26,7 +23,9 @@ pub(crate) struct Replies {
     chunks: VecDeque<Chunk>,
     /// Number of the first chunk.
     first: u32,
-    /// Capacity of all chunks, in bytes.
+    /// The memory of the chunk that was given up last, for the next one.
+    spare: Option<Vec<u8>>,
+    /// Capacity of all chunks and the spare one, in bytes.
     held: usize,
     max: usize,
     chunk: usize,
@@ -34,7 +33,7 @@ pub(crate) struct Replies {
 
 impl Replies {
     pub(crate) fn new(max: usize) -> Self {
-        Self { chunks: VecDeque::new(), first: 0, held: 0, max, chunk: (max / 16).clamp(64, 16 << 10) }
+        Self { chunks: VecDeque::new(), first: 0, spare: None, held: 0, max, chunk: (max / 16).clamp(64, 16 << 10) }
     }
 
     pub(crate) fn get(&self, reply: ReplyRef) -> Option<&[u8]> {
@@ -42,14 +41,9 @@ impl Replies {
         chunk.bytes.get(usize::from(reply.offset)..usize::from(reply.offset) + usize::from(reply.len))
     }
 
-    /// Keeps a reply of `len` bytes, which `write` fills in, until it is pushed out or `until` has come. Second: how
-    /// many others were pushed out. `None`: larger than all that may be kept.
-    pub(crate) fn keep(
-        &mut self,
-        until: Instant,
-        len: usize,
-        write: impl FnOnce(&mut [u8]) -> usize,
-    ) -> (Option<ReplyRef>, u64) {
+    /// Keeps a reply of `len` bytes, which `write` fills in, until it is released or pushed out. Second: how many others
+    /// were pushed out. `None`: larger than all that may be kept.
+    pub(crate) fn keep(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> usize) -> (Option<ReplyRef>, u64) {
         if len > self.max || len > usize::from(u16::MAX) {
             return (None, 0);
         }
@@ -60,41 +54,55 @@ impl Replies {
         let offset = chunk.bytes.len();
         chunk.bytes.resize(offset + len, 0);
         let written = write(&mut chunk.bytes[offset..]).min(len);
-        chunk.replies += 1;
-        chunk.until = chunk.until.max(until);
+        chunk.wanted += 1;
         (Some(ReplyRef { chunk: number, offset: offset as u16, len: written as u16 }), pushed_out)
     }
 
-    /// Gives back what has faded.
-    pub(crate) fn expire(&mut self, now: Instant) {
-        while self.chunks.front().is_some_and(|chunk| chunk.until <= now) {
+    /// Nobody will ask for this reply again. A chunk goes with its last reply, once those before it have gone.
+    pub(crate) fn release(&mut self, reply: ReplyRef) {
+        let Some(chunk) = self.chunks.get_mut(reply.chunk.wrapping_sub(self.first) as usize) else { return };
+        chunk.wanted = chunk.wanted.saturating_sub(1);
+        while self.chunks.front().is_some_and(|chunk| chunk.wanted == 0) {
             self.drop_first();
         }
     }
 
     fn add_chunk(&mut self, len: usize) -> u64 {
         let capacity = len.max(self.chunk).min(self.max);
-        let (mut pushed_out, mut spare) = (0, None);
-        while self.held + capacity > self.max {
-            let Some(chunk) = self.drop_first() else { break };
-            pushed_out += u64::from(chunk.replies);
-            spare = Some(chunk.bytes).filter(|bytes| bytes.capacity() == capacity);
+        let mut pushed_out = 0;
+        loop {
+            if let Some(mut bytes) = self.spare.take_if(|bytes| bytes.capacity() == capacity) {
+                bytes.clear();
+                self.chunks.push_back(Chunk { bytes, wanted: 0 });
+                return pushed_out;
+            }
+            self.drop_spare();
+            if self.held + capacity <= self.max {
+                break;
+            }
+            pushed_out += self.chunks.front().map_or(0, |chunk| u64::from(chunk.wanted));
+            self.drop_first();
         }
-        let mut bytes = spare.unwrap_or_else(|| Vec::with_capacity(capacity));
-        bytes.clear();
+        let bytes = Vec::with_capacity(capacity);
         self.held += bytes.capacity();
-        self.chunks.push_back(Chunk { bytes, replies: 0, until: Instant::ZERO });
+        self.chunks.push_back(Chunk { bytes, wanted: 0 });
         pushed_out
     }
 
-    fn drop_first(&mut self) -> Option<Chunk> {
-        let chunk = self.chunks.pop_front()?;
+    /// Gives the oldest chunk up; the last one takes all memory with it.
+    fn drop_first(&mut self) {
+        let Some(chunk) = self.chunks.pop_front() else { return };
         self.first = self.first.wrapping_add(1);
-        self.held -= chunk.bytes.capacity();
+        self.drop_spare();
+        self.spare = Some(chunk.bytes);
         if self.chunks.is_empty() {
             self.chunks = VecDeque::new();
+            self.drop_spare();
         }
-        Some(chunk)
+    }
+
+    fn drop_spare(&mut self) {
+        self.held -= self.spare.take().map_or(0, |bytes| bytes.capacity());
     }
 }
 
@@ -103,7 +111,7 @@ mod tests {
     use super::*;
 
     fn keep(replies: &mut Replies, byte: u8, len: usize) -> (Option<ReplyRef>, u64) {
-        replies.keep(Instant::from_secs(u64::from(byte)), len, |buf| {
+        replies.keep(len, |buf| {
             buf.fill(byte);
             len
         })
@@ -134,12 +142,31 @@ mod tests {
     }
 
     #[test]
-    fn faded_replies_give_their_memory_back() {
+    fn released_replies_give_their_memory_back() {
         let mut replies = Replies::new(4_096);
-        for n in 1..50 {
-            keep(&mut replies, n, 60);
+        let kept: Vec<_> = (1..50).map(|n| keep(&mut replies, n, 60).0.unwrap()).collect();
+        let held = replies.held;
+        for reply in &kept[..40] {
+            replies.release(*reply);
         }
-        replies.expire(Instant::from_secs(50));
+        assert!(replies.held < held / 3);
+        assert_eq!(replies.get(kept[45]), Some(&[46; 60][..]));
+        for reply in &kept[40..] {
+            replies.release(*reply);
+        }
         assert_eq!((replies.held, replies.chunks.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_steady_flow_uses_the_same_memory_again() {
+        let mut replies = Replies::new(1 << 20);
+        let mut live = VecDeque::new();
+        for n in 0..100_000_u32 {
+            live.push_back(keep(&mut replies, n as u8, 100).0.unwrap());
+            if live.len() > 1_000 {
+                replies.release(live.pop_front().unwrap());
+            }
+            assert!(replies.held <= 100 * 1_000 + 3 * replies.chunk);
+        }
     }
 }
