@@ -192,6 +192,12 @@ impl Recent {
             self.forget(oldest);
             self.forgotten_early += 1;
         }
+        if self.entries.len() >= self.max && self.index.capacity() < 2 * self.max {
+            // From here on each entry takes the place of another. A table that is over half full would double once more
+            // when the traces of removed entries have filled it: better now than at some later time.
+            let Self { entries, index, hash, .. } = self;
+            index.reserve(entries.len(), |index| rehash(entries, hash, *index));
+        }
         let mut moves = 0;
         while self.entries.len() >= self.max {
             let oldest = self.oldest_unproven().ok_or(Full)?;
