@@ -49,6 +49,7 @@
 //! `COAP_SEED=7 cargo test …` repeats it.
 mod app;
 mod link;
+pub mod plugtest;
 mod sim;
 mod trace;
 mod watch;
