@@ -389,6 +389,27 @@ mod tests {
         }
     }
 
+    impl Liar {
+        fn says(&mut self, secs: u64, cause: &Cause<'_>, event: Event) {
+            self.watch.check(Instant::from_secs(secs), cause, &[], &[event], &self.endpoint);
+        }
+
+        /// What the endpoint says to a datagram.
+        fn receives(&mut self, to: Local, datagram: &'static [u8]) -> Event {
+            let datagram = coap_core::Datagram { from: peer(), to, payload: Bytes::from_static(datagram) };
+            self.endpoint.handle_datagram(Instant::ZERO, datagram);
+            self.endpoint.poll_event().unwrap()
+        }
+
+        /// A response to a request that was never sent.
+        fn response(&mut self) -> Event {
+            let how = coap_core::RequestOptions::new();
+            let id = self.endpoint.request(Instant::ZERO, peer(), coap_core::Request::get(), &how).unwrap();
+            let response = coap_core::Response::new(Code::CONTENT);
+            Event::Response { id, from: peer(), response, timing: coap_core::Timing::default() }
+        }
+    }
+
     fn get(token: &[u8]) -> Message {
         Message { code: Code::GET, token: Token::new(token).unwrap(), ..Message::empty(Type::Confirmable, 9) }
     }
@@ -441,5 +462,67 @@ mod tests {
     #[should_panic(expected = "invariant 7")]
     fn a_request_in_an_acknowledgement_is_found() {
         liar().sends(0, &Cause::Command, &Message { kind: Type::Acknowledgement, ..get(b"a") });
+    }
+
+    #[test]
+    #[should_panic(expected = "invariant 1")]
+    fn an_error_for_a_multicast_request_is_found() {
+        let mut liar = liar();
+        let request = liar.receives(Local::arrived(0, Some("ff02::fd".parse().unwrap()), 0), b"\x51\x01\x00\x09a");
+        liar.says(0, &Cause::Command, request);
+        let error = Message { kind: Type::NonConfirmable, code: Code::NOT_FOUND, ..get(b"a") };
+        liar.sends(1, &Cause::Command, &error);
+    }
+
+    #[test]
+    #[should_panic(expected = "invariant 2")]
+    fn a_response_out_of_nothing_is_found() {
+        let mut liar = liar();
+        let response = liar.response();
+        liar.says(0, &Cause::Timer, response);
+    }
+
+    #[test]
+    #[should_panic(expected = "which is not open")]
+    fn a_second_response_is_found() {
+        let mut liar = liar();
+        liar.sends(0, &Cause::Command, &get(b"a"));
+        for payload in [&b"\x51\x45\x00\x01a"[..], &b"\x51\x45\x00\x02a"[..]] {
+            let response = liar.response();
+            liar.says(1, &arrived(&Bytes::from_static(payload)), response);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "invariant 4")]
+    fn a_request_handed_up_twice_is_found() {
+        let mut liar = liar();
+        for secs in [0, 246] {
+            // Another endpoint each time, to which it is news.
+            let request = self::liar().receives(Local::default(), b"\x41\x02\x00\x09a");
+            liar.says(secs, &Cause::Command, request);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "invariant 6")]
+    fn a_timer_that_never_ends_is_found() {
+        let mut liar = liar();
+        liar.receives(Local::default(), b"\x41\x02\x00\x09a");
+        // It is due, and this endpoint's handle_timeout is never called.
+        for _ in 0..=IDLE_CALLS + 1 {
+            liar.watch.check(Instant::from_secs(1), &Cause::Timer, &[], &[], &liar.endpoint);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "invariant 10")]
+    fn what_is_left_behind_is_found() {
+        let mut liar = liar();
+        let Event::Request(request) = liar.receives(Local::default(), b"\x41\x02\x00\x09a") else { panic!() };
+        liar.endpoint.respond(Instant::ZERO, request.id, coap_core::Response::new(Code::CHANGED)).unwrap();
+        liar.watch.check(Instant::ZERO, &Cause::Command, &[], &[], &liar.endpoint);
+        liar.watch.check_rest(Instant::from_secs(247), &liar.endpoint);
+        liar.watch.check_rest(Instant::from_secs(248), &liar.endpoint);
     }
 }

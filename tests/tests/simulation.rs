@@ -198,10 +198,12 @@ fn the_run_of_seed_42_is_the_one_it_always_was() {
     assert_eq!(storm(42), 0xe9d7_50ba_f7cc_24a0);
 }
 
+/// `COAP_RUNS=10000 cargo test --release -p coap-sim --test simulation storms` runs more of them.
 #[test]
 fn many_storms_break_no_invariant() {
     let first = coap_sim::seed_from_env(1_000);
-    (first..first + 100).for_each(|seed| {
+    let runs = std::env::var("COAP_RUNS").map_or(100, |text| text.parse().expect("COAP_RUNS is a number"));
+    (first..first + runs).for_each(|seed| {
         storm(seed);
     });
 }
