@@ -109,6 +109,8 @@ pub(crate) struct Recent {
     index: HashTable<u32>,
     lanes: [List; 4],
     peers: Vec<Option<OfPeer>>,
+    /// How many of `peers` are there.
+    known: usize,
     pub(crate) replies: Replies,
     hash: KeyedHash,
     max: usize,
@@ -135,6 +137,7 @@ impl Recent {
             index: HashTable::new(),
             lanes: [List::new(); 4],
             peers: Vec::new(),
+            known: 0,
             replies: Replies::new(max_bytes),
             hash,
             max,
@@ -260,8 +263,13 @@ impl Recent {
 
     /// The peer was forgotten; what it sent fades by itself, and is found by nobody. How many entries that are.
     pub(crate) fn forget_peer(&mut self, peer: PeerKey) -> u64 {
-        let Some(slot) = self.peers.get_mut(peer.index() as usize) else { return 0 };
-        slot.take_if(|known| known.key == peer).map_or(0, |known| known.entries.len() as u64)
+        let slot = self.peers.get_mut(peer.index() as usize);
+        let Some(gone) = slot.and_then(|slot| slot.take_if(|known| known.key == peer)) else { return 0 };
+        self.known -= 1;
+        if self.known == 0 && self.peers.capacity() > 256 {
+            self.peers = Vec::new();
+        }
+        gone.entries.len() as u64
     }
 
     /// When the next entry fades.
@@ -336,6 +344,7 @@ impl Recent {
             self.peers.resize(index + 1, None);
         }
         let slot = self.peers.get_mut(index)?;
+        self.known += usize::from(slot.is_none());
         let current = slot.take_if(|known| known.key == peer);
         Some(slot.insert(current.unwrap_or(OfPeer { key: peer, proof: Proof::None, entries: List::new() })))
     }
@@ -443,6 +452,19 @@ mod tests {
         assert_eq!(pool.forget_peer(keys[0]), 0);
         assert_eq!(pool.expire(NOW + LIFE, 10), 2);
         assert_eq!(pool.len(), 0);
+    }
+
+    #[test]
+    fn the_last_peer_takes_the_memory_of_all_with_it() {
+        let (mut pool, keys) = (pool(1_000), keys(1_000));
+        for key in &keys {
+            remember(&mut pool, NOW, *key, 1).unwrap();
+        }
+        assert_eq!(pool.expire(NOW + LIFE, 1_000), 1_000);
+        for key in keys {
+            pool.forget_peer(key);
+        }
+        assert_eq!((pool.peers.capacity(), pool.entries.len(), pool.index.capacity()), (0, 0, 0));
     }
 
     #[test]
