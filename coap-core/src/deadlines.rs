@@ -20,6 +20,9 @@ pub(crate) enum Reason {
 
 const REASONS: usize = 4;
 
+/// Above this many entries an empty heap gives its memory back.
+const KEEP: usize = 256;
+
 /// The position of an owner that has no deadline.
 const NOWHERE: u32 = u32::MAX;
 
@@ -96,7 +99,9 @@ impl Deadlines {
             self.sift_down(position);
             self.sift_up(position);
         }
-        if self.heap.is_empty() && self.heap.capacity() > 256 {
+        // The place of one owner can lie far behind those of all others: few deadlines do not mean few positions.
+        if self.heap.is_empty() && (self.heap.capacity() > KEEP || self.positions.iter().any(|of| of.capacity() > KEEP))
+        {
             *self = Self::default();
         }
     }
@@ -162,6 +167,14 @@ mod tests {
         assert_eq!(deadlines.pop_due(Instant::from_secs(4)), None);
         assert_eq!(deadlines.pop_due(Instant::from_secs(5)), Some((Reason::Request, 3)));
         assert_eq!(deadlines.next(), None);
+    }
+
+    #[test]
+    fn the_last_deadline_takes_the_memory_of_all_positions_with_it() {
+        let mut deadlines = Deadlines::default();
+        deadlines.set(Reason::Pacing, 100_000, Some(Instant::from_secs(1)));
+        deadlines.set(Reason::Pacing, 100_000, None);
+        assert!(deadlines.positions.iter().all(|of| of.capacity() == 0));
     }
 
     #[test]
