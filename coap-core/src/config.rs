@@ -135,8 +135,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Peers known at a time, about 200 bytes each; 16,384 by default. When full the one that has been idle longest
-    /// is forgotten; when all have something open, a datagram from a new one is dropped and counted
+    /// Peers known at a time, about 200 bytes each; 16,384 by default. When full an idle one is forgotten, first those
+    /// that have not proven their address, the one that has been idle longest before the others; when all have something open, a datagram from a new one is dropped and counted
     /// (`Stats::refused_peer`), and a request to one is refused with `RequestError::TooManyPeers`.
     pub const fn max_peers(mut self, peers: usize) -> Self {
         self.wanted.max_peers = peers;

@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 use super::replies::{Replies, ReplyRef};
 use crate::hash::KeyedHash;
 use crate::links::{Link, List};
-use crate::peers::PeerKey;
+use crate::peers::{PeerKey, Proof};
 use crate::slab::{Key, Slab};
 use crate::time::Instant;
 
@@ -82,13 +82,6 @@ pub(crate) enum Lifetime {
     Exchange,
     /// NON_LIFETIME, of a Non-confirmable one.
     Non,
-}
-
-/// Whether a peer has shown that it receives what is sent to its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Proof {
-    None,
-    Given,
 }
 
 /// What is known of one peer, found by its place in the table of peers.
