@@ -22,11 +22,12 @@ fn honest(n: u32) -> Peer {
     peer(10_000_000 + n)
 }
 
-/// The clients beside the flood: POST, each request with a body of its own, repeated once in ten times.
+/// The clients beside the flood: POST, one in ten of them repeated later.
 #[derive(Default)]
 struct Clients {
     asked: u64,
     answered: u64,
+    repeated: u64,
     executed: BTreeSet<(Peer, u16)>,
     twice: u64,
 }
@@ -35,6 +36,8 @@ struct Clients {
 struct Siege {
     rig: Rig,
     clients: Clients,
+    /// What will be repeated.
+    last: Option<(Peer, Bytes)>,
     empty: usize,
     most: usize,
     hostile: u64,
@@ -46,7 +49,8 @@ impl Siege {
         let mut rig = Rig::new(config);
         rig.body = Bytes::from_static(&[b'x'; 1_024]);
         let empty = live();
-        let mut siege = Self { rig, clients: Clients::default(), empty, most: 0, hostile: 0, busy: Duration::ZERO };
+        let mut siege =
+            Self { rig, clients: Clients::default(), last: None, empty, most: 0, hostile: 0, busy: Duration::ZERO };
         (0..HONEST).for_each(|n| siege.prove(honest(n)));
         siege
     }
@@ -89,6 +93,13 @@ impl Siege {
             self.rig.endpoint.handle_timeout(self.rig.now);
             self.handle();
         }
+        // A repetition, after all that was poured in since. Its reply may have been pushed out; then it is met with silence,
+        // and not with another execution.
+        if let Some((from, datagram)) = self.last.take() {
+            self.rig.arrive(from, datagram);
+            self.handle();
+            self.clients.repeated += 1;
+        }
         let round = self.clients.asked / u64::from(HONEST);
         for n in 0..HONEST {
             let datagram = request(Type::Confirmable, Code::POST, round as u16);
@@ -100,11 +111,7 @@ impl Siege {
             let is_reply = |(to, bytes): &(Peer, Bytes)| *to == honest(n) && bytes.ends_with(&self.rig.body);
             self.clients.answered += u64::from(reply.as_ref().is_some_and(is_reply));
             if u64::from(n) == round % u64::from(HONEST) {
-                self.rig.arrive(honest(n), datagram);
-                self.handle();
-                let again = self.rig.sent.pop_back();
-                // Its reply may have been pushed out; then it is silence, and not another execution.
-                assert!(again.is_none() || again == reply);
+                self.last = Some((honest(n), datagram));
             }
         }
         self.rig.sent.clear();
@@ -120,13 +127,13 @@ impl Siege {
         self.clients.executed.clear();
         self.rig.comes_to_rest();
         let kept = live().saturating_sub(self.empty);
-        let Clients { asked, answered, twice, .. } = self.clients;
+        let Clients { asked, answered, repeated, twice, .. } = self.clients;
         println!(
             "{what}: {} hostile datagrams, {:.2} µs each",
             self.hostile,
             self.busy.as_secs_f64() * 1e6 / self.hostile as f64
         );
-        println!("  honest: {asked} asked, {answered} answered, {twice} executed twice");
+        println!("  honest: {asked} asked, {answered} answered, {repeated} repeated, {twice} executed twice");
         println!("  memory: {} bytes at most, {kept} kept", self.most);
         println!(
             "  {} forgotten early, {} peers evicted, {} refused for want of memory, {} replies forgotten, {} duplicates",
@@ -160,7 +167,8 @@ fn r21_one_peer_with_all_message_ids() {
 fn r21_very_many_peers_with_ten_message_ids_each() {
     let _alone = alone();
     let peers = count(9_000) as u32;
-    let mut siege = Siege::new(Config::builder().max_peers(4_096).max_remembered(16_384).build().unwrap());
+    // Between a request and its repetition, there are more strangers than there is room for peers.
+    let mut siege = Siege::new(Config::builder().max_peers(64).max_remembered(4_096).build().unwrap());
     for n in 0..peers {
         for id in 0..10 {
             siege.hostile(peer(n), request(Type::Confirmable, Code::POST, id));
@@ -170,7 +178,7 @@ fn r21_very_many_peers_with_ten_message_ids_each() {
         }
     }
     let stats = siege.rig.endpoint.stats();
-    assert!(stats.peers_evicted >= u64::from(peers - 4_096 - HONEST) && stats.forgotten_early > 0, "{stats:?}");
+    assert!(stats.peers_evicted >= u64::from(peers - 64) && stats.forgotten_early > 0, "{stats:?}");
     siege.report("R-21, ten Message IDs of each of very many peers");
     repeat_with("r21_very", 1_000_000);
 }
