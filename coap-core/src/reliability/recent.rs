@@ -197,8 +197,8 @@ impl Recent {
         let mut moves = 0;
         while self.entries.len() >= self.max {
             let oldest = self.oldest_unproven().ok_or(Full)?;
-            let proven = self.entries.at(oldest).and_then(|entry| self.of_peer(entry.peer));
-            if proven.is_some_and(|known| known.proof == Proof::Given) {
+            let known = self.entries.at(oldest).and_then(|entry| self.of_peer(entry.peer)).map(|known| known.proof);
+            if known == Some(Proof::Given) {
                 self.move_aside(oldest);
                 moves += 1;
                 if moves == MOVES {
@@ -206,7 +206,8 @@ impl Recent {
                 }
             } else {
                 self.forget(oldest);
-                self.forgotten_early += 1;
+                // Those of a peer that was forgotten were counted then.
+                self.forgotten_early += u64::from(known.is_some());
             }
         }
         Ok(())
@@ -434,6 +435,19 @@ mod tests {
             remember(&mut pool, NOW, keys[1], id).unwrap();
         }
         assert_eq!(remember(&mut pool, NOW, keys[1], 4), Err(Full));
+    }
+
+    #[test]
+    fn what_is_forgotten_with_its_peer_is_not_counted_again() {
+        let (mut pool, keys) = (pool(4), keys(8));
+        for key in &keys[..4] {
+            remember(&mut pool, NOW, *key, 1).unwrap();
+        }
+        assert_eq!(pool.forget_peer(keys[0]), 1);
+        remember(&mut pool, NOW, keys[4], 1).unwrap();
+        assert_eq!(pool.forgotten_early, 0);
+        remember(&mut pool, NOW, keys[5], 1).unwrap();
+        assert_eq!((pool.len(), pool.forgotten_early), (4, 1));
     }
 
     #[test]
