@@ -1,7 +1,8 @@
 //! work grows with the length of a datagram, and not faster, whatever is in it.
 
 use core::hint::black_box;
-use std::time::{Duration, Instant as Clock};
+use core::time::Duration;
+use std::time::Instant as Clock;
 
 use bytes::Bytes;
 use coap_core::{
