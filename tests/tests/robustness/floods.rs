@@ -167,8 +167,9 @@ fn r21_one_peer_with_all_message_ids() {
 fn r21_very_many_peers_with_ten_message_ids_each() {
     let _alone = alone();
     let peers = count(9_000) as u32;
-    // Between a request and its repetition, there are more strangers than there is room for peers.
-    let mut siege = Siege::new(Config::builder().max_peers(64).max_remembered(4_096).build().unwrap());
+    // Between a request and its repetition there are more strangers than there is room for peers. All that honest clients send
+    // in a lifetime has room: 25,000 requests.
+    let mut siege = Siege::new(Config::builder().max_peers(64).max_remembered(32_768).build().unwrap());
     for n in 0..peers {
         for id in 0..10 {
             siege.hostile(peer(n), request(Type::Confirmable, Code::POST, id));

@@ -74,7 +74,9 @@ fn receive(rig: &mut Rig, from: u32, seed: &Seed) {
     rig.send();
     let kind = Header::peek(&seed.bytes).map(|header| header.kind);
     let answers = rig.sent.iter().filter(|(to, _)| *to == peer(from)).map(|(_, bytes)| bytes);
-    let answers: Vec<_> = answers.map(|bytes| Message::decode(bytes.clone()).unwrap()).collect();
+    // What waited for its turn may have it now, and is no answer.
+    let answers = answers.map(|bytes| Message::decode(bytes.clone()).unwrap());
+    let answers: Vec<_> = answers.filter(|message| !message.code.is_request()).collect();
     let is_reset = |answers: &[Message]| {
         let id = seed.bytes.get(2..4).map(|id| u16::from_be_bytes([id[0], id[1]]));
         matches!(answers, [answer] if answer.kind == Type::Reset && Some(answer.message_id) == id)

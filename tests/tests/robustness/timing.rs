@@ -226,12 +226,17 @@ fn timers(n: u32) -> (f64, f64) {
         start.elapsed().as_nanos() as f64 / 1_000.0
     };
     let asking = core::iter::repeat_with(ask).take(9).fold(f64::MAX, f64::min);
-    let (start, mut due) = (Clock::now(), 0);
+    let (mut busy, mut due) = (Duration::ZERO, 0);
     while rig.endpoint.stats().retransmissions < u64::from(n) {
-        rig.now = rig.endpoint.poll_timeout().unwrap();
-        rig.endpoint.handle_timeout(rig.now);
+        // As many as are due in a hundredth of a second, or one: the clock itself must not be what is measured.
+        rig.now = rig.endpoint.poll_timeout().unwrap() + Duration::from_millis(10);
+        let start = Clock::now();
+        while rig.endpoint.poll_timeout().is_some_and(|due| due <= rig.now) {
+            rig.endpoint.handle_timeout(rig.now);
+        }
+        busy += start.elapsed();
         due += rig.flush();
     }
-    let each = start.elapsed().as_nanos() as f64 / due as f64;
+    let each = busy.as_nanos() as f64 / due as f64;
     (asking, each)
 }

@@ -59,7 +59,7 @@ pub(crate) fn answer(kind: Type, message_id: u16, request: &Message) -> Bytes {
 impl Rig {
     pub(crate) fn new(config: Config) -> Self {
         let buf = vec![0; config.max_datagram()];
-        let endpoint = Endpoint::new(config, ChaCha8Rng::seed_from_u64(1));
+        let endpoint = Endpoint::new(config, ChaCha8Rng::seed_from_u64(coap_sim::seed_from_env(1)));
         let body = Bytes::from_static(BODY);
         Self { endpoint, now: Instant::from_secs(1_000), sent: VecDeque::new(), body, buf }
     }
