@@ -159,7 +159,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Requests of ours open at a time, about 300 bytes each beside what they carry; 4,096 by default. When full:
+    /// Requests of ours open at a time, about 550 bytes each beside what they carry; 4,096 by default. When full:
     /// `RequestError::TooManyRequests`.
     pub const fn max_requests(mut self, requests: usize) -> Self {
         self.wanted.max_requests = requests;
@@ -172,7 +172,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Requests received and not yet answered, about 200 bytes each beside what they carry; 1,024 by default. When
+    /// Requests received and not yet answered, about 350 bytes each beside what they carry; 1,024 by default. When
     /// full a request leaves no trace but a counter (`Stats::refused_incoming`), and its retransmission gets another
     /// chance.
     pub const fn max_incoming(mut self, requests: usize) -> Self {
