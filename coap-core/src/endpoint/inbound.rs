@@ -140,7 +140,10 @@ impl Endpoint {
         };
         self.stats.requests_received += 1;
         let recent = if remembered {
-            Some(known.unwrap_or_else(|| self.remember(now, peer, &message)))
+            let recent = known.unwrap_or_else(|| self.remember(now, peer, &message));
+            // One that is served again has no answer until then: its next duplicate must not be served a third time.
+            self.recent.set_answer(recent, Answer::Nothing);
+            Some(recent)
         } else {
             self.stats.served_unremembered += 1;
             None

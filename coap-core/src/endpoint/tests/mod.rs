@@ -1,6 +1,7 @@
 //! The rooms together, through the door: one endpoint in virtual time, with its peers played by hand.
 
 mod client;
+mod corners;
 mod limits;
 mod server;
 
