@@ -97,7 +97,7 @@ impl Endpoint {
 
     fn on_request(&mut self, now: Instant, path: Path, message: Message) {
         let peer = self.peers.find(&path.from);
-        if let Some(known) = peer.and_then(|peer| self.recent.find(peer, message.message_id)) {
+        if let Some(known) = peer.and_then(|peer| self.recent.find(now, peer, message.message_id)) {
             // Asking the application again does no harm then, and the client gets its answer (RFC 7252 §4.5).
             if self.recent.has_lost_reply(known) && message.code.is_idempotent() {
                 self.serve(now, path, message, peer, Some(known));
@@ -129,7 +129,7 @@ impl Endpoint {
             self.stats.refused_peer += 1;
             return;
         }
-        let remembered = known.is_some() || self.recent.make_room(peer).is_ok();
+        let remembered = known.is_some() || self.recent.make_room(now, peer).is_ok();
         if !remembered && !message.code.is_idempotent() {
             self.stats.refused_memory += 1;
             return;
@@ -199,7 +199,7 @@ impl Endpoint {
     /// A response that did not come with an acknowledgement (RFC 7252 §5.2.2, §5.2.3).
     fn on_response(&mut self, now: Instant, path: Path, message: Message) {
         let peer = self.peers.find(&path.from);
-        if let Some(known) = peer.and_then(|peer| self.recent.find(peer, message.message_id)) {
+        if let Some(known) = peer.and_then(|peer| self.recent.find(now, peer, message.message_id)) {
             let answer = self.recent.answer(known);
             self.on_duplicate(now, path, message.message_id, answer);
             return;
@@ -225,7 +225,7 @@ impl Endpoint {
     /// Acknowledges or rejects a Confirmable response, and remembers that for its duplicates.
     fn answer_confirmable(&mut self, now: Instant, path: Path, message_id: u16, answer: Answer) {
         let peer = self.peers.find(&path.from);
-        if let Some(peer) = peer.filter(|peer| self.recent.make_room(Some(*peer)).is_ok()) {
+        if let Some(peer) = peer.filter(|peer| self.recent.make_room(now, Some(*peer)).is_ok()) {
             let lifetime = self.transmission(peer).exchange_lifetime();
             let key = self.recent.remember(now, peer, message_id, crate::reliability::Lifetime::Exchange, lifetime);
             self.recent.set_answer(key, answer);

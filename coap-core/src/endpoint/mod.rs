@@ -252,7 +252,7 @@ impl Endpoint {
             Admitted::New(key) => Some(key),
             Admitted::Instead { new, forgotten } => {
                 self.stats.peers_evicted += 1;
-                self.stats.forgotten_early += self.recent.forget_peer(forgotten);
+                self.stats.forgotten_early += self.recent.forget_peer(now, forgotten);
                 Some(new)
             }
         }

@@ -2,6 +2,20 @@
 
 use super::*;
 
+const CON: Type = Type::Confirmable;
+
+/// A request of this kind and method, with this Message ID, token 0b, path /a.
+fn asks(kind: Type, code: Code, message_id: u16) -> Vec<u8> {
+    encode(&Message {
+        kind,
+        code,
+        message_id,
+        token: Token::new(&[0x0b]).unwrap(),
+        options: path(&["a"]),
+        payload: Bytes::new(),
+    })
+}
+
 #[test]
 fn a_request_served_again_is_not_served_a_third_time_meanwhile() {
     let mut rig = Rig::with(Config::builder().max_remembered_bytes(0).build().unwrap());
@@ -14,4 +28,24 @@ fn a_request_served_again_is_not_served_a_third_time_meanwhile() {
     rig.said_nothing();
     rig.respond(again.id, content("hi"));
     rig.comes_to_rest();
+}
+
+#[test]
+fn the_slow_parameters_of_one_peer_do_not_make_others_duplicates() {
+    let mut rig = Rig::new();
+    let slow = TransmissionParameters::builder().ack_timeout(secs(60)).build().unwrap();
+    rig.endpoint.set_transmission(rig.now, Scope::Peer(peer(1)), slow).unwrap();
+    for n in [1, 2] {
+        rig.receive(peer(n), &POST_A);
+        let request = rig.handed_up();
+        rig.respond(request.id, Response::new(Code::CHANGED));
+    }
+    rig.pass(secs(200));
+    // Something keeps the second peer known.
+    rig.receive(peer(2), &asks(CON, Code::POST, 7));
+    let request = rig.handed_up();
+    rig.respond(request.id, Response::new(Code::CHANGED));
+    rig.pass(secs(48));
+    rig.receive(peer(2), &POST_A);
+    rig.handed_up();
 }
