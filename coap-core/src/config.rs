@@ -152,8 +152,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// Bytes of replies kept to answer duplicates with; 4 MiB by default. When full the oldest are forgotten, and
-    /// their Message IDs stay: an idempotent duplicate is then handed up again, another is swallowed.
+    /// Bytes of replies kept to answer duplicates with; 4 MiB by default. When full the oldest of those that have been
+    /// sent are forgotten, and their Message IDs stay: an idempotent duplicate is then handed up again, another is
+    /// swallowed.
     pub const fn max_remembered_bytes(mut self, bytes: usize) -> Self {
         self.wanted.max_remembered_bytes = bytes;
         self

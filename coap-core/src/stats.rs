@@ -66,7 +66,7 @@ pub struct Stats {
     pub replies_forgotten: u64,
     /// Peers forgotten to make room for others.
     pub peers_evicted: u64,
-    /// Datagrams lost because `max_outbox` were waiting, or because a remembered reply was forgotten before it was sent.
+    /// Datagrams lost because `max_outbox` were waiting.
     pub outbox_full: u64,
 }
 

@@ -189,6 +189,7 @@ impl Endpoint {
     fn on_duplicate(&mut self, now: Instant, path: Path, message_id: u16, answer: Answer) {
         self.stats.duplicates += 1;
         match answer {
+            Answer::Reply(reply) if self.recent.replies.get(reply).is_none() => {}
             Answer::Nothing | Answer::Unkept => {}
             Answer::Acknowledged => self.send(path.from, path.to, What::Empty(Type::Acknowledgement, message_id)),
             Answer::Reset => self.send_reset(now, path.from, path.to, message_id),

@@ -124,7 +124,11 @@ impl Endpoint {
             let Outbound { to, from, what } = self.outbox.pop()?;
             let written = match &what {
                 What::Flight(key) => self.flights.get(*key).and_then(|flight| flight.message.encode(buf).ok()),
-                What::Reply(reply) => self.recent.replies.get(*reply).and_then(|bytes| copy(bytes, buf)),
+                What::Reply(reply) => {
+                    let written = self.recent.replies.get(*reply).and_then(|bytes| copy(bytes, buf));
+                    self.recent.replies.sent(*reply);
+                    written
+                }
                 What::Empty(kind, message_id) => encode_empty(*kind, *message_id, buf),
                 What::Message(message) => message.encode(buf).ok(),
             };
@@ -132,8 +136,6 @@ impl Endpoint {
                 self.stats.datagrams_sent += 1;
                 return Some(Transmit { to, from, len });
             }
-            // A request that was cancelled is not missed; a reply that was pushed out is.
-            self.stats.outbox_full += u64::from(matches!(what, What::Reply(_)));
         }
     }
 
@@ -269,8 +271,11 @@ impl Endpoint {
     fn send(&mut self, to: Peer, from: Local, what: What) {
         // A reply to a group's member leaves from an address of ours, not from the group's.
         let from = Local { group: None, ..from };
+        let reply = if let What::Reply(reply) = &what { Some(*reply) } else { None };
         if !self.outbox.push(Outbound { to, from, what }) {
             self.stats.outbox_full += 1;
+        } else if let Some(reply) = reply {
+            self.recent.replies.queued(reply);
         }
     }
 

@@ -49,3 +49,18 @@ fn the_slow_parameters_of_one_peer_do_not_make_others_duplicates() {
     rig.receive(peer(2), &POST_A);
     rig.handed_up();
 }
+
+#[test]
+fn a_reply_is_sent_once_before_it_is_forgotten() {
+    let mut rig = Rig::with(Config::builder().max_remembered_bytes(1_024).build().unwrap());
+    for n in 1..=3 {
+        let payload = Bytes::copy_from_slice(&asks(CON, Code::POST, n));
+        rig.endpoint.handle_datagram(rig.now, Datagram { from: peer(n), to: Local::default(), payload });
+    }
+    while let Some(Event::Request(request)) = rig.endpoint.poll_event() {
+        rig.endpoint.respond(rig.now, request.id, Response::new(Code::CHANGED).with_body(vec![0; 600])).unwrap();
+    }
+    rig.drain();
+    assert_eq!(rig.sent.len(), 3);
+    rig.comes_to_rest();
+}
