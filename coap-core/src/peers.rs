@@ -27,9 +27,9 @@ pub(crate) struct PeerRecord {
     idle_since: Instant,
     pub(crate) message_ids: MessageIds,
     /// Confirmable messages in flight, for NSTART (RFC 7252 §4.7).
-    pub(crate) in_flight: u16,
+    pub(crate) in_flight: u32,
     /// Requests received from it and not yet answered.
-    pub(crate) incoming: u16,
+    pub(crate) incoming: u32,
     /// All requests to it that are open.
     pub(crate) requests: List,
     /// The Confirmable ones of them that wait for their turn.

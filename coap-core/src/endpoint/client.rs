@@ -95,7 +95,7 @@ impl Endpoint {
         let record = self.peers.get(found.peer?)?;
         let parameters = self.transmission(found.peer?);
         let why = match message.kind {
-            Type::Confirmable if record.in_flight >= parameters.nstart() => Why::Nstart,
+            Type::Confirmable if record.in_flight >= u32::from(parameters.nstart()) => Why::Nstart,
             _ if record.message_ids.free_at(parameters.exchange_lifetime()) > Some(self.now) => Why::MessageIds,
             _ => Why::ProbingRate,
         };
@@ -217,7 +217,8 @@ impl Endpoint {
         }
         let parameters = *self.transmission(peer);
         let mut wake = None;
-        while let Some(record) = self.peers.get(peer).filter(|record| record.in_flight < parameters.nstart()) {
+        while let Some(record) = self.peers.get(peer).filter(|record| record.in_flight < u32::from(parameters.nstart()))
+        {
             let Some(next) = record.backlog.front().and_then(|index| self.outgoing.key_at(index)) else { break };
             if let Err(free) = self.start(now, peer, next) {
                 wake = Some(free);
@@ -261,7 +262,7 @@ impl Endpoint {
         }
         if let Some(record) = self.peers.get_mut(peer) {
             record.queue_of(kind).remove(self.outgoing.slab_mut(), key.index(), exchange::waiting);
-            record.in_flight += u16::from(confirmable);
+            record.in_flight += u32::from(confirmable);
             if !confirmable && pacing == Pacing::Paced {
                 record.credit.spend(now, len, parameters.probing_rate(), self.config.max_datagram);
             }
@@ -509,7 +510,7 @@ impl Endpoint {
             return true;
         }
         match (new.message.kind, new.pacing) {
-            (Type::Confirmable, _) => record.in_flight >= parameters.nstart() || record.backlog.len() > 0,
+            (Type::Confirmable, _) => record.in_flight >= u32::from(parameters.nstart()) || record.backlog.len() > 0,
             (_, Pacing::Unpaced) => record.paced.len() > 0,
             (_, Pacing::Paced) => {
                 let len = new.message.encoded_len();

@@ -120,7 +120,7 @@ impl Endpoint {
             self.stats.refused_shutdown += 1;
             return;
         }
-        let of_peer = peer.and_then(|peer| self.peers.get(peer)).map_or(0, |record| usize::from(record.incoming));
+        let of_peer = peer.and_then(|peer| self.peers.get(peer)).map_or(0, |record| record.incoming as usize);
         if self.incoming.len() >= self.config.max_incoming || of_peer >= self.config.max_incoming_per_peer {
             self.stats.refused_incoming += 1;
             return;

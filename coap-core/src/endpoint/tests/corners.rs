@@ -3,6 +3,7 @@
 use super::*;
 
 const CON: Type = Type::Confirmable;
+const NON: Type = Type::NonConfirmable;
 
 /// A request of this kind and method, with this Message ID, token 0b, path /a.
 fn asks(kind: Type, code: Code, message_id: u16) -> Vec<u8> {
@@ -63,4 +64,16 @@ fn a_reply_is_sent_once_before_it_is_forgotten() {
     rig.drain();
     assert_eq!(rig.sent.len(), 3);
     rig.comes_to_rest();
+}
+
+#[test]
+fn a_peer_may_have_more_requests_open_than_fit_into_16_bits() {
+    let config = Config::builder().max_incoming(100_000).max_incoming_per_peer(100_000).max_remembered(16);
+    let mut rig = Rig::with(config.build().unwrap());
+    for round in 0..2 {
+        for id in 0..40_000 {
+            rig.receive(peer(1), &asks(NON, Code::GET, id));
+        }
+        assert_eq!(rig.events.len(), (round + 1) * 40_000);
+    }
 }
