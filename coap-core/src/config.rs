@@ -176,6 +176,9 @@ impl ConfigBuilder {
     /// Requests received and not yet answered, about 200 bytes each beside what they carry; 1,024 by default. When
     /// full a request leaves no trace but a counter (`Stats::refused_incoming`), and its retransmission gets another
     /// chance.
+    ///
+    /// As many separate responses may wait for their acknowledgement. When that is reached, further ones are sent
+    /// Non-confirmable, once.
     pub const fn max_incoming(mut self, requests: usize) -> Self {
         self.wanted.max_incoming = requests;
         self

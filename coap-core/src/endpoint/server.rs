@@ -20,9 +20,10 @@ impl Endpoint {
     /// Answers a request.
     ///
     /// The response rides on the acknowledgement if that has not left yet, and is sent separately, Confirmable, if it
-    /// has (RFC 7252 §5.2). A Non-confirmable request gets a Non-confirmable response. A response that the client
-    /// declined (No-Response, RFC 7967) is not sent, and neither is an error to a multicast request (RFC 7252 §8.2); its
-    /// other responses leave within the leisure.
+    /// has (RFC 7252 §5.2). A Non-confirmable request gets a Non-confirmable response, and so does a Confirmable one
+    /// while too many separate responses wait for their acknowledgement (`Config::max_incoming`). A response that the
+    /// client declined (No-Response, RFC 7967) is not sent, and neither is an error to a multicast request (RFC 7252
+    /// §8.2); its other responses leave within the leisure.
     ///
     /// An error changes nothing: the request can be answered with another response.
     pub fn respond(&mut self, now: Instant, to: IncomingId, response: Response) -> Result<(), RespondError> {
@@ -146,9 +147,9 @@ impl Endpoint {
         };
         let piggybacked = self.incoming.is_owed(key);
         let mut message = Message {
-            kind: match (kind, piggybacked) {
-                (Type::Confirmable, true) => Type::Acknowledgement,
-                (Type::Confirmable, false) => Type::Confirmable,
+            kind: match kind {
+                Type::Confirmable if piggybacked => Type::Acknowledgement,
+                Type::Confirmable if self.may_repeat_to(peer) => Type::Confirmable,
                 _ => Type::NonConfirmable,
             },
             code: response.code,
@@ -170,6 +171,7 @@ impl Endpoint {
             let drawn = self.draw_message_id(now, peer);
             message.message_id = drawn.map_err(|until| RespondError::NoMessageId { until })?;
         }
+        self.stats.unrepeated_responses += u64::from((kind, message.kind) == (Type::Confirmable, Type::NonConfirmable));
         match message.kind {
             Type::Acknowledgement => self.send_piggybacked(key, recent, len, message),
             Type::Confirmable => self.send_separate(now, peer, to, local, message),
@@ -205,6 +207,14 @@ impl Endpoint {
         }
         self.deadlines.set(Reason::Retransmission, key.index(), Some(backoff.next()));
         self.send(to, from, What::Flight(key));
+    }
+
+    /// Whether one more separate response may be repeated until it is acknowledged. Whoever asks and never acknowledges
+    /// would otherwise have one repeated for each of its requests.
+    fn may_repeat_to(&self, peer: PeerKey) -> bool {
+        let of_peer = self.peers.get(peer).map_or(0, |record| record.in_flight as usize);
+        let most = self.config.max_incoming_per_peer.saturating_add(usize::from(self.transmission(peer).nstart()));
+        of_peer < most && self.flights.responses() < self.config.max_incoming
     }
 
     /// RFC 7252 §8.2: at a random time, so that the answers of a group do not collide.

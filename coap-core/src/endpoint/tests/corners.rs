@@ -77,3 +77,22 @@ fn a_peer_may_have_more_requests_open_than_fit_into_16_bits() {
         assert_eq!(rig.events.len(), (round + 1) * 40_000);
     }
 }
+
+#[test]
+fn separate_responses_that_nobody_acknowledges_are_bounded() {
+    let config = Config::builder().max_incoming(64).max_incoming_per_peer(8).build().unwrap();
+    let mut rig = Rig::with(config);
+    for id in 0..200 {
+        rig.receive(peer(1), &asks(CON, Code::GET, id));
+        rig.receive(peer(2 + id), &asks(CON, Code::GET, id));
+        rig.pass(ms(300));
+        while let Some(event) = rig.events.pop_front() {
+            let Event::Request(request) = event else { continue };
+            rig.respond(request.id, content("hi"));
+        }
+    }
+    let usage = rig.endpoint.usage();
+    assert!(usage.in_flight <= 64, "{usage:?}");
+    assert!(rig.endpoint.stats().unrepeated_responses > 0);
+    rig.comes_to_rest();
+}
