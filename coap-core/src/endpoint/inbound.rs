@@ -213,9 +213,23 @@ impl Endpoint {
             return;
         };
         let checked = message.options.check(|number| self.is_understood_in_response(&message, number));
-        if message.kind == Type::Confirmable {
-            let answer = if checked.is_ok() { Answer::Acknowledged } else { Answer::Reset };
-            self.answer_confirmable(now, path, message.message_id, answer);
+        let answer = match (message.kind, &checked) {
+            (Type::Confirmable, Ok(())) => Answer::Acknowledged,
+            (Type::Confirmable, Err(_)) => Answer::Reset,
+            _ => Answer::Nothing,
+        };
+        // A Non-confirmable response to one peer needs no memory: its duplicate finds no request any more. One to a
+        // group would be told twice.
+        let of_group = self.outgoing.get(request).is_some_and(|request| request.is_group());
+        if message.kind == Type::Confirmable || of_group {
+            self.remember_response(now, path, &message, answer);
+        }
+        match answer {
+            Answer::Acknowledged => {
+                self.send(path.from, path.to, What::Empty(Type::Acknowledgement, message.message_id))
+            }
+            Answer::Reset => self.send_reset(now, path.from, path.to, message.message_id),
+            _ => {}
         }
         match checked {
             Ok(()) => self.on_answer(now, request, path.from, message),
@@ -223,17 +237,12 @@ impl Endpoint {
         }
     }
 
-    /// Acknowledges or rejects a Confirmable response, and remembers that for its duplicates.
-    fn answer_confirmable(&mut self, now: Instant, path: Path, message_id: u16, answer: Answer) {
-        let peer = self.peers.find(&path.from);
-        if let Some(peer) = peer.filter(|peer| self.recent.make_room(now, Some(*peer)).is_ok()) {
-            let lifetime = self.transmission(peer).exchange_lifetime();
-            let key = self.recent.remember(now, peer, message_id, crate::reliability::Lifetime::Exchange, lifetime);
+    /// Remembers a response for its duplicates, if there is room. A member of a group becomes known by it.
+    fn remember_response(&mut self, now: Instant, path: Path, message: &Message, answer: Answer) {
+        let Some(peer) = self.admit(now, path.from) else { return };
+        if self.recent.make_room(now, Some(peer)).is_ok() {
+            let key = self.remember(now, peer, message);
             self.recent.set_answer(key, answer);
-        }
-        match answer {
-            Answer::Reset => self.send_reset(now, path.from, path.to, message_id),
-            _ => self.send(path.from, path.to, What::Empty(Type::Acknowledgement, message_id)),
         }
     }
 

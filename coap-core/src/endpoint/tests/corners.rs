@@ -96,3 +96,25 @@ fn separate_responses_that_nobody_acknowledges_are_bounded() {
     assert!(rig.endpoint.stats().unrepeated_responses > 0);
     rig.comes_to_rest();
 }
+
+#[test]
+fn the_same_datagram_of_a_group_member_is_one_response() {
+    let mut rig = Rig::new();
+    let group = Peer::from(SocketAddr::from(([224, 0, 1, 187], 5_683)));
+    rig.request(group, &RequestOptions::new().non_confirmable());
+    let (_, request) = rig.sent();
+    let first = answer(NON, Code::CONTENT, 1, &request, b"hi");
+    for _ in 0..2 {
+        rig.receive(peer(1), &first);
+    }
+    assert_eq!((rig.events.len(), rig.endpoint.stats().duplicates), (1, 1));
+    rig.receive(peer(2), &first);
+    assert_eq!(rig.events.len(), 2);
+    let confirmable = answer(CON, Code::CONTENT, 2, &request, b"hi");
+    for _ in 0..2 {
+        rig.receive(peer(3), &confirmable);
+        assert_eq!(rig.sent_bytes(), empty(Type::Acknowledgement, 2));
+    }
+    assert_eq!(rig.events.len(), 3);
+    rig.comes_to_rest();
+}
