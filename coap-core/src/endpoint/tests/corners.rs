@@ -118,3 +118,24 @@ fn the_same_datagram_of_a_group_member_is_one_response() {
     assert_eq!(rig.events.len(), 3);
     rig.comes_to_rest();
 }
+
+#[test]
+fn a_request_that_was_not_sent_yet_has_no_response() {
+    let mut rig = Rig::new();
+    rig.get(peer(1));
+    let (_, first) = rig.sent();
+    let token = Token::new(&[7]).unwrap();
+    let second = rig.request(peer(1), &RequestOptions::new().token(token.clone()));
+    rig.sent_nothing();
+    // A late answer to an earlier request that had the same token.
+    let stale = Message { token, ..first.clone() };
+    rig.receive(peer(1), &answer(NON, Code::CONTENT, 9, &stale, b"old"));
+    rig.said_nothing();
+    assert!(matches!(rig.endpoint.place(second), Some(Place::Waiting { .. })));
+    rig.receive(peer(1), &answer(Type::Acknowledgement, Code::CONTENT, first.message_id, &first, b"hi"));
+    rig.response();
+    rig.sent();
+    rig.receive(peer(1), &answer(NON, Code::CONTENT, 10, &stale, b"new"));
+    assert_eq!(rig.response().0, second);
+    rig.comes_to_rest();
+}
