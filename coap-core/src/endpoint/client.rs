@@ -190,6 +190,10 @@ impl Endpoint {
             record.queue_of(kind).push_back(requests, key.index(), exchange::waiting);
         }
         self.limit(key, now + self.config.response_timeout);
+        // Nothing but a Message ID can hold this one back; if there is none, it queues as the others do.
+        if kind == Type::NonConfirmable && how.unpaced == Pacing::Unpaced && self.start(now, peer, key).is_ok() {
+            return Ok(RequestId(key));
+        }
         self.drain(now, peer);
         Ok(RequestId(key))
     }
@@ -511,7 +515,7 @@ impl Endpoint {
         }
         match (new.message.kind, new.pacing) {
             (Type::Confirmable, _) => record.in_flight >= u32::from(parameters.nstart()) || record.backlog.len() > 0,
-            (_, Pacing::Unpaced) => record.paced.len() > 0,
+            (_, Pacing::Unpaced) => false,
             (_, Pacing::Paced) => {
                 let len = new.message.encoded_len();
                 record.paced.len() > 0 || !record.credit.wait(now, len, parameters.probing_rate()).is_zero()

@@ -139,3 +139,20 @@ fn a_request_that_was_not_sent_yet_has_no_response() {
     assert_eq!(rig.response().0, second);
     rig.comes_to_rest();
 }
+
+#[test]
+fn an_unpaced_request_does_not_wait_behind_a_paced_one() {
+    let mut rig = Rig::new();
+    let paced = RequestOptions::new().non_confirmable();
+    let large = Request::get().with_body(vec![0; 1_000]);
+    rig.endpoint.request(rig.now, peer(1), large, &paced).unwrap();
+    rig.request(peer(1), &paced.clone().token(Token::new(&[1; 8]).unwrap()));
+    let filled = Request::get().with_body(vec![0; 1_000]);
+    rig.endpoint.request(rig.now, peer(1), filled, &paced).unwrap();
+    rig.drain();
+    rig.sent.clear();
+    let unpaced = rig.request(peer(1), &paced.clone().unpaced());
+    assert_eq!(rig.endpoint.place(unpaced), Some(Place::Sent));
+    rig.sent();
+    rig.comes_to_rest();
+}
