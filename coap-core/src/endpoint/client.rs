@@ -104,6 +104,9 @@ impl Endpoint {
 
     /// Changes the transmission parameters, for what is sent from now on.
     ///
+    /// Requests that wait for one peer are looked at again at once; after a change for the endpoint, when something ends
+    /// with their peer, or when their turn would have come before.
+    ///
     /// A peer with parameters of its own is not forgotten before [`clear_transmission`](Self::clear_transmission).
     pub fn set_transmission(
         &mut self,
@@ -136,6 +139,7 @@ impl Endpoint {
         let Some(key) = self.peers.find(&of) else { return false };
         let had = self.peers.get_mut(key).and_then(|record| record.transmission.take()).is_some();
         if had {
+            self.drain(now, key);
             self.peers.release(now, key);
         }
         had

@@ -156,3 +156,19 @@ fn an_unpaced_request_does_not_wait_behind_a_paced_one() {
     rig.sent();
     rig.comes_to_rest();
 }
+
+#[test]
+fn clearing_the_parameters_of_a_peer_lets_what_waited_for_them_go() {
+    let mut rig = Rig::new();
+    let own = TransmissionParameters::default();
+    let fast = TransmissionParameters::builder().probing_rate(1_000_000).nstart(4).accept_congestion_risk();
+    rig.endpoint.set_transmission(rig.now, Scope::Peer(peer(1)), own).unwrap();
+    rig.endpoint.set_transmission(rig.now, Scope::Endpoint, fast.build().unwrap()).unwrap();
+    rig.get(peer(1));
+    let second = rig.get(peer(1));
+    rig.sent();
+    rig.sent_nothing();
+    assert!(rig.endpoint.clear_transmission(rig.now, peer(1)));
+    assert_eq!(rig.endpoint.place(second), Some(Place::Sent));
+    rig.comes_to_rest();
+}
