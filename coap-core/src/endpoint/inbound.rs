@@ -266,10 +266,12 @@ impl Endpoint {
         self.on_rejected(now, flight);
     }
 
-    /// Block2 is understood where it says that the whole body is here; more needs blockwise transfer.
+    /// Block2 is understood where it says that the whole body is here; more needs blockwise transfer. An option that is
+    /// for requests only is as good as unknown (RFC 7252 §5.4).
     pub(super) fn is_understood_in_response(&self, message: &Message, number: OptionNumber) -> bool {
         let whole = || message.options.block2().is_some_and(|block| block.num() == 0 && !block.more());
-        self.config.is_understood(number) || (number == OptionNumber::BLOCK2 && whole())
+        let defined = number.definition().is_none_or(|known| known.in_response);
+        (defined && self.config.is_understood(number)) || (number == OptionNumber::BLOCK2 && whole())
     }
 }
 

@@ -172,3 +172,19 @@ fn clearing_the_parameters_of_a_peer_lets_what_waited_for_them_go() {
     assert_eq!(rig.endpoint.place(second), Some(Place::Sent));
     rig.comes_to_rest();
 }
+
+#[test]
+fn an_option_of_requests_is_not_understood_in_a_response() {
+    let mut rig = Rig::new();
+    let id = rig.get(peer(1));
+    let (_, request) = rig.sent();
+    let response = Message {
+        kind: Type::Acknowledgement,
+        code: Code::CONTENT,
+        options: path(&["a"]),
+        payload: Bytes::from_static(b"hi"),
+        ..request
+    };
+    rig.receive(peer(1), &encode(&response));
+    assert_eq!(rig.failure().0, id);
+}
