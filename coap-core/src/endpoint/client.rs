@@ -96,7 +96,7 @@ impl Endpoint {
         let parameters = self.transmission(found.peer?);
         let why = match message.kind {
             Type::Confirmable if record.in_flight >= u32::from(parameters.nstart()) => Why::Nstart,
-            _ if record.message_ids.free_at(parameters.exchange_lifetime()) > Some(self.now) => Why::MessageIds,
+            _ if self.lacks_message_id(self.now, found.peer?) => Why::MessageIds,
             _ => Why::ProbingRate,
         };
         Some(Place::Waiting { ahead, why })
@@ -394,6 +394,9 @@ impl Endpoint {
     pub(super) fn give_up_request(&mut self, now: Instant, key: OutgoingKey) {
         let Some(request) = self.outgoing.get(key) else { return };
         let outcome = match &request.stage {
+            Stage::Waiting(_) if request.peer.is_some_and(|peer| self.lacks_message_id(now, peer)) => {
+                Outcome::Failed(Failure::NoMessageId)
+            }
             Stage::Waiting(_) => Outcome::Failed(Failure::NotSent),
             Stage::InFlight(flight) => {
                 let confirmable = self.flights.get(*flight).is_some_and(|flight| flight.backoff.is_some());
@@ -514,7 +517,7 @@ impl Endpoint {
     fn must_wait(&self, now: Instant, peer: PeerKey, new: &NewRequest) -> bool {
         let Some(record) = self.peers.get(peer) else { return false };
         let parameters = self.transmission(peer);
-        if record.message_ids.free_at(parameters.exchange_lifetime()) > Some(now) {
+        if self.lacks_message_id(now, peer) {
             return true;
         }
         match (new.message.kind, new.pacing) {
@@ -525,6 +528,12 @@ impl Endpoint {
                 record.paced.len() > 0 || !record.credit.wait(now, len, parameters.probing_rate()).is_zero()
             }
         }
+    }
+
+    /// All Message IDs towards the peer were used within EXCHANGE_LIFETIME.
+    fn lacks_message_id(&self, now: Instant, peer: PeerKey) -> bool {
+        let lifetime = self.transmission(peer).exchange_lifetime();
+        self.peers.get(peer).is_some_and(|record| record.message_ids.free_at(lifetime) > Some(now))
     }
 
     fn has_backlog_room(&self, peer: PeerKey) -> bool {
