@@ -167,7 +167,7 @@ pub struct Timing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Closed {
-    /// The application did not answer within `incoming_timeout`: the peer was told 5.03.
+    /// The application did not answer within `incoming_timeout`: the peer was told 5.03, unless it had asked a group.
     TimedOut,
     /// The peer sent a Reset message.
     Reset,

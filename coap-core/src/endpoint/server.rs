@@ -114,11 +114,12 @@ impl Endpoint {
         self.send(to, local, What::Empty(Type::Acknowledgement, message_id));
     }
 
-    /// The application did not answer in time: 5.03, and the application is told.
+    /// The application did not answer in time: 5.03, and the application is told. A group has others that answer.
     pub(super) fn give_up_incoming(&mut self, now: Instant, key: IncomingKey) {
         self.stats.unanswered += 1;
+        let multicast = self.incoming.get(key).is_some_and(|request| request.local.group.is_some());
         // If even that cannot be said, for want of a Message ID, the client finds out by itself.
-        if self.deliver(now, key, Response::new(Code::SERVICE_UNAVAILABLE)).is_err() {
+        if !multicast && self.deliver(now, key, Response::new(Code::SERVICE_UNAVAILABLE)).is_err() {
             self.acknowledge(key);
         }
         self.release_incoming(now, key);

@@ -188,3 +188,61 @@ fn an_option_of_requests_is_not_understood_in_a_response() {
     rig.receive(peer(1), &encode(&response));
     assert_eq!(rig.failure().0, id);
 }
+
+#[test]
+fn a_request_ends_whole_wherever_it_is_cancelled() {
+    // Waiting, in flight, acknowledged, settled; Confirmable, Non-confirmable, ping, group.
+    for step in 0..5 {
+        let mut rig = Rig::new();
+        let group = Peer::from(SocketAddr::from(([224, 0, 1, 187], 5_683)));
+        let how = RequestOptions::new().timeout(secs(30));
+        let first = rig.get(peer(1));
+        let (_, sent) = rig.sent();
+        let mut ids = vec![first, rig.get(peer(1)), rig.endpoint.ping(rig.now, peer(1)).unwrap()];
+        ids.push(rig.request(peer(1), &how));
+        ids.push(rig.request(peer(1), &how.clone().non_confirmable()));
+        ids.push(rig.request(group, &how.clone().non_confirmable()));
+        rig.pass(ms(10));
+        match step {
+            0 => {}
+            1 => rig.receive(peer(1), &empty(Type::Acknowledgement, sent.message_id)),
+            2 => rig.receive(peer(1), &empty(Type::Reset, sent.message_id)),
+            3 => rig.endpoint.handle_unreachable(rig.now, peer(1)),
+            _ => rig.pass(secs(10)),
+        }
+        for id in ids.into_iter().rev() {
+            rig.endpoint.cancel(rig.now, id);
+        }
+        assert_eq!(rig.endpoint.usage().in_flight, 0, "step {step}");
+        assert_eq!(rig.endpoint.usage().requests, 0, "step {step}");
+        // Nothing of it is left behind: the next request goes at once.
+        let next = rig.get(peer(1));
+        assert_eq!(rig.endpoint.place(next), Some(Place::Sent), "step {step}");
+        rig.comes_to_rest();
+    }
+}
+
+#[test]
+fn a_multicast_request_that_is_not_answered_in_time_ends_in_silence() {
+    let mut rig = Rig::with(Config::builder().incoming_timeout(secs(5)).build().unwrap());
+    let mut options = path(&["a"]);
+    // The client wants to know of errors (RFC 7967 §2.1), and still has no use for a late 5.03.
+    options.set_no_response(0);
+    let request = Message {
+        kind: NON,
+        code: Code::GET,
+        message_id: 1,
+        token: Token::new(&[1]).unwrap(),
+        options,
+        payload: Bytes::new(),
+    };
+    rig.receive_multicast(peer(1), &encode(&request));
+    let request = rig.handed_up();
+    rig.pass(secs(20));
+    rig.sent_nothing();
+    match rig.event() {
+        Event::IncomingClosed { id, why: Closed::TimedOut } => assert_eq!(id, request.id),
+        other => panic!("{other:?}"),
+    }
+    rig.comes_to_rest();
+}
