@@ -113,6 +113,8 @@ pub(crate) struct Recent {
     index: HashTable<u32>,
     lanes: [List; 4],
     peers: Vec<Option<OfPeer>>,
+    /// How many of them there are.
+    known: usize,
     pub(crate) replies: Replies,
     hash: KeyedHash,
     max: usize,
@@ -139,6 +141,7 @@ impl Recent {
             index: HashTable::new(),
             lanes: [List::new(); 4],
             peers: Vec::new(),
+            known: 0,
             replies: Replies::new(max_bytes),
             hash,
             max,
@@ -272,6 +275,10 @@ impl Recent {
     pub(crate) fn forget_peer(&mut self, now: Instant, peer: PeerKey) -> u64 {
         let slot = self.peers.get_mut(peer.index() as usize);
         let Some(known) = slot.and_then(|slot| slot.take_if(|known| known.key == peer)) else { return 0 };
+        self.known -= 1;
+        if self.known == 0 && self.peers.capacity() > 256 {
+            self.peers = Vec::new();
+        }
         let last = known.entries.back().and_then(|last| self.entries.at(last));
         if last.is_some_and(|last| last.until > now) { known.entries.len() as u64 } else { 0 }
     }
@@ -294,6 +301,12 @@ impl Recent {
             }
         }
         faded
+    }
+
+    /// More memory is held than is worth keeping when all is quiet.
+    #[cfg(test)]
+    pub(crate) fn holds_much(&self) -> bool {
+        self.index.capacity() > 256 || self.peers.capacity() > 256
     }
 
     fn oldest_unproven(&self) -> Option<u32> {
@@ -361,6 +374,7 @@ impl Recent {
             self.peers.resize(index + 1, None);
         }
         let slot = self.peers.get_mut(index)?;
+        self.known += usize::from(slot.is_none());
         let current = slot.take_if(|known| known.key == peer);
         Some(slot.insert(current.unwrap_or(OfPeer { key: peer, proof: Proof::None, entries: List::new() })))
     }

@@ -246,3 +246,61 @@ fn a_multicast_request_that_is_not_answered_in_time_ends_in_silence() {
     }
     rig.comes_to_rest();
 }
+
+#[test]
+fn a_no_response_of_illegal_length_is_not_there() {
+    let mut rig = Rig::new();
+    let mut options = path(&["a"]);
+    options.push_raw(OptionNumber::NO_RESPONSE, &[0, 2]).unwrap();
+    let (message_id, token) = (1, Token::new(&[1]).unwrap());
+    rig.receive(
+        peer(1),
+        &encode(&Message { kind: NON, code: Code::GET, message_id, token, options, payload: Bytes::new() }),
+    );
+    let request = rig.handed_up();
+    rig.respond(request.id, content("hi"));
+    assert_eq!(rig.sent().1.code, Code::CONTENT);
+    rig.comes_to_rest();
+}
+
+#[test]
+fn a_response_that_finds_no_message_id_can_be_given_again() {
+    let mut rig = Rig::with(Config::builder().max_incoming_per_peer(64).incoming_timeout(secs(1_000)).build().unwrap());
+    let mut free = None;
+    for n in 0..62_000_u32 {
+        rig.receive(peer(1), &asks(NON, Code::GET, n as u16));
+        let request = rig.handed_up();
+        match rig.endpoint.respond(rig.now, request.id, content("hi")) {
+            Ok(()) => rig.drain(),
+            Err(RespondError::NoMessageId { until }) => {
+                free = Some((request.id, until));
+                break;
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+        rig.sent.clear();
+    }
+    let (id, until) = free.unwrap();
+    assert!(until > rig.now);
+    rig.pass(until - rig.now);
+    rig.sent_nothing();
+    rig.respond(id, content("hi"));
+    assert_eq!(rig.sent().1.code, Code::CONTENT);
+    rig.comes_to_rest();
+}
+
+#[test]
+fn memory_is_given_back_when_all_is_quiet() {
+    let mut rig = Rig::new();
+    for n in 0..2_000 {
+        rig.get(peer(n));
+        rig.receive(peer(n), &GET_A);
+    }
+    for event in core::mem::take(&mut rig.events) {
+        if let Event::Request(request) = event {
+            rig.respond(request.id, content("hi"));
+        }
+    }
+    rig.comes_to_rest();
+    assert!(!rig.endpoint.recent.holds_much() && !rig.endpoint.deadlines.holds_much());
+}
