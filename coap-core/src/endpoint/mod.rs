@@ -64,6 +64,8 @@ pub struct Endpoint {
     deadlines: Deadlines,
     outbox: Outbox,
     group_ids: MessageIds,
+    /// The furthest count of the Message IDs of a peer that was forgotten early.
+    id_floor: u64,
     resets: Credit,
     turn: Turn,
     phase: Phase,
@@ -99,6 +101,7 @@ impl Endpoint {
             deadlines: Deadlines::default(),
             outbox: Outbox::new(config.max_outbox),
             group_ids: MessageIds::multicast(rng.next_u64()),
+            id_floor: 0,
             resets: Credit::full(Instant::ZERO, config.max_resets_per_second as usize),
             turn: Turn::Incoming,
             phase: Phase::Open,
@@ -248,11 +251,13 @@ impl Endpoint {
         if let Some(known) = self.peers.find(&peer) {
             return Some(known);
         }
-        let start = MessageIds::start_for(self.hash.peer(&peer), now, self.config.transmission.exchange_lifetime());
+        let start = MessageIds::start_for(now, self.config.transmission.exchange_lifetime(), self.id_floor);
+        let message_ids = MessageIds::unicast(self.hash.peer(&peer), start);
         let credit = Credit::full(now, self.config.max_datagram);
-        match self.peers.admit(now, peer, MessageIds::unicast(start), credit)? {
+        match self.peers.admit(now, peer, message_ids, credit)? {
             Admitted::New(key) => Some(key),
-            Admitted::Instead { new, forgotten } => {
+            Admitted::Instead { new, forgotten, count } => {
+                self.id_floor = self.id_floor.max(count);
                 self.stats.peers_evicted += 1;
                 self.stats.forgotten_early += self.recent.forget_peer(now, forgotten);
                 Some(new)

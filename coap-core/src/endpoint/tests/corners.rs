@@ -304,3 +304,18 @@ fn memory_is_given_back_when_all_is_quiet() {
     rig.comes_to_rest();
     assert!(!rig.endpoint.recent.holds_much() && !rig.endpoint.deadlines.holds_much());
 }
+
+#[test]
+fn a_peer_that_was_forgotten_for_another_is_given_no_message_id_again() {
+    let mut rig = Rig::with(Config::builder().max_peers(1).build().unwrap());
+    let mut seen = alloc::collections::BTreeSet::new();
+    for n in 0..400 {
+        // Two peers take turns in the only place, and neither of them waits.
+        let id = rig.endpoint.request(rig.now, peer(n % 2), Request::get(), &RequestOptions::new()).unwrap();
+        rig.drain();
+        let (to, message) = rig.sent();
+        assert!(seen.insert((to, message.message_id)), "{message}");
+        rig.endpoint.cancel(rig.now, id);
+    }
+    assert!(rig.endpoint.stats().peers_evicted >= 399);
+}

@@ -3,6 +3,7 @@
 mod client;
 mod corners;
 mod limits;
+mod random;
 mod server;
 
 use alloc::collections::VecDeque;
