@@ -169,6 +169,4 @@ pub struct Timing {
 pub enum Closed {
     /// The application did not answer within `incoming_timeout`: the peer was told 5.03, unless it had asked a group.
     TimedOut,
-    /// The peer sent a Reset message.
-    Reset,
 }

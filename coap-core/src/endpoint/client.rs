@@ -12,7 +12,7 @@ use crate::event::{Failure, RequestId};
 use crate::exchange::{self, NewRequest, Outcome, OutgoingKey, Stage};
 use crate::message::{Pacing, Request, RequestOptions};
 use crate::outbox::What;
-use crate::peers::PeerKey;
+use crate::peers::{Credit, PeerKey};
 use crate::reliability::{Backoff, FlightKey, InFlight, Owner};
 use crate::time::Instant;
 use crate::transmission::TransmissionParameters;
@@ -172,7 +172,7 @@ impl Endpoint {
             to,
             from: how.from,
             message,
-            pacing: how.unpaced,
+            pacing: how.pacing,
             progress: how.progress,
             transmission: how.transmission.map(Box::new),
             until: how.timeout.map(|span| now + span),
@@ -195,7 +195,7 @@ impl Endpoint {
         }
         self.limit(key, now + self.config.response_timeout);
         // Nothing but a Message ID can hold this one back; if there is none, it queues as the others do.
-        if kind == Type::NonConfirmable && how.unpaced == Pacing::Unpaced && self.start(now, peer, key).is_ok() {
+        if kind == Type::NonConfirmable && how.pacing == Pacing::Unpaced && self.start(now, peer, key).is_ok() {
             return Ok(RequestId(key));
         }
         self.drain(now, peer);
@@ -503,7 +503,7 @@ impl Endpoint {
         let Some(peer) = self.outgoing.get(key).and_then(|request| request.peer) else { return };
         self.recent.prove(peer);
         if let Some(record) = self.peers.get_mut(peer) {
-            record.credit = crate::peers::Credit::full(now, self.config.max_datagram);
+            record.credit = Credit::full(now, self.config.max_datagram);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::outbox::What;
 use crate::peers::PeerKey;
 use crate::reliability::{Answer, RecentKey};
 use crate::time::Instant;
-use crate::wire::{Code, Header, Message, OptionNumber, Type};
+use crate::wire::{Code, Header, Message, OptionNumber, Options, Type};
 
 /// Where a message came from and where to.
 #[derive(Clone, Copy)]
@@ -140,10 +140,9 @@ impl Endpoint {
         };
         self.stats.requests_received += 1;
         let recent = if remembered {
-            let recent = known.unwrap_or_else(|| self.remember(now, peer, &message));
             // One that is served again has no answer until then: its next duplicate must not be served a third time.
-            self.recent.set_answer(recent, Answer::Nothing);
-            Some(recent)
+            let again = known.inspect(|known| self.recent.set_answer(*known, Answer::Nothing));
+            Some(again.unwrap_or_else(|| self.remember(now, peer, &message)))
         } else {
             self.stats.served_unremembered += 1;
             None
@@ -293,7 +292,7 @@ pub(super) fn response_of(message: Message) -> Response {
     Response::new(code).with_options(options).with_body(Body::Whole(payload))
 }
 
-fn content_of(message: Message) -> (Code, crate::wire::Options, Bytes) {
+fn content_of(message: Message) -> (Code, Options, Bytes) {
     let Message { code, mut options, payload, .. } = message;
     options.strip_bad_elective();
     (code, options, payload)

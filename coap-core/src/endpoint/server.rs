@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::Endpoint;
 use super::inbound::{Path, request_of};
-use crate::addr::Local;
+use crate::addr::{Local, Peer};
 use crate::deadlines::Reason;
 use crate::event::IncomingId;
 use crate::exchange::{IncomingKey, NewIncoming, Waiting};
@@ -197,7 +197,7 @@ impl Endpoint {
     }
 
     /// RFC 7252 §5.2.2: a Confirmable message of its own.
-    fn send_separate(&mut self, now: Instant, peer: PeerKey, to: crate::addr::Peer, from: Local, message: Message) {
+    fn send_separate(&mut self, now: Instant, peer: PeerKey, to: Peer, from: Local, message: Message) {
         let draw = self.rng.next_u64();
         let backoff = Backoff::new(now, self.transmission(peer), draw);
         let flight = InFlight { peer, to, from, owner: Owner::Response, message, backoff: Some(backoff) };
