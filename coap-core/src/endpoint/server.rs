@@ -189,7 +189,8 @@ impl Endpoint {
         self.incoming.acknowledged(key);
         let write = |buf: &mut [u8]| message.encode(buf).unwrap_or(0);
         let (kept, forgotten) = recent.map_or((None, 0), |recent| self.recent.keep_reply(recent, len, write));
-        self.stats.replies_forgotten += forgotten;
+        // One that is not even kept is forgotten at once.
+        self.stats.replies_forgotten += forgotten + u64::from(recent.is_some() && kept.is_none());
         match kept {
             Some(reply) => self.send(to, local, What::Reply(reply)),
             None => self.send(to, local, What::Message(message)),

@@ -102,6 +102,8 @@ struct OfPeer {
     key: PeerKey,
     proof: Proof,
     entries: List,
+    /// When the lifetime of the last of them is over.
+    until: Instant,
 }
 
 /// No room: all that could go belongs to proven peers.
@@ -250,6 +252,7 @@ impl Recent {
         self.lanes[lane as usize].push_back(&mut self.entries, key.index(), order);
         if let Some(Some(known)) = self.peers.get_mut(peer.index() as usize) {
             known.entries.push_back(&mut self.entries, key.index(), of_peer);
+            known.until = known.until.max(until);
         }
         key
     }
@@ -279,8 +282,7 @@ impl Recent {
         if self.known == 0 && self.peers.capacity() > 256 {
             self.peers = Vec::new();
         }
-        let last = known.entries.back().and_then(|last| self.entries.at(last));
-        if last.is_some_and(|last| last.until > now) { known.entries.len() as u64 } else { 0 }
+        if known.until > now { known.entries.len() as u64 } else { 0 }
     }
 
     /// When the next entry fades.
@@ -376,7 +378,8 @@ impl Recent {
         let slot = self.peers.get_mut(index)?;
         self.known += usize::from(slot.is_none());
         let current = slot.take_if(|known| known.key == peer);
-        Some(slot.insert(current.unwrap_or(OfPeer { key: peer, proof: Proof::None, entries: List::new() })))
+        let unknown = OfPeer { key: peer, proof: Proof::None, entries: List::new(), until: Instant::ZERO };
+        Some(slot.insert(current.unwrap_or(unknown)))
     }
 }
 

@@ -79,7 +79,10 @@ impl Model {
                         _ => at + parameters.non_lifetime() <= now,
                     });
                     let stats = self.rig.endpoint.stats();
-                    assert!(over || stats.forgotten_early + stats.replies_forgotten > 0, "{request:?} twice");
+                    assert!(
+                        over || stats.forgotten_early + stats.replies_forgotten + stats.served_unremembered > 0,
+                        "{request:?} twice"
+                    );
                     self.incoming.push(request.id);
                 }
                 Event::Failed { id, .. } | Event::Pong { id, .. } | Event::Finished { id } => {
@@ -110,6 +113,8 @@ impl Model {
     }
 
     fn pass(&mut self, span: Duration) {
+        // What was handed up belongs to the time at which it came.
+        self.drain();
         let until = self.rig.now + span;
         let mut rounds = 0;
         while let Some(due) = self.rig.endpoint.poll_timeout().filter(|due| *due <= until) {
@@ -117,9 +122,7 @@ impl Model {
             self.rig.endpoint.handle_timeout(self.rig.now);
             rounds += 1;
             assert!(rounds < 20_000, "time does not get on");
-            if self.draw(4) != 0 {
-                self.drain();
-            }
+            self.drain();
         }
         self.rig.now = until;
         self.drain();
