@@ -91,10 +91,15 @@ impl Endpoint {
     pub(super) fn respond_unasked(&mut self, path: Path, request: &Message, response: Response) {
         let (kind, message_id) = match request.kind {
             Type::Confirmable => (Type::Acknowledgement, request.message_id),
-            _ => match self.admit(self.now, path.from).and_then(|peer| self.draw_message_id(self.now, peer).ok()) {
-                Some(message_id) => (Type::NonConfirmable, message_id),
-                None => return,
-            },
+            _ => {
+                let now = self.now;
+                let Some(peer) = self.admit(now, path.from) else { return };
+                let Ok(message_id) = self.draw_message_id(now, peer) else { return };
+                // From now on the peer is remembered for as long as the Message ID.
+                self.peers.hold(peer);
+                self.peers.release(now, peer);
+                (Type::NonConfirmable, message_id)
+            }
         };
         let message = message_of(kind, message_id, request, response);
         self.send(path.from, path.to, What::Message(message));

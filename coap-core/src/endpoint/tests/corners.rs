@@ -319,3 +319,27 @@ fn a_peer_that_was_forgotten_for_another_is_given_no_message_id_again() {
     }
     assert!(rig.endpoint.stats().peers_evicted >= 399);
 }
+
+#[test]
+fn a_peer_is_known_for_as_long_as_a_message_id_that_it_was_answered_with() {
+    let mut rig = Rig::new();
+    rig.receive(peer(1), &GET_A);
+    let request = rig.handed_up();
+    rig.respond(request.id, content("hi"));
+    rig.sent();
+    rig.pass(secs(246));
+    let mut options = Options::new();
+    options.push(OptionNumber::PROXY_SCHEME, b"coap").unwrap();
+    let message = Message { options, ..Message::decode(asks(NON, Code::GET, 9).into()).unwrap() };
+    for _ in 0..600 {
+        rig.receive(peer(1), &encode(&message));
+    }
+    let mut seen: alloc::collections::BTreeSet<u16> = (0..600).map(|_| rig.sent().1.message_id).collect();
+    rig.pass(secs(2));
+    for _ in 0..10 {
+        let id = rig.get(peer(1));
+        assert!(seen.insert(rig.sent().1.message_id));
+        rig.endpoint.cancel(rig.now, id);
+    }
+    rig.comes_to_rest();
+}
