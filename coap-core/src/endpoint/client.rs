@@ -1,9 +1,9 @@
 //! As a client: requests wait for their turn, are sent, and end in one outcome.
 
 use alloc::boxed::Box;
-use core::fmt;
 use core::time::Duration;
 
+use super::errors::{RequestError, TransmissionError};
 use super::inbound::{Path, response_of};
 use super::{Endpoint, Phase};
 use crate::addr::Peer;
@@ -16,7 +16,7 @@ use crate::peers::{Credit, PeerKey};
 use crate::reliability::{Backoff, FlightKey, InFlight, Owner};
 use crate::time::Instant;
 use crate::transmission::TransmissionParameters;
-use crate::wire::{Code, Message, OptionNumber, Token, Type};
+use crate::wire::{Message, OptionNumber, Token, Type};
 
 /// How often a token is drawn before giving up: with four random bytes and 4,096 requests open, eight failures in a row
 /// have a probability of 10⁻⁴⁸.
@@ -616,83 +616,3 @@ pub enum Scope {
     /// One peer.
     Peer(Peer),
 }
-
-/// Why transmission parameters were not set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TransmissionError {
-    /// `max_peers` is reached, and all of them have something open.
-    TooManyPeers,
-    /// ACK_TIMEOUT is not above the endpoint's `ack_delay`.
-    AckDelayTooLong {
-        /// What the endpoint has.
-        ack_delay: Duration,
-        /// What it must stay below.
-        ack_timeout: Duration,
-    },
-}
-
-impl fmt::Display for TransmissionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooManyPeers => write!(f, "the table of peers is full of peers with something open"),
-            Self::AckDelayTooLong { ack_delay, ack_timeout } => {
-                write!(f, "ACK_TIMEOUT {ack_timeout:?} is not above the endpoint's ack_delay {ack_delay:?}")
-            }
-        }
-    }
-}
-
-impl core::error::Error for TransmissionError {}
-
-/// Why a request was not accepted. Nothing has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RequestError {
-    /// The code is not that of a method (0.01 to 0.31).
-    NotARequest {
-        /// The code.
-        code: Code,
-    },
-    /// A request to a group must be Non-confirmable (RFC 7252 §8.1).
-    ConfirmableMulticast,
-    /// Nobody listens on port 0.
-    PortZero,
-    /// The datagram would be longer than `Config::max_datagram`: send less, or raise it.
-    TooLarge {
-        /// Its length in bytes.
-        len: usize,
-        /// What is allowed.
-        max: usize,
-    },
-    /// An open request to the same peer has this token.
-    TokenInUse,
-    /// `max_backlog` requests wait for this peer already: try again when one of them has ended.
-    Busy,
-    /// `max_requests` requests are open: try again when one of them has ended.
-    TooManyRequests,
-    /// `max_peers` is reached, and all of them have something open.
-    TooManyPeers,
-    /// The endpoint is shutting down.
-    Shutdown,
-}
-
-impl fmt::Display for RequestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotARequest { code } => write!(f, "{code} is not a method"),
-            Self::ConfirmableMulticast => write!(f, "a request to a group must be non-confirmable"),
-            Self::PortZero => write!(f, "port 0 cannot be sent to"),
-            Self::TooLarge { len, max } => {
-                write!(f, "the request needs a datagram of {len} bytes, and {max} are allowed")
-            }
-            Self::TokenInUse => write!(f, "an open request to the same peer has this token"),
-            Self::Busy => write!(f, "too many requests wait for this peer already"),
-            Self::TooManyRequests => write!(f, "too many requests are open"),
-            Self::TooManyPeers => write!(f, "the table of peers is full of peers with something open"),
-            Self::Shutdown => write!(f, "the endpoint is shutting down"),
-        }
-    }
-}
-
-impl core::error::Error for RequestError {}

@@ -8,6 +8,7 @@
 //! ```
 
 mod client;
+mod errors;
 mod inbound;
 mod server;
 #[cfg(test)]
@@ -19,8 +20,8 @@ use core::fmt;
 
 use rand_core::CryptoRng;
 
-pub use self::client::{Place, RequestError, Scope, TransmissionError, Why};
-pub use self::server::RespondError;
+pub use self::client::{Place, Scope, Why};
+pub use self::errors::{RequestError, RespondError, TransmissionError};
 use crate::addr::{Local, Peer, Transmit};
 use crate::config::Config;
 use crate::deadlines::Deadlines;

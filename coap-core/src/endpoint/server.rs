@@ -1,9 +1,9 @@
 //! As a server: requests are opened, answered and closed.
 
-use core::fmt;
 use core::time::Duration;
 
 use super::Endpoint;
+use super::errors::RespondError;
 use super::inbound::{Path, request_of};
 use crate::addr::{Local, Peer};
 use crate::deadlines::Reason;
@@ -269,43 +269,3 @@ fn message_of(kind: Type, message_id: u16, request: &Message, response: Response
 const fn is_unwanted(no_response: u8, code: Code) -> bool {
     no_response & (1 << (code.class().saturating_sub(1))) != 0
 }
-
-/// Why a response was not accepted. The request is as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RespondError {
-    /// The request has been answered, ignored or closed.
-    Stale,
-    /// The code is not that of a response (2.xx, 4.xx, 5.xx).
-    NotAResponse {
-        /// The code.
-        code: Code,
-    },
-    /// The datagram would be longer than `Config::max_datagram`: send less, or raise it.
-    TooLarge {
-        /// Its length in bytes.
-        len: usize,
-        /// What is allowed.
-        max: usize,
-    },
-    /// All Message IDs towards the peer were used within EXCHANGE_LIFETIME: answer again at `until`.
-    NoMessageId {
-        /// When there will be one.
-        until: Instant,
-    },
-}
-
-impl fmt::Display for RespondError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stale => write!(f, "the request has been answered or closed already"),
-            Self::NotAResponse { code } => write!(f, "{code} is not the code of a response"),
-            Self::TooLarge { len, max } => {
-                write!(f, "the response needs a datagram of {len} bytes, and {max} are allowed")
-            }
-            Self::NoMessageId { until } => write!(f, "no free Message ID towards this peer before {until}"),
-        }
-    }
-}
-
-impl core::error::Error for RespondError {}
