@@ -149,7 +149,7 @@ fn msg_14_no_message_id_is_used_twice_within_its_lifetime() {
     rig.pass(secs(93));
     rig.sent_nothing();
     let (failed, reason, _) = rig.failure();
-    assert_eq!((failed, reason), (waiting, Failure::NotSent));
+    assert_eq!((failed, reason), (waiting, Failure::NoMessageId));
     // When the others have had their lifetime there are free ones again.
     rig.pass(secs(154));
     rig.request(peer(1), &RequestOptions::new().non_confirmable().unpaced());
