@@ -43,11 +43,14 @@ fn transcripts() -> Vec<Transcript> {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors"), PathBuf::from);
     let path = folder.join("transcripts.jsonl");
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    let all: Vec<_> =
-        lines.map(|line| Transcript::read(line).unwrap_or_else(|what| panic!("{what}: {line}"))).collect();
+    let all = read(&text);
     assert!(!all.is_empty(), "no transcripts in {}", path.display());
     all
+}
+
+fn read(text: &str) -> Vec<Transcript> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines.map(|line| Transcript::read(line).unwrap_or_else(|what| panic!("{what}: {line}"))).collect()
 }
 
 #[test]
@@ -82,7 +85,8 @@ fn the_rules_agree_with_the_testers() {
 #[test]
 fn no_rule_is_overlooked() {
     let mut spoilt = 0;
-    for transcript in transcripts().iter().filter(|transcript| rules::judge(transcript) == Finding::Sound) {
+    let ours = read(include_str!("../../vectors/transcripts.jsonl"));
+    for transcript in ours.iter().filter(|transcript| rules::judge(transcript) == Finding::Sound) {
         for at in 0..transcript.lines.len() {
             for (what, changed) in transcript.spoilt(at) {
                 let finding = rules::judge(&changed);
