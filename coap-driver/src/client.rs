@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::request::{PingBuilder, RequestBuilder};
 use crate::runtime::Runtime;
 use crate::shared::Shared;
-use crate::state::ClientId;
+use crate::state::{ClientId, Phase};
 use crate::target::IntoTarget;
 
 /// Sends requests. Clones share the socket, and are cheap.
@@ -133,12 +133,15 @@ impl<R: Runtime> Client<R> {
 
     /// Ends all requests of this client and its clones with [`Error::Closed`], and refuses further ones. A second call
     /// does nothing. A server on the same socket goes on.
+    ///
+    /// The end of the runtime that the client was made in does the same.
     pub fn close(&self) {
         self.group.close();
     }
 
+    /// True as well if the driver task has ended, with its runtime or its last socket.
     pub(crate) fn is_closed(&self) -> bool {
-        self.group.closed.load(Ordering::Relaxed)
+        self.group.closed.load(Ordering::Relaxed) || self.group.shared.lock().phase == Phase::Closed
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared<R>> {

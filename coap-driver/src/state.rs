@@ -70,6 +70,8 @@ pub(crate) enum Room {
     Peer(Peer),
     /// Too many are open, or too many peers known.
     Endpoint,
+    /// None is wanted yet, as the name is still looked up: nobody is woken here but by the end of a client.
+    None,
 }
 
 /// What a caller did with the room that it was woken for.
@@ -163,6 +165,7 @@ impl State {
         request: Request,
         how: &RequestOptions,
     ) -> Result<RequestId, RequestError> {
+        self.refuse_if_closed()?;
         let id = self.endpoint.request(now, to, request, how)?;
         self.wait_for(client, to, id);
         Ok(id)
@@ -175,9 +178,15 @@ impl State {
         to: Peer,
         how: &RequestOptions,
     ) -> Result<RequestId, RequestError> {
+        self.refuse_if_closed()?;
         let id = self.endpoint.ping_with(now, to, how)?;
         self.wait_for(client, to, id);
         Ok(id)
+    }
+
+    /// Without the driver task nobody would ever send the request, nor end it.
+    fn refuse_if_closed(&self) -> Result<(), RequestError> {
+        if self.phase == Phase::Closed { Err(RequestError::Shutdown) } else { Ok(()) }
     }
 
     fn wait_for(&mut self, client: ClientId, peer: Peer, id: RequestId) {
@@ -516,6 +525,17 @@ mod tests {
         state.wake_next(room, &mut wakers);
         wake(wakers);
         assert_eq!((first.count(), second.count()), (2, 0));
+    }
+
+    #[test]
+    fn nothing_is_asked_when_the_driver_task_is_gone() {
+        let mut state = state();
+        let client = state.add_client();
+        state.close(Instant::ZERO, &mut Vec::new());
+        let how = RequestOptions::new();
+        let refused = state.request(Instant::ZERO, client, peer(1), Request::get(), &how);
+        assert_eq!(refused, Err(RequestError::Shutdown));
+        assert_eq!(state.ping(Instant::ZERO, client, peer(1), &how), Err(RequestError::Shutdown));
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl Target {
         }
     }
 
+    /// It must be looked up.
+    pub(crate) const fn is_name(&self) -> bool {
+        matches!(&self.0, Kind::Uri(uri) if matches!(uri.host(), Host::Name(_)))
+    }
+
     /// The peers that it may stand for, the best first; at least one. A name is looked up, for `until` at most.
     pub(crate) async fn resolve<R: Runtime>(&self, runtime: &R, until: Instant) -> Result<Vec<Peer>, Error> {
         let uri = match &self.0 {

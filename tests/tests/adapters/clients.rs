@@ -1,5 +1,6 @@
 //! What a client does.
 
+use core::future::IntoFuture;
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
@@ -105,6 +106,9 @@ impl<R: Runtime> Runtime for Named<R> {
     }
 
     fn resolve(&self, _host: &str, _port: u16) -> coap_driver::BoxFuture<std::io::Result<Vec<coap_core::UdpAddr>>> {
+        if self.addrs.is_empty() {
+            return Box::pin(core::future::pending());
+        }
         let addrs = self.addrs.clone();
         Box::pin(async move { Ok(addrs) })
     }
@@ -114,11 +118,22 @@ impl<R: Runtime> Runtime for Named<R> {
     }
 }
 
-/// A client for which every name means `addrs`.
+/// A client for which every name means `addrs`; without any, no name server answers.
 async fn client_with_names<R: CurrentRuntime>(addrs: &[core::net::SocketAddr]) -> Client<Named<R>> {
     let addrs = addrs.iter().map(|addr| coap_core::UdpAddr::new(*addr)).collect();
     let runtime = Named { inner: R::current().unwrap(), addrs };
     Client::builder(runtime).config(fast_config()).bind("127.0.0.1:0").client().await.unwrap()
+}
+
+pub(crate) async fn a_closed_client_does_not_wait_for_a_name<R: CurrentRuntime>() {
+    let client = client_with_names::<R>(&[]).await;
+    let close = async {
+        crate::support::sleep::<R>(millis(50)).await;
+        client.close();
+    };
+    let asked = client.get("coap://silent.example/").into_future();
+    let (failed, ()) = crate::support::both(asked, close).await;
+    assert!(matches!(failed, Err(Error::Closed)), "{failed:?}");
 }
 
 pub(crate) async fn the_next_address_is_tried_when_one_is_unreachable<R: CurrentRuntime>() {

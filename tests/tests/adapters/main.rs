@@ -53,6 +53,7 @@ on_each_runtime! {
         options_and_payload_travel_both_ways
         a_name_is_looked_up_and_sent_as_uri_host
         a_name_without_address_says_so
+        a_closed_client_does_not_wait_for_a_name
         the_next_address_is_tried_when_one_is_unreachable
         the_next_address_is_tried_when_one_is_silent
         what_must_be_secret_is_not_sent_in_the_clear
