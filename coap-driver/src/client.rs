@@ -46,7 +46,8 @@ impl<R: Runtime> Client<R> {
     /// A client on a socket of its own; `[::]:0` for any address and port, of both families.
     ///
     /// # Errors
-    /// [`Error::Io`]: the address is in use, or none of this machine; or the caller does not run in a runtime.
+    /// [`Error::Bind`]: the address is in use, or none of this machine. [`Error::Io`]: the caller does not run in a
+    /// runtime.
     pub async fn bind(addr: impl Into<BindAddr>) -> Result<Self, Error>
     where
         R: CurrentRuntime,

@@ -105,7 +105,14 @@ pub enum Error {
     Status(Box<Reply>),
     /// The client or server was closed.
     Closed,
-    /// A socket could not be set up.
+    /// A socket cannot be bound to an address.
+    Bind {
+        /// The address, as it was given.
+        addr: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system did not do its part: no randomness, no runtime, a socket that failed for good.
     Io(io::Error),
     /// The settings contradict each other.
     Config(ConfigError),
@@ -212,6 +219,9 @@ impl fmt::Display for Error {
                 None => write!(f, "{} answered {}", reply.from, reply.code),
             },
             Self::Closed => write!(f, "the client is closed: make a new one to send requests"),
+            Self::Bind { addr, source } => {
+                write!(f, "cannot bind to {addr}: {source}{}", advice_on_binding(source.kind()))
+            }
             Self::Io(error) => write!(f, "socket: {error}"),
             Self::Config(error) => write!(f, "bad configuration: {error}"),
             Self::Route(error) => write!(f, "bad router: {error}"),
@@ -226,6 +236,7 @@ impl core::error::Error for Error {
             Self::HostNotFound { source, .. } => Some(source),
             Self::Option(error) => Some(error),
             Self::Request(error) => Some(error),
+            Self::Bind { source, .. } => Some(source),
             Self::Io(error) => Some(error),
             Self::Config(error) => Some(error),
             Self::Route(error) => Some(error),
@@ -261,6 +272,16 @@ impl From<ConfigError> for Error {
 impl From<RouteError> for Error {
     fn from(error: RouteError) -> Self {
         Self::Route(error)
+    }
+}
+
+/// What to do about an address that cannot be bound to, to follow what the system says.
+const fn advice_on_binding(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::AddrInUse => "; stop the program that has the port, or choose another port",
+        io::ErrorKind::AddrNotAvailable => "; use an address of this machine, or [::] for all of them",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 may need more rights",
+        _ => "",
     }
 }
 

@@ -36,7 +36,8 @@ impl<R: Runtime> Server<R> {
     /// A server on one socket; `[::]:5683` for the default port on all addresses, of both families.
     ///
     /// # Errors
-    /// [`Error::Io`]: the address is in use, or none of this machine; or the caller does not run in a runtime.
+    /// [`Error::Bind`]: the address is in use, or none of this machine. [`Error::Io`]: the caller does not run in a
+    /// runtime.
     pub async fn bind(addr: impl Into<BindAddr>) -> Result<Self, Error>
     where
         R: CurrentRuntime,

@@ -82,5 +82,6 @@ on_each_runtime! {
         a_shutdown_tells_everybody_who_waits
         a_server_whose_future_is_dropped_stops_serving
         a_wrong_route_is_an_error_of_serve
+        a_zone_may_be_bound_to
         a_port_in_use_is_an_error_of_bind;
 }
