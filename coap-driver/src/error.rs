@@ -76,10 +76,12 @@ pub enum Error {
         /// How long that took.
         timing: Timing,
     },
-    /// The network reported that the peer cannot be reached (ICMP).
+    /// The peer cannot be reached.
     Unreachable {
         /// Whom it was for.
         peer: Peer,
+        /// Who says so.
+        cause: Unreachable,
         /// How long that took.
         timing: Timing,
     },
@@ -120,6 +122,16 @@ pub enum Error {
     Route(RouteError),
 }
 
+/// Why a peer cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unreachable {
+    /// The network reported it (ICMP): nobody listens on the port, or there is no way to the host.
+    Reported,
+    /// The system did not even send: it has no route, or may not use it.
+    NotSent(io::ErrorKind),
+}
+
 impl Error {
     pub(crate) const fn from_failure(peer: Peer, reason: Failure, timing: Timing) -> Self {
         match reason {
@@ -127,7 +139,7 @@ impl Error {
             Failure::NoAck => Self::NoAck { peer, timing },
             Failure::NoResponse => Self::NoResponse { peer, timing },
             Failure::Reset => Self::Reset { peer, timing },
-            Failure::Unreachable => Self::Unreachable { peer, timing },
+            Failure::Unreachable => Self::Unreachable { peer, cause: Unreachable::Reported, timing },
             Failure::CriticalOption(number) => Self::CriticalOption { peer, number, timing },
             Failure::Shutdown => Self::Closed,
             reason => Self::Failed { peer, reason, timing },
@@ -204,11 +216,14 @@ impl fmt::Display for Error {
             Self::Reset { peer, .. } => {
                 write!(f, "{peer} rejected the message with a Reset: it does not serve this kind of request")
             }
-            Self::Unreachable { peer, .. } => write!(
+            Self::Unreachable { peer, cause: Unreachable::Reported, .. } => write!(
                 f,
-                "{peer} is unreachable: the network reports that nobody listens there; check the address and port, \
-                 and that the server runs"
+                "{peer} is unreachable: the network reports that nobody listens there, or that there is no way to it; \
+                 check the address and port, and that the server runs"
             ),
+            Self::Unreachable { peer, cause: Unreachable::NotSent(reason), .. } => {
+                write!(f, "nothing can be sent to {peer} from here: {reason}; check the address, and the network here")
+            }
             Self::CriticalOption { peer, number, .. } => write!(
                 f,
                 "response of {peer} not accepted: its critical option {number} is not understood here or malformed"

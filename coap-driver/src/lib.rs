@@ -47,7 +47,7 @@ mod traffic;
 pub use builder::{BindAddr, Builder};
 pub use client::Client;
 pub use current::CurrentRuntime;
-pub use error::Error;
+pub use error::{Error, Unreachable};
 pub use reply::Reply;
 pub use request::{PingBuilder, RequestBuilder};
 pub use runtime::{BoxFuture, Received, RecvBatch, Runtime, SocketOptions, Timer, UdpSocket};

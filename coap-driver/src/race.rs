@@ -118,13 +118,14 @@ impl<R: Runtime> Race<R> {
                         let _ = self.start(peer);
                     }
                 }
+                // Nobody has it: any request may go to the next address.
+                Progress::Ended(Outcome::Unreachable { peer, cause, timing }) => {
+                    failed = Error::Unreachable { peer, cause, timing };
+                }
                 Progress::Ended(Outcome::Failed { peer, reason, timing }) => {
                     failed = Error::from_failure(peer, reason, timing);
-                    let may_move_on = match reason {
-                        Failure::Unreachable => true,
-                        Failure::NoAck | Failure::NoResponse => self.is_harmless(),
-                        _ => false,
-                    };
+                    let is_silent = matches!(reason, Failure::NoAck | Failure::NoResponse);
+                    let may_move_on = is_silent && self.is_harmless();
                     if !may_move_on && self.running.is_empty() {
                         return Err(failed);
                     }

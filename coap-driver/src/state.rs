@@ -10,6 +10,7 @@ use coap_core::{
     RequestOptions, RespondError, Response, Timing,
 };
 
+use crate::error::Unreachable;
 use crate::reply::Reply;
 use crate::router::Router;
 
@@ -28,6 +29,8 @@ pub(crate) struct State {
     tickets: u64,
     /// Handlers that did not finish at once, with the task that runs each of them.
     handlers: HashMap<IncomingId, Option<Waker>>,
+    /// Why peers cannot be reached, until the events of it are taken.
+    unreachable: Vec<(Peer, Unreachable)>,
     /// Handles that keep the driver task alive.
     users: usize,
     clients: u64,
@@ -89,6 +92,7 @@ pub(crate) struct Ticket(u64);
 struct Waiter {
     client: ClientId,
     peer: Peer,
+    started: Instant,
     waker: Option<Waker>,
     repeated: bool,
     outcome: Option<Outcome>,
@@ -100,6 +104,7 @@ pub(crate) enum Outcome {
     Reply(Reply),
     Pong(Timing),
     Failed { peer: Peer, reason: Failure, timing: Timing },
+    Unreachable { peer: Peer, cause: Unreachable, timing: Timing },
     Closed,
 }
 
@@ -118,6 +123,7 @@ impl State {
             queues: HashMap::new(),
             tickets: 0,
             handlers: HashMap::new(),
+            unreachable: Vec::new(),
             users: 0,
             clients: 0,
             driver: None,
@@ -167,7 +173,7 @@ impl State {
     ) -> Result<RequestId, RequestError> {
         self.refuse_if_closed()?;
         let id = self.endpoint.request(now, to, request, how)?;
-        self.wait_for(client, to, id);
+        self.wait_for(now, client, to, id);
         Ok(id)
     }
 
@@ -180,7 +186,7 @@ impl State {
     ) -> Result<RequestId, RequestError> {
         self.refuse_if_closed()?;
         let id = self.endpoint.ping_with(now, to, how)?;
-        self.wait_for(client, to, id);
+        self.wait_for(now, client, to, id);
         Ok(id)
     }
 
@@ -189,8 +195,8 @@ impl State {
         if self.phase == Phase::Closed { Err(RequestError::Shutdown) } else { Ok(()) }
     }
 
-    fn wait_for(&mut self, client: ClientId, peer: Peer, id: RequestId) {
-        self.waiting.insert(id, Waiter { client, peer, waker: None, repeated: false, outcome: None });
+    fn wait_for(&mut self, started: Instant, client: ClientId, peer: Peer, id: RequestId) {
+        self.waiting.insert(id, Waiter { client, peer, started, waker: None, repeated: false, outcome: None });
     }
 
     /// Forgets a request, whatever has become of it.
@@ -272,6 +278,14 @@ impl State {
         self.wake_queues(wake);
     }
 
+    /// Ends what is in flight to `peer`. The endpoint does not ask why; whoever waits is told.
+    pub(crate) fn handle_unreachable(&mut self, now: Instant, peer: Peer, cause: Unreachable) {
+        self.endpoint.handle_unreachable(now, peer);
+        // The last report counts: the events of all of them are taken at the end of the round.
+        self.unreachable.retain(|(known, _)| *known != peer);
+        self.unreachable.push((peer, cause));
+    }
+
     // ----- Events ----------------------------------------------------------------------------------------------
 
     /// Takes what the endpoint has to tell. Requests are for the driver task; all else wakes somebody.
@@ -285,14 +299,25 @@ impl State {
                     self.stop_collecting(now, id);
                 }
                 Event::Pong { id, timing } => self.settle(id, wake, |_| Outcome::Pong(timing)),
+                Event::Failed { id, reason: Failure::Unreachable, timing } => {
+                    let causes = core::mem::take(&mut self.unreachable);
+                    self.settle(id, wake, |waiter| {
+                        let peer = waiter.peer;
+                        let cause = causes.iter().find(|(of, _)| *of == peer);
+                        let cause = cause.map_or(Unreachable::Reported, |(_, cause)| *cause);
+                        Outcome::Unreachable { peer, cause, timing }
+                    });
+                    self.unreachable = causes;
+                }
                 Event::Failed { id, reason, timing } => {
-                    self.settle(id, wake, |peer| Outcome::Failed { peer, reason, timing });
+                    self.settle(id, wake, |waiter| Outcome::Failed { peer: waiter.peer, reason, timing });
                 }
                 // All responses to a multicast request have come, and not one: none was taken before.
-                Event::Finished { id } => self.settle(id, wake, |peer| Outcome::Failed {
-                    peer,
-                    reason: Failure::NoResponse,
-                    timing: Timing::default(),
+                Event::Finished { id } => self.settle(id, wake, |waiter| {
+                    let mut timing = Timing::default();
+                    timing.attempts = 1;
+                    timing.elapsed = now - waiter.started;
+                    Outcome::Failed { peer: waiter.peer, reason: Failure::NoResponse, timing }
                 }),
                 Event::Retransmitted { id, .. } => {
                     if let Some(waiter) = self.waiting.get_mut(&id) {
@@ -303,15 +328,16 @@ impl State {
                 _ => {}
             }
         }
+        self.unreachable.clear();
     }
 
     /// Keeps the outcome for whoever asked, unless there is one already: of a group the first response counts.
-    fn settle(&mut self, id: RequestId, wake: &mut Vec<Waker>, outcome: impl FnOnce(Peer) -> Outcome) {
+    fn settle(&mut self, id: RequestId, wake: &mut Vec<Waker>, outcome: impl FnOnce(&Waiter) -> Outcome) {
         if let Some(waiter) = self.waiting.get_mut(&id)
             && waiter.outcome.is_none()
         {
             let peer = waiter.peer;
-            waiter.end(outcome(peer), wake);
+            waiter.end(outcome(waiter), wake);
             self.give_room(peer, wake);
         }
     }

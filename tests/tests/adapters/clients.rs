@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use coap_core::{Code, ContentFormat, ETag, OptionNumber, Options, Token, Type};
 use coap_driver::router::{Payload, Router, get};
-use coap_driver::{Client, CurrentRuntime, Direction, Error, Runtime, Server};
+use coap_driver::{Client, CurrentRuntime, Direction, Error, Runtime, Server, Unreachable};
 
 use crate::support::{Silent, client, fast, fast_config, millis, serve, spawn_server};
 
@@ -178,8 +178,28 @@ pub(crate) async fn a_ping_is_answered_by_any_endpoint<R: CurrentRuntime>() {
 pub(crate) async fn a_closed_port_is_reported_at_once<R: CurrentRuntime>() {
     let closed = Silent::new().addr();
     let failed = client::<R>().await.get(format!("coap://{closed}/")).await.unwrap_err();
-    assert!(matches!(failed, Error::Unreachable { peer, .. } if peer == closed.into()), "{failed:?}");
+    let by_the_network = |error: &Error| matches!(error, Error::Unreachable { cause: Unreachable::Reported, .. });
+    assert!(by_the_network(&failed) && failed.to_string().starts_with(&closed.to_string()), "{failed:?}");
     assert!(failed.timing().unwrap().elapsed < Duration::from_secs(2));
+}
+
+pub(crate) async fn the_system_is_not_taken_for_the_network<R: CurrentRuntime>() {
+    // From a loopback address there is no way to any other.
+    let failed = client::<R>().await.get("coap://192.0.2.1/").await.unwrap_err();
+    let cause = Unreachable::NotSent(std::io::ErrorKind::InvalidInput);
+    assert!(matches!(failed, Error::Unreachable { cause: found, .. } if found == cause), "{failed:?}");
+    let text = failed.to_string();
+    assert!(text.contains("192.0.2.1:5683 from here") && !text.contains("listens"), "{text}");
+}
+
+pub(crate) async fn a_silent_group_is_waited_for_as_long_as_it_says<R: CurrentRuntime>() {
+    // Where nothing can be sent to a group there is nothing to wait for either.
+    let client = client::<R>().await;
+    let request = client.get("coap://224.0.1.187:9/").non_confirmable().timeout(millis(300));
+    match request.await.unwrap_err() {
+        Error::NoResponse { timing, .. } => assert!(timing.elapsed >= millis(300), "{timing:?}"),
+        failed => assert!(matches!(failed, Error::Unreachable { .. }), "{failed:?}"),
+    }
 }
 
 pub(crate) async fn a_request_can_be_non_confirmable<R: CurrentRuntime>() {

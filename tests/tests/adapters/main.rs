@@ -59,6 +59,8 @@ on_each_runtime! {
         what_must_be_secret_is_not_sent_in_the_clear
         a_ping_is_answered_by_any_endpoint
         a_closed_port_is_reported_at_once
+        the_system_is_not_taken_for_the_network
+        a_silent_group_is_waited_for_as_long_as_it_says
         a_request_can_be_non_confirmable
         silence_ends_in_no_ack_with_its_timing
         a_burst_beyond_the_backlog_waits_and_is_served
