@@ -9,6 +9,7 @@ use std::sync::Arc;
 use coap_core::{Body, Code, Instant, Scope, Stats, TransmissionError, TransmissionParameters};
 
 use crate::builder::{BindAddr, Builder};
+use crate::counts::SocketStats;
 use crate::current::CurrentRuntime;
 use crate::error::Error;
 use crate::request::{PingBuilder, RequestBuilder};
@@ -130,6 +131,11 @@ impl<R: Runtime> Client<R> {
     /// What the endpoint has counted.
     pub fn stats(&self) -> Stats {
         self.group.shared.lock().endpoint.stats()
+    }
+
+    /// What the sockets have not let through.
+    pub fn socket_stats(&self) -> SocketStats {
+        self.group.shared.lock().socket_stats
     }
 
     /// Ends all requests of this client and its clones with [`Error::Closed`], and refuses further ones. A second call

@@ -12,6 +12,7 @@ use coap_core::Stats;
 
 use crate::builder::{BindAddr, Builder};
 use crate::client::Client;
+use crate::counts::SocketStats;
 use crate::current::CurrentRuntime;
 use crate::drive::Driver;
 use crate::error::Error;
@@ -82,6 +83,11 @@ impl<R: Runtime> Server<R> {
     /// What the endpoint has counted.
     pub fn stats(&self) -> Stats {
         self.shared.lock().endpoint.stats()
+    }
+
+    /// What the sockets have not let through.
+    pub fn socket_stats(&self) -> SocketStats {
+        self.shared.lock().socket_stats
     }
 
     /// Serves. The future ends after [`ShutdownHandle::shutdown`]; dropped before, it stops serving at once.

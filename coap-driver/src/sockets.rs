@@ -7,6 +7,7 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use coap_core::{Datagram, Endpoint, Instant, Local, Peer, Transmit};
 
+use crate::counts::SocketStats;
 use crate::error::Unreachable;
 use crate::runtime::{Received, RecvBatch, UdpSocket};
 use crate::shared::can_send;
@@ -36,6 +37,7 @@ pub(crate) struct Sockets<S> {
     max_datagram: usize,
     queue: Vec<Transmit>,
     sent: usize,
+    counts: SocketStats,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,7 @@ impl<S: UdpSocket> Sockets<S> {
             max_datagram,
             queue: Vec::with_capacity(SEND_BATCH),
             sent: 0,
+            counts: SocketStats::default(),
         }
     }
 
@@ -111,6 +114,8 @@ impl<S: UdpSocket> Sockets<S> {
     }
 
     fn copy_batch(&mut self, index: usize, hook: Option<&Hook>) {
+        self.counts.too_long = self.counts.too_long.wrapping_add(self.batch.too_long());
+        self.counts.portless = self.counts.portless.wrapping_add(self.batch.portless());
         let number = u16::try_from(index).unwrap_or(u16::MAX);
         for received in self.batch.iter() {
             match received {
@@ -122,7 +127,10 @@ impl<S: UdpSocket> Sockets<S> {
                     }
                     self.inbox.push(Datagram { from, to, payload });
                 }
-                Received::Unreachable { peer } => self.unreachable.push((peer.into(), Unreachable::Reported)),
+                Received::Unreachable { peer } => {
+                    self.counts.unreachable = self.counts.unreachable.wrapping_add(1);
+                    self.unreachable.push((peer.into(), Unreachable::Reported));
+                }
             }
         }
     }
@@ -135,6 +143,7 @@ impl<S: UdpSocket> Sockets<S> {
         for (peer, cause) in self.unreachable.drain(..) {
             state.handle_unreachable(now, peer, cause);
         }
+        state.socket_stats = self.counts;
     }
 
     /// Takes from the endpoint what there is room for. True: there may be more.
@@ -153,8 +162,9 @@ impl<S: UdpSocket> Sockets<S> {
             let datagram = self.outgoing[slot].get(..transmit.len).unwrap_or_default();
             match self.send_one(cx, transmit, datagram) {
                 Poll::Pending => return Outflow::Blocked,
-                Poll::Ready(Delivery::Lost) => {}
+                Poll::Ready(Delivery::Lost) => self.counts.not_sent = self.counts.not_sent.wrapping_add(1),
                 Poll::Ready(Delivery::Hopeless(why)) => {
+                    self.counts.not_sent = self.counts.not_sent.wrapping_add(1);
                     self.unreachable.push((transmit.to, Unreachable::NotSent(why)));
                 }
                 Poll::Ready(Delivery::Sent) => {

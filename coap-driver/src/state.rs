@@ -10,6 +10,7 @@ use coap_core::{
     RequestOptions, RespondError, Response, Timing,
 };
 
+use crate::counts::SocketStats;
 use crate::error::Unreachable;
 use crate::reply::Reply;
 use crate::router::Router;
@@ -22,6 +23,8 @@ pub(crate) struct ClientId(u64);
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) endpoint: Endpoint,
+    /// As of the last round of the driver task.
+    pub(crate) socket_stats: SocketStats,
     /// Requests of ours whose caller has not taken the outcome yet.
     waiting: HashMap<RequestId, Waiter>,
     /// Callers whose request found a table full, by the ticket that they drew. One is woken for each request that ends.
@@ -119,6 +122,7 @@ impl State {
     pub(crate) fn new(endpoint: Endpoint, doors: Doors) -> Self {
         Self {
             endpoint,
+            socket_stats: SocketStats::default(),
             waiting: HashMap::new(),
             queues: HashMap::new(),
             tickets: 0,

@@ -75,6 +75,7 @@ on_each_runtime! {
         a_client_and_a_server_share_a_socket
         a_server_answers_on_each_of_its_sockets
         an_unspecified_address_means_this_machine
+        a_datagram_that_is_too_long_is_dropped_and_counted
         a_response_that_is_too_large_is_5_00;
     endings:
         a_dropped_request_is_not_repeated
