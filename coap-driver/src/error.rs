@@ -48,7 +48,8 @@ pub enum Error {
     Option(OptionError),
     /// The endpoint does not take the request. Nothing was sent.
     Request(RequestError),
-    /// The time of the request ran out while it waited for its turn: see RFC 7252 §4.7 for why there are turns.
+    /// The time of the request ran out while it waited for its turn: RFC 7252 §4.7 says why there are turns, and §4.4
+    /// why a peer has no more than 65,536 messages within EXCHANGE_LIFETIME (247 s).
     NotSent {
         /// Whom it was for.
         peer: Peer,
@@ -105,7 +106,7 @@ pub enum Error {
     },
     /// The response has an error code; only from [`Reply::error_for_status`].
     Status(Box<Reply>),
-    /// The client or server was closed.
+    /// The client or server was closed, or its runtime has ended.
     Closed,
     /// A socket cannot be bound to an address.
     Bind {
@@ -197,8 +198,8 @@ impl fmt::Display for Error {
             Self::Request(error) => write!(f, "request not sent: {error}"),
             Self::NotSent { peer, timing } => write!(
                 f,
-                "not sent to {peer} within {}: earlier requests to it are still unanswered; wait, or allow more at a \
-                 time (NSTART)",
+                "not sent to {peer} within {}: earlier requests to it are unanswered, so wait or allow more at a time \
+                 (NSTART); or it had 65,536 of them within EXCHANGE_LIFETIME, so send fewer",
                 Seconds(timing.elapsed)
             ),
             Self::NoAck { peer, timing } => write!(
@@ -233,7 +234,9 @@ impl fmt::Display for Error {
                 Some(text) => write!(f, "{} answered {}: {}", reply.from, reply.code, text.escape_debug()),
                 None => write!(f, "{} answered {}", reply.from, reply.code),
             },
-            Self::Closed => write!(f, "the client is closed: make a new one to send requests"),
+            Self::Closed => {
+                write!(f, "the client is closed, or its runtime has ended: make a new one to send requests")
+            }
             Self::Bind { addr, source } => {
                 write!(f, "cannot bind to {addr}: {source}{}", advice_on_binding(source.kind()))
             }
