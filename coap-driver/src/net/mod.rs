@@ -58,6 +58,11 @@ impl Socket {
     ///
     /// What the system says.
     pub fn bind(addr: SocketAddr, options: &SocketOptions) -> io::Result<Self> {
+        // `[::ffff:192.0.2.1]` hears IPv4 and nothing else: as an IPv4 socket it says so, and its peers are answered.
+        let addr = match addr.ip().to_canonical() {
+            IpAddr::V4(v4) => SocketAddr::from((v4, addr.port())),
+            IpAddr::V6(_) => addr,
+        };
         let io = match open(addr, options) {
             Ok(io) => io,
             Err(error) => open(without_ipv6(addr, &error).ok_or(error)?, options)?,

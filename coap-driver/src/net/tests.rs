@@ -105,3 +105,9 @@ fn a_datagram_that_the_path_cannot_take_whole_goes_in_pieces() {
         assert_eq!(ipv6_mtu_discover(&both).unwrap(), Ipv6PathMtuDiscovery::WANT);
     }
 }
+
+#[test]
+fn a_mapped_address_is_bound_as_the_ipv4_address_that_it_is() {
+    let socket = Socket::bind("[::ffff:127.0.0.1]:0".parse().unwrap(), &SocketOptions::default()).unwrap();
+    assert_eq!(socket.local_addr().unwrap().ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+}
