@@ -163,7 +163,7 @@ impl<R: Runtime> ShutdownHandle<R> {
     /// Takes no further requests, lets the handlers that are at work finish for up to `grace`, and ends the server.
     /// Peers whose handlers were not done by then are told 5.03. Clients on the same sockets end with it.
     ///
-    /// A second call changes nothing.
+    /// A second call may bring the end nearer, and never puts it off.
     pub fn shutdown(&self, grace: Duration) {
         self.shared.command(|state, now| state.begin_shutdown(now, now + grace));
     }

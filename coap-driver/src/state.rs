@@ -395,12 +395,17 @@ impl State {
 
     // ----- The end ---------------------------------------------------------------------------------------------
 
-    /// Takes no further requests, and ends when nothing is open, or at `until`.
+    /// Takes no further requests, and ends when nothing is open, or at `until`. A further call may only bring that nearer.
     pub(crate) fn begin_shutdown(&mut self, now: Instant, until: Instant) {
-        if self.phase == Phase::Running {
-            self.endpoint.begin_shutdown(now);
-            self.phase = Phase::ShuttingDown { until };
-        }
+        let until = match self.phase {
+            Phase::Running => {
+                self.endpoint.begin_shutdown(now);
+                until
+            }
+            Phase::ShuttingDown { until: before } => before.min(until),
+            Phase::Closed => return,
+        };
+        self.phase = Phase::ShuttingDown { until };
     }
 
     /// The sockets are of no more use.
@@ -593,5 +598,17 @@ mod tests {
         assert!(!busy.is_over(Instant::ZERO));
         assert!(busy.next_timeout() <= Some(Instant::from_secs(1)));
         assert!(busy.is_over(Instant::from_secs(1)));
+    }
+
+    #[test]
+    fn a_second_shutdown_may_be_sooner_and_is_never_later() {
+        let mut busy = state();
+        let client = busy.add_client();
+        busy.request(Instant::ZERO, client, peer(1), Request::get(), &RequestOptions::new()).unwrap();
+        busy.begin_shutdown(Instant::ZERO, Instant::from_secs(5));
+        busy.begin_shutdown(Instant::ZERO, Instant::from_secs(9));
+        assert!(busy.is_over(Instant::from_secs(5)));
+        busy.begin_shutdown(Instant::ZERO, Instant::ZERO);
+        assert!(busy.is_over(Instant::ZERO));
     }
 }

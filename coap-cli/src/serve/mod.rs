@@ -46,10 +46,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
         say("coap: stopping");
     }
     tokio::select! {
-        ended = &mut serving => ended?,
-        // Whoever asks twice does not want to wait.
-        () = told_to_stop() => {}
+        ended = &mut serving => return ended.map(|()| Exit::Success).map_err(Failure::from),
+        // Whoever asks twice does not want to wait; the peers are still told.
+        () = told_to_stop() => stop.shutdown(Duration::ZERO),
     }
+    serving.await?;
     Ok(Exit::Success)
 }
 
