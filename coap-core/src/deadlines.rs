@@ -24,9 +24,6 @@ const REASONS: usize = 4;
 /// compared lie side by side, while each step costs a look far away.
 const CHILDREN: usize = 4;
 
-/// Above this many entries an empty heap gives its memory back.
-const KEEP: usize = 256;
-
 /// The position of an owner that has no deadline.
 const NOWHERE: u32 = u32::MAX;
 
@@ -84,6 +81,11 @@ impl Deadlines {
         Some(due)
     }
 
+    /// More memory than is worth keeping while nothing is due: an owner far back in its slab is enough for that.
+    pub(crate) fn holds_much(&self) -> bool {
+        self.heap.capacity() > 256 || self.positions.iter().any(|positions| positions.capacity() > 256)
+    }
+
     fn insert(&mut self, entry: Entry) {
         let positions = &mut self.positions[entry.reason as usize];
         if positions.len() <= entry.owner as usize {
@@ -103,9 +105,7 @@ impl Deadlines {
             self.sift_down(position);
             self.sift_up(position);
         }
-        // The place of one owner can lie far behind those of all others: few deadlines do not mean few positions.
-        if self.heap.is_empty() && (self.heap.capacity() > KEEP || self.positions.iter().any(|of| of.capacity() > KEEP))
-        {
+        if self.heap.is_empty() && self.holds_much() {
             *self = Self::default();
         }
     }
