@@ -171,7 +171,9 @@ fn r24_no_message_id_comes_back_within_its_lifetime() {
             Err(error) => panic!("{error}"),
         }
         while let Some(event) = rig.endpoint.poll_event() {
-            let Event::Failed { id, reason: Failure::NotSent, .. } = event else { panic!("{event:?}") };
+            let Event::Failed { id, reason: Failure::NotSent | Failure::NoMessageId, .. } = event else {
+                panic!("{event:?}")
+            };
             waiting.retain(|other| *other != id);
         }
         rig.send();
