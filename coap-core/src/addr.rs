@@ -164,6 +164,22 @@ impl Local {
     }
 }
 
+impl Local {
+    /// Tells the addresses of ours apart: a Message ID belongs to a pair of endpoints (RFC 7252 §4.4), and each of them is
+    /// an endpoint of its own. All groups are one, so that a request that came through two of them is served once. Not
+    /// exact, but who picks two addresses of ours that collide confuses only himself.
+    pub(crate) fn endpoint(&self) -> u32 {
+        let address = match self.ip {
+            None => 0,
+            Some(IpAddr::V4(v4)) => u128::from(v4.to_bits()) | 1 << 32,
+            Some(IpAddr::V6(v6)) => v6.to_bits(),
+        };
+        let (high, low) = ((address >> 64) as u64, address as u64);
+        let mixed = (high.rotate_left(23) ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 32) as u32 ^ u32::from(self.socket)
+    }
+}
+
 /// A datagram that arrived.
 #[derive(Clone, Debug)]
 pub struct Datagram {

@@ -2,23 +2,26 @@
 
 use crate::slab::Slab;
 
+/// Before the first and behind the last.
 const NIL: u32 = u32::MAX;
+
+/// Before a slot that is in no list. Tables have 2²⁴ entries at most.
+const OUT: u32 = u32::MAX - 1;
 
 /// A slot's place in one list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Link {
     prev: u32,
     next: u32,
-    linked: bool,
 }
 
 impl Link {
     pub(crate) const fn new() -> Self {
-        Self { prev: NIL, next: NIL, linked: false }
+        Self { prev: OUT, next: NIL }
     }
 
     pub(crate) const fn is_linked(self) -> bool {
-        self.linked
+        self.prev != OUT
     }
 
     /// The slot behind this one.
@@ -28,7 +31,7 @@ impl Link {
 
     /// The slot before this one.
     pub(crate) fn prev(self) -> Option<u32> {
-        (self.prev != NIL).then_some(self.prev)
+        (self.prev < OUT).then_some(self.prev)
     }
 }
 
@@ -68,10 +71,10 @@ impl List {
     #[inline]
     pub(crate) fn push_back<T>(&mut self, slab: &mut Slab<T>, index: u32, pick: Pick<T>) {
         let Some(link) = slab.at_mut(index).map(pick) else { return };
-        if link.linked {
+        if link.is_linked() {
             return;
         }
-        *link = Link { prev: self.tail, next: NIL, linked: true };
+        *link = Link { prev: self.tail, next: NIL };
         match slab.at_mut(self.tail).map(pick) {
             Some(tail) => tail.next = index,
             None => self.head = index,
@@ -84,10 +87,10 @@ impl List {
     #[inline]
     pub(crate) fn remove<T>(&mut self, slab: &mut Slab<T>, index: u32, pick: Pick<T>) {
         let Some(link) = slab.at_mut(index).map(pick) else { return };
-        if !link.linked {
+        if !link.is_linked() {
             return;
         }
-        let Link { prev, next, .. } = core::mem::replace(link, Link::new());
+        let Link { prev, next } = core::mem::replace(link, Link::new());
         match slab.at_mut(prev).map(pick) {
             Some(before) => before.next = next,
             None => self.head = next,

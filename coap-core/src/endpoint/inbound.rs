@@ -8,7 +8,7 @@ use crate::addr::{Datagram, Local, Peer};
 use crate::message::{Body, Request, Response};
 use crate::outbox::What;
 use crate::peers::PeerKey;
-use crate::reliability::{Answer, RecentKey};
+use crate::reliability::{Answer, Received, RecentKey};
 use crate::time::Instant;
 use crate::wire::{Code, Header, Message, OptionNumber, Options, Type};
 
@@ -23,6 +23,11 @@ impl Path {
     /// It came to a group (RFC 7252 §8).
     pub(super) const fn is_multicast(&self) -> bool {
         self.to.group.is_some()
+    }
+
+    /// What duplicates of a message are known by, apart from its sender.
+    pub(super) fn received(&self, message: &Message) -> Received {
+        Received { message_id: message.message_id, at: self.to.endpoint() }
     }
 }
 
@@ -97,7 +102,7 @@ impl Endpoint {
 
     fn on_request(&mut self, now: Instant, path: Path, message: Message) {
         let peer = self.peers.find(&path.from);
-        if let Some(known) = peer.and_then(|peer| self.recent.find(now, peer, message.message_id)) {
+        if let Some(known) = peer.and_then(|peer| self.recent.find(now, peer, path.received(&message))) {
             // Asking the application again does no harm then, and the client gets its answer (RFC 7252 §4.5).
             if self.recent.has_lost_reply(known) && message.code.is_idempotent() {
                 self.serve(now, path, message, peer, Some(known));
@@ -142,7 +147,7 @@ impl Endpoint {
         let recent = if remembered {
             // One that is served again has no answer until then: its next duplicate must not be served a third time.
             let again = known.inspect(|known| self.recent.set_answer(*known, Answer::Nothing));
-            Some(again.unwrap_or_else(|| self.remember(now, peer, &message)))
+            Some(again.unwrap_or_else(|| self.remember(now, peer, path, &message)))
         } else {
             self.stats.served_unremembered += 1;
             None
@@ -204,7 +209,7 @@ impl Endpoint {
     /// A response that did not come with an acknowledgement (RFC 7252 §5.2.2, §5.2.3).
     fn on_response(&mut self, now: Instant, path: Path, message: Message) {
         let peer = self.peers.find(&path.from);
-        if let Some(known) = peer.and_then(|peer| self.recent.find(now, peer, message.message_id)) {
+        if let Some(known) = peer.and_then(|peer| self.recent.find(now, peer, path.received(&message))) {
             let answer = self.recent.answer(known);
             self.on_duplicate(now, path, &message, answer);
             return;
@@ -245,7 +250,7 @@ impl Endpoint {
     fn remember_response(&mut self, now: Instant, path: Path, message: &Message, answer: Answer) {
         let Some(peer) = self.admit(now, path.from) else { return };
         if self.recent.make_room(now, Some(peer)).is_ok() {
-            let key = self.remember(now, peer, message);
+            let key = self.remember(now, peer, path, message);
             self.recent.set_answer(key, answer);
         }
     }

@@ -78,13 +78,13 @@ impl Endpoint {
     }
 
     /// Remembers a request's Message ID, so that its duplicates are known.
-    pub(super) fn remember(&mut self, now: Instant, peer: PeerKey, message: &Message) -> RecentKey {
+    pub(super) fn remember(&mut self, now: Instant, peer: PeerKey, path: Path, message: &Message) -> RecentKey {
         let parameters = self.transmission(peer);
         let (kind, lifetime) = match message.kind {
             Type::Confirmable => (Lifetime::Exchange, parameters.exchange_lifetime()),
             _ => (Lifetime::Non, parameters.non_lifetime()),
         };
-        self.recent.remember(now, peer, message.message_id, kind, lifetime)
+        self.recent.remember(now, peer, path.received(message), kind, lifetime)
     }
 
     /// Answers a request that is not opened: the answer is made again for each duplicate.

@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 
 pub(crate) use self::backoff::{Backoff, Step};
 pub(crate) use self::message_ids::MessageIds;
-pub(crate) use self::recent::{Answer, Lifetime, Recent, RecentKey};
+pub(crate) use self::recent::{Answer, Lifetime, Received, Recent, RecentKey};
 pub(crate) use self::replies::ReplyRef;
 use crate::addr::{Local, Peer};
 use crate::exchange::OutgoingKey;

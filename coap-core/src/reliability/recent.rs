@@ -33,9 +33,16 @@ pub(crate) enum Answer {
     Unkept,
 }
 
+/// Which message: its number, and which of our addresses it came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) message_id: u16,
+    pub(crate) at: u32,
+}
+
 pub(crate) struct Entry {
     peer: PeerKey,
-    message_id: u16,
+    received: Received,
     lane: Lane,
     /// The end of its lifetime: from here on its Message ID is a new one.
     until: Instant,
@@ -150,11 +157,11 @@ impl Recent {
     }
 
     #[inline]
-    pub(crate) fn find(&self, now: Instant, peer: PeerKey, message_id: u16) -> Option<RecentKey> {
-        let hash = self.hash.pair(peer.index(), message_id);
+    pub(crate) fn find(&self, now: Instant, peer: PeerKey, received: Received) -> Option<RecentKey> {
+        let hash = self.hash.pair(peer.index(), received.message_id);
         let index = self.index.find(hash, |index| {
             let found = self.entries.at(*index);
-            found.is_some_and(|entry| entry.peer == peer && entry.message_id == message_id && entry.until > now)
+            found.is_some_and(|entry| entry.peer == peer && entry.received == received && entry.until > now)
         })?;
         self.entries.key_at(*index)
     }
@@ -222,7 +229,7 @@ impl Recent {
         &mut self,
         now: Instant,
         peer: PeerKey,
-        message_id: u16,
+        received: Received,
         kind: Lifetime,
         lifetime: Duration,
     ) -> RecentKey {
@@ -231,7 +238,7 @@ impl Recent {
         let until = now + lifetime;
         let entry = Entry {
             peer,
-            message_id,
+            received,
             lane,
             until,
             fades: self.last_fades(lane).max(until),
@@ -241,7 +248,9 @@ impl Recent {
         };
         let key = self.entries.insert(entry);
         let Self { entries, index, hash, .. } = self;
-        index.insert_unique(hash.pair(peer.index(), message_id), key.index(), |index| rehash(entries, hash, *index));
+        index.insert_unique(hash.pair(peer.index(), received.message_id), key.index(), |index| {
+            rehash(entries, hash, *index)
+        });
         self.lanes[lane as usize].push_back(&mut self.entries, key.index(), order);
         if let Some(Some(known)) = self.peers.get_mut(peer.index() as usize) {
             known.entries.push_back(&mut self.entries, key.index(), of_peer);
@@ -336,7 +345,8 @@ impl Recent {
 
     fn forget(&mut self, index: u32) {
         let Some(entry) = self.entries.at(index) else { return };
-        let (peer, lane, hash) = (entry.peer, entry.lane, self.hash.pair(entry.peer.index(), entry.message_id));
+        let (peer, lane, hash) =
+            (entry.peer, entry.lane, self.hash.pair(entry.peer.index(), entry.received.message_id));
         if let Answer::Reply(reply) = entry.answer {
             self.replies.release(reply);
         }
@@ -377,7 +387,7 @@ impl Recent {
 }
 
 fn rehash(entries: &Slab<Entry>, hash: &KeyedHash, index: u32) -> u64 {
-    entries.at(index).map_or(0, |entry| hash.pair(entry.peer.index(), entry.message_id))
+    entries.at(index).map_or(0, |entry| hash.pair(entry.peer.index(), entry.received.message_id))
 }
 
 #[cfg(test)]
@@ -404,30 +414,34 @@ mod tests {
         (0..count).map(|n| peers.insert(record(n))).collect()
     }
 
+    const fn of(message_id: u16) -> Received {
+        Received { message_id, at: 0 }
+    }
+
     fn remember(pool: &mut Recent, now: Instant, peer: PeerKey, message_id: u16) -> Result<RecentKey, Full> {
         pool.make_room(now, Some(peer))?;
-        Ok(pool.remember(now, peer, message_id, Lifetime::Exchange, LIFE))
+        Ok(pool.remember(now, peer, of(message_id), Lifetime::Exchange, LIFE))
     }
 
     #[test]
     fn a_message_id_belongs_to_its_peer_and_fades_after_its_lifetime() {
         let (mut pool, keys) = (pool(8), keys(2));
         let entry = remember(&mut pool, NOW, keys[0], 7).unwrap();
-        assert_eq!((pool.find(NOW, keys[0], 7), pool.find(NOW, keys[1], 7)), (Some(entry), None));
+        assert_eq!((pool.find(NOW, keys[0], of(7)), pool.find(NOW, keys[1], of(7))), (Some(entry), None));
         assert_eq!(pool.next_expiry(), Some(NOW + LIFE));
         assert_eq!(pool.expire(NOW + LIFE, 10), 1);
-        assert_eq!((pool.find(NOW, keys[0], 7), pool.len(), pool.next_expiry()), (None, 0, None));
+        assert_eq!((pool.find(NOW, keys[0], of(7)), pool.len(), pool.next_expiry()), (None, 0, None));
     }
 
     #[test]
     fn a_long_lifetime_does_not_prolong_the_others() {
         let (mut pool, keys) = (pool(8), keys(2));
-        pool.remember(NOW, keys[0], 1, Lifetime::Exchange, 10 * LIFE);
+        pool.remember(NOW, keys[0], of(1), Lifetime::Exchange, 10 * LIFE);
         remember(&mut pool, NOW, keys[1], 1).unwrap();
         let later = NOW + LIFE;
-        assert_eq!(pool.find(later, keys[1], 1), None);
+        assert_eq!(pool.find(later, keys[1], of(1)), None);
         let again = remember(&mut pool, later, keys[1], 1).unwrap();
-        assert_eq!(pool.find(later, keys[1], 1), Some(again));
+        assert_eq!(pool.find(later, keys[1], of(1)), Some(again));
         assert_eq!(pool.forget_peer(later + LIFE, keys[1]), 0);
         assert_eq!((pool.expire(NOW + 10 * LIFE, 10), pool.len(), pool.forgotten_early), (3, 0, 0));
     }
@@ -440,9 +454,9 @@ mod tests {
         for (n, key) in keys.iter().enumerate().skip(1) {
             remember(&mut pool, NOW, *key, n as u16).unwrap();
         }
-        assert!(pool.find(NOW, keys[0], 0).is_some());
+        assert!(pool.find(NOW, keys[0], of(0)).is_some());
         assert_eq!((pool.len(), pool.forgotten_early), (4, 4));
-        assert!(pool.find(NOW, keys[4], 4).is_none() && pool.find(NOW, keys[5], 5).is_some());
+        assert!(pool.find(NOW, keys[4], of(4)).is_none() && pool.find(NOW, keys[5], of(5)).is_some());
     }
 
     #[test]
@@ -453,7 +467,7 @@ mod tests {
         for (n, key) in keys.iter().enumerate().skip(1) {
             remember(&mut pool, NOW, *key, n as u16).unwrap();
         }
-        assert!(pool.find(NOW, keys[0], 0).is_some());
+        assert!(pool.find(NOW, keys[0], of(0)).is_some());
     }
 
     #[test]
@@ -474,7 +488,7 @@ mod tests {
             remember(&mut pool, NOW, keys[0], id).unwrap();
         }
         assert_eq!((pool.len(), pool.forgotten_early), (4, 96));
-        assert!(pool.find(NOW, keys[0], 95).is_none() && pool.find(NOW, keys[0], 96).is_some());
+        assert!(pool.find(NOW, keys[0], of(95)).is_none() && pool.find(NOW, keys[0], of(96)).is_some());
         pool.prove(keys[1]);
         for id in 0..4 {
             remember(&mut pool, NOW, keys[1], id).unwrap();
@@ -519,7 +533,7 @@ mod tests {
             twin.retain(|(_, _, until)| *until > now);
             let (peer, id) = (keys[draw as usize % 12], (draw >> 8) as u16 % 32);
             let known = twin.iter().any(|(other, other_id, _)| (*other, *other_id) == (peer, id));
-            assert_eq!(pool.find(now, peer, id).is_some(), known);
+            assert_eq!(pool.find(now, peer, of(id)).is_some(), known);
             if known {
                 continue;
             }

@@ -16,13 +16,13 @@ const PEER: usize = 220;
 /// A slot of the pool of Message IDs.
 const REMEMBERED: usize = 82;
 /// A slot of the table of requests sent, with its timer.
-const REQUEST: usize = 262;
+const REQUEST: usize = 254;
 /// What an unsent one keeps beside its slot: the message.
 const WAITING: usize = 96;
 /// A slot of the messages in flight, with its timer.
 const FLIGHT: usize = 278;
 /// A slot of the table of requests received.
-const INCOMING: usize = 341;
+const INCOMING: usize = 333;
 /// A slot of the queue of what is to be sent.
 const OUTBOUND: usize = 168;
 /// Replies are kept in chunks of this size, or in a 16th of what may be kept if that is less.

@@ -412,3 +412,25 @@ fn shutting_down_finishes_what_is_open_and_takes_nothing_new() {
     assert_eq!(refused, Err(RequestError::Shutdown));
     assert_eq!(rig.endpoint.stats().refused_shutdown, 1);
 }
+
+/// RFC 7252 §4.4: a Message ID belongs to a pair of endpoints, and each address of ours is one of its own. A client
+/// numbers its requests to each of them by itself.
+#[test]
+fn the_same_message_id_at_another_address_of_ours_is_another_message() {
+    let mut rig = Rig::new();
+    let at = |last: u8| Local { ip: Some([192, 0, 2, last].into()), ..Local::default() };
+    let mut replies = Vec::new();
+    for (local, code) in [(at(8), Code::CHANGED), (at(9), Code::CREATED)] {
+        rig.receive_at(peer(1), local, &POST_A);
+        let request = rig.handed_up();
+        assert_eq!(request.local, local);
+        rig.respond(request.id, Response::new(code));
+        replies.push(rig.sent_bytes());
+    }
+    rig.receive_at(peer(1), at(8), &POST_A);
+    assert_eq!(rig.sent_bytes(), replies[0]);
+    rig.receive_at(peer(1), at(9), &POST_A);
+    assert_eq!(rig.sent_bytes(), replies[1]);
+    rig.said_nothing();
+    assert_eq!(rig.endpoint.stats().duplicates, 2);
+}
