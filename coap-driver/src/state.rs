@@ -1,7 +1,9 @@
 //! What handles and the driver task share behind the lock: the endpoint, and who waits for what.
 
+use core::hash::BuildHasherDefault;
 use core::task::{Context, Poll, Waker};
 use std::collections::{BTreeMap, HashMap};
+use std::hash::DefaultHasher;
 use std::io;
 use std::sync::Arc;
 
@@ -17,17 +19,21 @@ use crate::router::Router;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientId(u64);
 
+/// In an order that depends on nothing but what was done: where all are ended, the same run ends them in the same order.
+/// The keys are our own handles and the peers that we ask, so nobody outside can choose them to collide.
+type Table<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+
 /// Requests and their outcomes, handlers and their ends.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) endpoint: Endpoint,
     /// Requests of ours whose caller has not taken the outcome yet.
-    waiting: HashMap<RequestId, Waiter>,
+    waiting: Table<RequestId, Waiter>,
     /// Callers whose request found a table full, by the ticket that they drew. One is woken for each request that ends.
-    queues: HashMap<Room, BTreeMap<Ticket, Waker>>,
+    queues: Table<Room, BTreeMap<Ticket, Waker>>,
     tickets: u64,
     /// Handlers that did not finish at once, with the task that runs each of them.
-    handlers: HashMap<IncomingId, Option<Waker>>,
+    handlers: Table<IncomingId, Option<Waker>>,
     /// Handles that keep the driver task alive.
     users: usize,
     clients: u64,
@@ -112,10 +118,10 @@ impl State {
     pub(crate) fn new(endpoint: Endpoint, doors: Doors) -> Self {
         Self {
             endpoint,
-            waiting: HashMap::new(),
-            queues: HashMap::new(),
+            waiting: Table::default(),
+            queues: Table::default(),
             tickets: 0,
-            handlers: HashMap::new(),
+            handlers: Table::default(),
             users: 0,
             clients: 0,
             driver: None,
