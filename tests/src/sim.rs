@@ -1,5 +1,7 @@
 //! The simulator: nodes, the network between them, and the clock.
 
+mod hosts;
+
 use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
@@ -14,9 +16,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::app::App;
+use crate::host::{Host, Shared, Tasks};
 use crate::link::{Channel, Fate, Link};
 use crate::trace::{Fnv, Trace};
 use crate::watch::{Cause, Watch};
+
+pub use hosts::Open;
 
 /// The first address that a node gets, and the port of all of them.
 const FIRST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
@@ -28,6 +33,18 @@ const LAST_WORDS: usize = 30;
 /// A node of a [`Sim`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Node(usize);
+
+impl Node {
+    pub(crate) const fn number(self) -> u64 {
+        self.0 as u64
+    }
+}
+
+impl From<&Host> for Node {
+    fn from(host: &Host) -> Self {
+        host.node()
+    }
+}
 
 /// Endpoints, a network and a clock, all in one thread and all from one seed.
 ///
@@ -41,7 +58,15 @@ pub struct Sim {
     seed: u64,
     now: Instant,
     rng: ChaCha8Rng,
-    nodes: Vec<NodeState>,
+    /// How many nodes there are, hosts included.
+    count: usize,
+    /// Those that are endpoints; all others are hosts.
+    nodes: BTreeMap<Node, NodeState>,
+    host_ips: BTreeMap<IpAddr, Node>,
+    hosts: Shared,
+    tasks: Tasks,
+    /// How many polls of tasks there were at this instant.
+    polls: (Instant, u64),
     addresses: BTreeMap<UdpAddr, Node>,
     groups: BTreeMap<IpAddr, BTreeSet<Node>>,
     channels: BTreeMap<(Node, Node), Channel>,
@@ -69,7 +94,18 @@ struct NodeState {
 type Action = Box<dyn FnOnce(&mut Endpoint, Instant)>;
 
 enum Due {
-    Arrival { from: UdpAddr, to: UdpAddr, group: Option<(IpAddr, Node)>, payload: Bytes },
+    Arrival {
+        from: UdpAddr,
+        to: UdpAddr,
+        group: Option<(IpAddr, Node)>,
+        payload: Bytes,
+    },
+    /// What was sent from `local` cannot be delivered to `peer`.
+    Report {
+        node: Node,
+        local: UdpAddr,
+        peer: UdpAddr,
+    },
     Action(Node, Action),
 }
 
@@ -81,7 +117,12 @@ impl Sim {
             seed,
             now: Instant::ZERO,
             rng: ChaCha8Rng::seed_from_u64(seed),
-            nodes: Vec::new(),
+            count: 0,
+            nodes: BTreeMap::new(),
+            host_ips: BTreeMap::new(),
+            hosts: Shared::new(seed),
+            tasks: Tasks::default(),
+            polls: (Instant::ZERO, 0),
             addresses: BTreeMap::new(),
             groups: BTreeMap::new(),
             channels: BTreeMap::new(),
@@ -107,7 +148,7 @@ impl Sim {
 
     /// A node with an address of its own: `[2001:db8::1]:5683` for the first, and so on.
     pub fn node(&mut self, name: &str, config: Config) -> Node {
-        let ip = Ipv6Addr::from_bits(FIRST.to_bits() + self.nodes.len() as u128);
+        let ip = Ipv6Addr::from_bits(FIRST.to_bits() + self.count as u128);
         self.node_at(name, config, SocketAddr::from((ip, PORT)))
     }
 
@@ -117,9 +158,10 @@ impl Sim {
     ///
     /// If another node has it.
     pub fn node_at(&mut self, name: &str, config: Config, address: SocketAddr) -> Node {
-        let (node, address) = (Node(self.nodes.len()), UdpAddr::new(address));
+        let (node, address) = (Node(self.count), UdpAddr::new(address));
         assert!(self.addresses.insert(address, node).is_none(), "{address} is taken");
-        self.nodes.push(NodeState {
+        self.count += 1;
+        let state = NodeState {
             name: name.to_owned(),
             address,
             endpoint: Endpoint::new(config.clone(), secrets(self.seed, node, 0)),
@@ -130,7 +172,8 @@ impl Sim {
             wake: None,
             incarnation: 0,
             moves: 0,
-        });
+        };
+        self.nodes.insert(node, state);
         node
     }
 
@@ -141,19 +184,20 @@ impl Sim {
     }
 
     /// Both directions between two nodes. Without this they are as [`Link::new`] says.
-    pub fn link(&mut self, a: Node, b: Node, link: Link) {
+    pub fn link(&mut self, a: impl Into<Node>, b: impl Into<Node>, link: Link) {
+        let (a, b) = (a.into(), b.into());
         self.link_one_way(a, b, link);
         self.link_one_way(b, a, link);
     }
 
     /// One direction.
-    pub fn link_one_way(&mut self, from: Node, to: Node, link: Link) {
-        self.channel(from, to).link = link;
+    pub fn link_one_way(&mut self, from: impl Into<Node>, to: impl Into<Node>, link: Link) {
+        self.channel(from.into(), to.into()).link = link;
     }
 
     /// The node listens to a group from now on.
-    pub fn join(&mut self, node: Node, group: IpAddr) {
-        self.groups.entry(group.to_canonical()).or_default().insert(node);
+    pub fn join(&mut self, node: impl Into<Node>, group: IpAddr) {
+        self.groups.entry(group.to_canonical()).or_default().insert(node.into());
     }
 
     /// How many lines of the trace are kept, the newest; 10,000 unless said otherwise.
@@ -164,17 +208,21 @@ impl Sim {
     // ----- What happens to nodes and paths -----------------------------------------------------------------------------
 
     /// Nothing goes from one to the other any more, in both directions. What is under way arrives.
-    pub fn cut(&mut self, a: Node, b: Node) {
-        self.set_open(a, b, false);
+    pub fn cut(&mut self, a: impl Into<Node>, b: impl Into<Node>) {
+        self.set_open(a.into(), b.into(), false);
     }
 
     /// The path is as it was before [`cut`](Self::cut).
-    pub fn heal(&mut self, a: Node, b: Node) {
-        self.set_open(a, b, true);
+    pub fn heal(&mut self, a: impl Into<Node>, b: impl Into<Node>) {
+        self.set_open(a.into(), b.into(), true);
     }
 
     /// The node is seen under another port from now on, as if its NAT had forgotten it. What is under way to the old one
     /// reaches nobody. Returns the new address.
+    ///
+    /// # Panics
+    ///
+    /// If the node is a host.
     pub fn move_node(&mut self, node: Node) -> SocketAddr {
         let state = self.state_mut(node);
         let old = state.address;
@@ -190,12 +238,17 @@ impl Sim {
         let new = self.state(node).address;
         self.addresses.remove(&old);
         self.addresses.insert(new, node);
-        self.note(format_args!("{} is now {new}", self.name(node)));
+        self.note(format_args!("{} is now {new}", self.label(node)));
         new.socket_addr()
     }
 
-    /// The node starts anew, with nothing remembered but its address and its application.
-    pub fn reboot(&mut self, node: Node) {
+    /// The node starts anew, with nothing remembered but its address and its application. Of a host all tasks end, and
+    /// with them its clients and servers; what runs on it afterwards is to be started.
+    pub fn reboot(&mut self, node: impl Into<Node>) {
+        let node = node.into();
+        if self.is_host(node) {
+            return self.reboot_host(node);
+        }
         let seed = self.seed;
         let state = self.state_mut(node);
         state.incarnation += 1;
@@ -205,14 +258,14 @@ impl Sim {
         if let Some(app) = &mut state.app {
             app.on_reboot();
         }
-        self.note(format_args!("{} reboots", self.name(node)));
+        self.note(format_args!("{} reboots", self.label(node)));
         self.collect(node, &Cause::Command);
     }
 
     /// A datagram arrives at a node now, from any address: what an attacker or another stack would send.
     pub fn inject(&mut self, from: SocketAddr, to: Node, payload: impl Into<Bytes>) {
         let (from, payload) = (UdpAddr::new(from), payload.into());
-        self.note(format_args!("{from} -> {} {}: injected", self.name(to), Shown(&payload)));
+        self.note(format_args!("{from} -> {} {}: injected", self.label(to), Shown(&payload)));
         let ip = self.state(to).address.ip();
         self.deliver(from, to, Local::arrived(0, Some(ip), 0), payload);
     }
@@ -248,19 +301,29 @@ impl Sim {
 
     /// Lets the next thing happen, if that is not after `until`. False: there is none.
     pub fn step(&mut self, until: Instant) -> bool {
+        self.run_tasks() || self.pass(until)
+    }
+
+    /// The same, when no task is woken.
+    fn pass(&mut self, until: Instant) -> bool {
         let planned = self.agenda.first_key_value().map(|((at, _), _)| *at);
         let wake = self.wakes.first().copied();
+        let timer = self.hosts.lock().next_timer();
+        let first = [wake.map(|(due, _)| due), timer].into_iter().flatten().min();
         // What arrives at the instant of a timer arrives before it: a response just in time is in time.
-        match (planned, wake) {
-            (Some(at), wake) if at <= until && wake.is_none_or(|(due, _)| at <= due.max(self.now)) => {
-                self.now = self.now.max(at);
+        match (planned, first) {
+            (Some(at), first) if at <= until && first.is_none_or(|due| at <= due.max(self.now)) => {
+                self.set_now(at);
                 if let Some((_, due)) = self.agenda.pop_first() {
                     self.happen(due);
                 }
             }
-            (_, Some((due, node))) if due <= until => {
-                self.now = self.now.max(due);
-                self.wake(node);
+            (_, Some(due)) if due <= until => {
+                self.set_now(due);
+                match wake {
+                    Some((at, node)) if at == due => self.wake(node),
+                    _ => self.fire_timer(),
+                }
             }
             _ => return false,
         }
@@ -270,7 +333,7 @@ impl Sim {
     /// Lets everything happen that happens up to then, and ends at that time.
     pub fn run_until(&mut self, time: Instant) {
         while self.step(time) {}
-        self.now = self.now.max(time);
+        self.set_now(time);
         self.check_rest();
     }
 
@@ -344,15 +407,21 @@ impl Sim {
 
     fn happen(&mut self, due: Due) {
         match due {
-            Due::Arrival { from, to, group: None, payload } => match self.addresses.get(&to) {
-                Some(node) => self.deliver(from, *node, Local::arrived(0, Some(to.ip()), 0), payload),
-                None => self.note(format_args!("{to} is nobody any more: a datagram of {from} is lost")),
-            },
+            Due::Arrival { from, to, group: Some((_, node)), payload } if self.is_host(node) => {
+                self.deliver_to_host(from, to, node, payload);
+            }
             Due::Arrival { from, group: Some((group, node)), payload, .. } => {
                 self.deliver(from, node, Local::arrived(0, Some(group), 0), payload);
             }
+            Due::Arrival { from, to, group: None, payload } => match (self.addresses.get(&to), self.host_at(to)) {
+                (Some(node), _) => self.deliver(from, *node, Local::arrived(0, Some(to.ip()), 0), payload),
+                (None, Some(host)) => self.deliver_to_host(from, to, host, payload),
+                (None, None) => self.note(format_args!("{to} is nobody any more: a datagram of {from} is lost")),
+            },
+            Due::Report { node, local, peer } => self.deliver_report(node, local, peer),
             Due::Action(node, action) => {
-                action(&mut self.nodes[node.0].endpoint, self.now);
+                let now = self.now;
+                action(&mut self.state_mut(node).endpoint, now);
                 self.collect(node, &Cause::Command);
             }
         }
@@ -411,7 +480,7 @@ impl Sim {
     }
 
     fn set_wake(&mut self, node: Node) {
-        let state = &mut self.nodes[node.0];
+        let Some(state) = self.nodes.get_mut(&node) else { return };
         let wanted = state.app.as_ref().and_then(|app| app.next_time());
         let next = state.endpoint.poll_timeout().into_iter().chain(wanted).min();
         if next != state.wake {
@@ -424,44 +493,46 @@ impl Sim {
     }
 
     fn send(&mut self, from: Node, transmit: &Transmit, payload: Bytes) {
-        let Some(to) = transmit.to.udp() else {
-            return self.note(format_args!("{} -> {}: sessions are not simulated", self.name(from), transmit.to));
-        };
-        if to.is_multicast() {
-            let members = self.groups.get(&to.ip()).cloned().unwrap_or_default();
-            self.note(format_args!("{} -> {to} {}: to a group", self.name(from), Shown(&payload)));
-            for member in members.into_iter().filter(|member| *member != from) {
-                self.carry(from, member, to, Some((to.ip(), member)), payload.clone());
-            }
-            return;
-        }
-        match self.addresses.get(&to).copied() {
-            Some(node) => self.carry(from, node, to, None, payload),
-            None => self.note(format_args!("{} -> {to} {}: nobody is there", self.name(from), Shown(&payload))),
+        match transmit.to.udp() {
+            Some(to) => self.send_from(from, self.state(from).address, to, payload),
+            None => self.note(format_args!("{} -> {}: sessions are not simulated", self.label(from), transmit.to)),
         }
     }
 
-    fn carry(&mut self, from: Node, node: Node, to: UdpAddr, group: Option<(IpAddr, Node)>, payload: Bytes) {
-        let now = self.now;
-        let channel = self.channels.entry((from, node)).or_insert(const { Channel::new(Link::new()) });
-        let fate = channel.carry(now, payload.len(), &mut self.rng);
-        let (names, shown) = ((self.name(from), self.name(node)), Shown(&payload));
-        match fate {
-            Fate::Arrives(at) => self.note(format_args!("{} -> {} {shown}: arrives at {at}", names.0, names.1)),
-            Fate::ArrivesTwice(at, again) => {
-                self.note(format_args!("{} -> {} {shown}: arrives at {at} and {again}", names.0, names.1));
+    /// A datagram leaves a node, by this address of the node.
+    fn send_from(&mut self, node: Node, from: UdpAddr, to: UdpAddr, payload: Bytes) {
+        if to.is_multicast() {
+            let members = self.groups.get(&to.ip()).cloned().unwrap_or_default();
+            self.note(format_args!("{} -> {to} {}: to a group", self.label(node), Shown(&payload)));
+            for member in members.into_iter().filter(|member| *member != node) {
+                self.carry((node, from), member, to, Some((to.ip(), member)), payload.clone());
             }
-            Fate::Lost(why) => self.note(format_args!("{} -> {} {shown}: {why}", names.0, names.1)),
+            return;
         }
-        let (first, second) = match fate {
-            Fate::Arrives(at) => (Some(at), None),
-            Fate::ArrivesTwice(at, again) => (Some(at), Some(again)),
-            Fate::Lost(_) => (None, None),
-        };
-        let from = self.state(from).address;
-        for at in first.into_iter().chain(second) {
+        match self.addresses.get(&to).copied().or_else(|| self.host_at(to)) {
+            Some(there) => self.carry((node, from), there, to, None, payload),
+            None => self.note(format_args!("{} -> {to} {}: nobody is there", self.label(node), Shown(&payload))),
+        }
+    }
+
+    fn carry(
+        &mut self,
+        (node, from): (Node, UdpAddr),
+        there: Node,
+        to: UdpAddr,
+        group: Option<(IpAddr, Node)>,
+        payload: Bytes,
+    ) {
+        let fate = self.draw_fate(node, there, payload.len());
+        self.note(format_args!("{} -> {} {}: {fate}", self.label(node), self.label(there), Shown(&payload)));
+        for at in fate.arrivals() {
             self.plan(at, Due::Arrival { from, to, group, payload: payload.clone() });
         }
+    }
+
+    fn draw_fate(&mut self, from: Node, to: Node, len: usize) -> Fate {
+        let channel = self.channels.entry((from, to)).or_insert(const { Channel::new(Link::new()) });
+        channel.carry(self.now, len, &mut self.rng)
     }
 
     fn plan(&mut self, at: Instant, due: Due) {
@@ -477,11 +548,11 @@ impl Sim {
         self.channel(a, b).open = open;
         self.channel(b, a).open = open;
         let what = if open { "is healed" } else { "is cut" };
-        self.note(format_args!("the path between {} and {} {what}", self.name(a), self.name(b)));
+        self.note(format_args!("the path between {} and {} {what}", self.label(a), self.label(b)));
     }
 
     fn check_rest(&self) {
-        for state in &self.nodes {
+        for state in self.nodes.values() {
             state.watch.check_rest(self.now, &state.endpoint);
         }
     }
@@ -490,17 +561,30 @@ impl Sim {
         self.trace.add(format_args!("{} {what}", self.now));
     }
 
-    fn name(&self, node: Node) -> String {
-        self.state(node).name.clone()
+    /// How a node is called in the trace.
+    fn label(&self, node: Node) -> String {
+        match self.nodes.get(&node) {
+            Some(state) => state.name.clone(),
+            None => self.hosts.lock().name(node).to_owned(),
+        }
     }
 
-    /// A `Node` of another simulation is a mistake of the test, and panics.
+    /// Time does not go back.
+    fn set_now(&mut self, now: Instant) {
+        if now > self.now {
+            self.now = now;
+            self.hosts.lock().now = now;
+        }
+    }
+
+    /// A `Node` of another simulation, or of a host, whose endpoints are its own business, is a mistake of the test, and
+    /// panics.
     fn state(&self, node: Node) -> &NodeState {
-        &self.nodes[node.0]
+        self.nodes.get(&node).expect("a node of this simulation that is an endpoint")
     }
 
     fn state_mut(&mut self, node: Node) -> &mut NodeState {
-        &mut self.nodes[node.0]
+        self.nodes.get_mut(&node).expect("a node of this simulation that is an endpoint")
     }
 }
 
@@ -511,12 +595,17 @@ impl Drop for Sim {
             let skipped = self.trace.lines().len().saturating_sub(LAST_WORDS);
             self.trace.lines().skip(skipped).for_each(|line| eprintln!("{line}"));
         }
+        // Tasks hold hosts, and those what all hosts share, where new tasks wait: somebody has to let go first.
+        self.hosts.lock().closed = true;
+        self.tasks.sort_out(&self.hosts);
+        self.tasks.clear();
+        self.tasks.sort_out(&self.hosts);
     }
 }
 
 impl fmt::Debug for Sim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.nodes.iter().map(|state| &state.name).collect();
+        let names: Vec<_> = (0..self.count).map(|node| self.label(Node(node))).collect();
         f.debug_struct("Sim")
             .field("seed", &self.seed)
             .field("now", &self.now)
