@@ -152,8 +152,9 @@ impl ConfigBuilder {
         self
     }
 
-    /// Bytes of replies kept to answer duplicates with; 4 MiB by default. When full the oldest are forgotten, and
-    /// their Message IDs stay: an idempotent duplicate is then handed up again, another is swallowed.
+    /// Bytes of replies kept to answer duplicates with; 4 MiB by default. When full the oldest of those that have been
+    /// sent are forgotten, and their Message IDs stay: an idempotent duplicate is then handed up again, another is
+    /// swallowed.
     pub const fn max_remembered_bytes(mut self, bytes: usize) -> Self {
         self.wanted.max_remembered_bytes = bytes;
         self
@@ -175,6 +176,9 @@ impl ConfigBuilder {
     /// Requests received and not yet answered, about 200 bytes each beside what they carry; 1,024 by default. When
     /// full a request leaves no trace but a counter (`Stats::refused_incoming`), and its retransmission gets another
     /// chance.
+    ///
+    /// As many separate responses may wait for their acknowledgement. When that is reached, further ones are sent
+    /// Non-confirmable, once.
     pub const fn max_incoming(mut self, requests: usize) -> Self {
         self.wanted.max_incoming = requests;
         self

@@ -77,6 +77,11 @@ impl Deadlines {
         Some(due)
     }
 
+    /// More memory than is worth keeping while nothing is due: an owner far back in its slab is enough for that.
+    pub(crate) fn holds_much(&self) -> bool {
+        self.heap.capacity() > 256 || self.positions.iter().any(|positions| positions.capacity() > 256)
+    }
+
     fn insert(&mut self, entry: Entry) {
         let positions = &mut self.positions[entry.reason as usize];
         if positions.len() <= entry.owner as usize {
@@ -96,7 +101,7 @@ impl Deadlines {
             self.sift_down(position);
             self.sift_up(position);
         }
-        if self.heap.is_empty() && self.heap.capacity() > 256 {
+        if self.heap.is_empty() && self.holds_much() {
             *self = Self::default();
         }
     }

@@ -124,7 +124,8 @@ pub enum Failure {
     Unreachable,
     /// The response carried a critical option that is not understood, or that is malformed (RFC 7252 §5.4.1).
     CriticalOption(OptionNumber),
-    /// All Message IDs towards the peer were used within EXCHANGE_LIFETIME (RFC 7252 §4.4).
+    /// It was never sent: its time ran out while all Message IDs towards the peer were in use, each for
+    /// EXCHANGE_LIFETIME (RFC 7252 §4.4).
     NoMessageId,
     /// The endpoint was shut down.
     Shutdown,
@@ -166,8 +167,6 @@ pub struct Timing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Closed {
-    /// The application did not answer within `incoming_timeout`: the peer was told 5.03.
+    /// The application did not answer within `incoming_timeout`: the peer was told 5.03, unless it had asked a group.
     TimedOut,
-    /// The peer sent a Reset message.
-    Reset,
 }

@@ -165,7 +165,7 @@ pub struct RequestOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) transmission: Option<TransmissionParameters>,
     pub(crate) from: Local,
-    pub(crate) unpaced: Pacing,
+    pub(crate) pacing: Pacing,
     pub(crate) progress: Progress,
 }
 
@@ -198,7 +198,7 @@ impl RequestOptions {
             timeout: None,
             transmission: None,
             from: Local { socket: 0, ip: None, interface: 0, group: None },
-            unpaced: Pacing::Paced,
+            pacing: Pacing::Paced,
             progress: Progress::Quiet,
         }
     }
@@ -238,7 +238,7 @@ impl RequestOptions {
     /// Does not hold a Non-confirmable request back for PROBING_RATE (RFC 7252 §4.7): for an application that knows
     /// that its rate is acceptable.
     pub const fn unpaced(mut self) -> Self {
-        self.unpaced = Pacing::Unpaced;
+        self.pacing = Pacing::Unpaced;
         self
     }
 

@@ -27,9 +27,9 @@ pub(crate) struct PeerRecord {
     idle_since: Instant,
     pub(crate) message_ids: MessageIds,
     /// Confirmable messages in flight, for NSTART (RFC 7252 §4.7).
-    pub(crate) in_flight: u16,
+    pub(crate) in_flight: u32,
     /// Requests received from it and not yet answered.
-    pub(crate) incoming: u16,
+    pub(crate) incoming: u32,
     /// All requests to it that are open.
     pub(crate) requests: List,
     /// The Confirmable ones of them that wait for their turn.
@@ -99,6 +99,8 @@ pub(crate) enum Admitted {
     Instead {
         new: PeerKey,
         forgotten: PeerKey,
+        /// How far its Message IDs had been counted.
+        count: u64,
     },
 }
 
@@ -148,8 +150,9 @@ impl Peers {
         if !self.has_room() {
             return None;
         }
-        let forgotten = (self.records.len() >= self.max).then(|| self.idle.front()).flatten();
-        let forgotten = forgotten.and_then(|index| self.forget(index));
+        let oldest = (self.records.len() >= self.max).then(|| self.idle.front()).flatten();
+        let count = oldest.and_then(|index| self.records.at(index)).map_or(0, |record| record.message_ids.count());
+        let forgotten = oldest.and_then(|index| self.forget(index));
         let record = PeerRecord {
             peer,
             holds: 0,
@@ -169,7 +172,7 @@ impl Peers {
         index.insert_unique(hash.peer(&peer), new.index(), |index| rehash(records, hash, *index));
         self.idle.push_back(&mut self.records, new.index(), idle);
         Some(match forgotten {
-            Some(forgotten) => Admitted::Instead { new, forgotten },
+            Some(forgotten) => Admitted::Instead { new, forgotten, count },
             None => Admitted::New(new),
         })
     }
@@ -239,7 +242,7 @@ pub(crate) mod testing {
             holds: 0,
             idle: Link::new(),
             idle_since: now,
-            message_ids: MessageIds::unicast(0),
+            message_ids: MessageIds::unicast(0, 0),
             in_flight: 0,
             incoming: 0,
             requests: List::new(),
@@ -270,7 +273,7 @@ mod tests {
     }
 
     fn admit(peers: &mut Peers, n: u16) -> Option<PeerKey> {
-        match peers.admit(NOW, peer(n), MessageIds::unicast(0), Credit::full(NOW, 1_152))? {
+        match peers.admit(NOW, peer(n), MessageIds::unicast(0, 0), Credit::full(NOW, 1_152))? {
             Admitted::New(key) | Admitted::Instead { new: key, .. } => Some(key),
         }
     }

@@ -5,7 +5,8 @@ use core::fmt;
 use core::marker::PhantomData;
 
 /// Names a value in a [`Slab`]. The generation is drawn from a counter of the whole slab, so that the slab may give its
-/// memory back and a handle from before still finds nothing.
+/// memory back and a handle from before still finds nothing. After 2³² insertions the counter begins again: a handle
+/// that was kept for so long could, in the same place, find somebody else.
 pub(crate) struct Key<T> {
     index: u32,
     generation: u32,

@@ -52,6 +52,8 @@ pub struct Stats {
     pub unacknowledged_requests: u64,
     /// Separate responses that were never acknowledged.
     pub unacknowledged_responses: u64,
+    /// Separate responses sent Non-confirmable because too many were unacknowledged.
+    pub unrepeated_responses: u64,
     /// Requests that the application did not answer in time.
     pub unanswered: u64,
     /// Responses withheld: No-Response (RFC 7967), errors to a multicast request (RFC 7252 §8.2).
@@ -66,7 +68,7 @@ pub struct Stats {
     pub replies_forgotten: u64,
     /// Peers forgotten to make room for others.
     pub peers_evicted: u64,
-    /// Datagrams lost because `max_outbox` were waiting, or because a remembered reply was forgotten before it was sent.
+    /// Datagrams lost because `max_outbox` were waiting.
     pub outbox_full: u64,
 }
 

@@ -387,9 +387,7 @@ mod tests {
             let sent = [(transmit, Bytes::from(bytes))];
             self.watch.check(Instant::from_secs(secs), cause, &sent, &[], &self.endpoint);
         }
-    }
 
-    impl Liar {
         fn says(&mut self, secs: u64, cause: &Cause<'_>, event: Event) {
             self.watch.check(Instant::from_secs(secs), cause, &[], &[event], &self.endpoint);
         }

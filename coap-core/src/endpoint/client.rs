@@ -1,9 +1,9 @@
 //! As a client: requests wait for their turn, are sent, and end in one outcome.
 
 use alloc::boxed::Box;
-use core::fmt;
 use core::time::Duration;
 
+use super::errors::{RequestError, TransmissionError};
 use super::inbound::{Path, response_of};
 use super::{Endpoint, Phase};
 use crate::addr::Peer;
@@ -12,11 +12,11 @@ use crate::event::{Failure, RequestId};
 use crate::exchange::{self, NewRequest, Outcome, OutgoingKey, Stage};
 use crate::message::{Pacing, Request, RequestOptions};
 use crate::outbox::What;
-use crate::peers::PeerKey;
+use crate::peers::{Credit, PeerKey};
 use crate::reliability::{Backoff, FlightKey, InFlight, Owner};
 use crate::time::Instant;
 use crate::transmission::TransmissionParameters;
-use crate::wire::{Code, Message, OptionNumber, Token, Type};
+use crate::wire::{Message, OptionNumber, Token, Type};
 
 /// How often a token is drawn before giving up: with four random bytes and 4,096 requests open, eight failures in a row
 /// have a probability of 10⁻⁴⁸.
@@ -95,14 +95,17 @@ impl Endpoint {
         let record = self.peers.get(found.peer?)?;
         let parameters = self.transmission(found.peer?);
         let why = match message.kind {
-            Type::Confirmable if record.in_flight >= parameters.nstart() => Why::Nstart,
-            _ if record.message_ids.free_at(parameters.exchange_lifetime()) > Some(self.now) => Why::MessageIds,
+            Type::Confirmable if record.in_flight >= u32::from(parameters.nstart()) => Why::Nstart,
+            _ if self.lacks_message_id(self.now, found.peer?) => Why::MessageIds,
             _ => Why::ProbingRate,
         };
         Some(Place::Waiting { ahead, why })
     }
 
     /// Changes the transmission parameters, for what is sent from now on.
+    ///
+    /// Requests that wait for one peer are looked at again at once; after a change for the endpoint, when something ends
+    /// with their peer, or when their turn would have come before.
     ///
     /// A peer with parameters of its own is not forgotten before [`clear_transmission`](Self::clear_transmission).
     pub fn set_transmission(
@@ -136,6 +139,7 @@ impl Endpoint {
         let Some(key) = self.peers.find(&of) else { return false };
         let had = self.peers.get_mut(key).and_then(|record| record.transmission.take()).is_some();
         if had {
+            self.drain(now, key);
             self.peers.release(now, key);
         }
         had
@@ -168,7 +172,7 @@ impl Endpoint {
             to,
             from: how.from,
             message,
-            pacing: how.unpaced,
+            pacing: how.pacing,
             progress: how.progress,
             transmission: how.transmission.map(Box::new),
             until: how.timeout.map(|span| now + span),
@@ -190,6 +194,10 @@ impl Endpoint {
             record.queue_of(kind).push_back(requests, key.index(), exchange::waiting);
         }
         self.limit(key, now + self.config.response_timeout);
+        // Nothing but a Message ID can hold this one back; if there is none, it queues as the others do.
+        if kind == Type::NonConfirmable && how.pacing == Pacing::Unpaced && self.start(now, peer, key).is_ok() {
+            return Ok(RequestId(key));
+        }
         self.drain(now, peer);
         Ok(RequestId(key))
     }
@@ -217,7 +225,8 @@ impl Endpoint {
         }
         let parameters = *self.transmission(peer);
         let mut wake = None;
-        while let Some(record) = self.peers.get(peer).filter(|record| record.in_flight < parameters.nstart()) {
+        while let Some(record) = self.peers.get(peer).filter(|record| record.in_flight < u32::from(parameters.nstart()))
+        {
             let Some(next) = record.backlog.front().and_then(|index| self.outgoing.key_at(index)) else { break };
             if let Err(free) = self.start(now, peer, next) {
                 wake = Some(free);
@@ -261,7 +270,7 @@ impl Endpoint {
         }
         if let Some(record) = self.peers.get_mut(peer) {
             record.queue_of(kind).remove(self.outgoing.slab_mut(), key.index(), exchange::waiting);
-            record.in_flight += u16::from(confirmable);
+            record.in_flight += u32::from(confirmable);
             if !confirmable && pacing == Pacing::Paced {
                 record.credit.spend(now, len, parameters.probing_rate(), self.config.max_datagram);
             }
@@ -385,6 +394,9 @@ impl Endpoint {
     pub(super) fn give_up_request(&mut self, now: Instant, key: OutgoingKey) {
         let Some(request) = self.outgoing.get(key) else { return };
         let outcome = match &request.stage {
+            Stage::Waiting(_) if request.peer.is_some_and(|peer| self.lacks_message_id(now, peer)) => {
+                Outcome::Failed(Failure::NoMessageId)
+            }
             Stage::Waiting(_) => Outcome::Failed(Failure::NotSent),
             Stage::InFlight(flight) => {
                 let confirmable = self.flights.get(*flight).is_some_and(|flight| flight.backoff.is_some());
@@ -491,7 +503,7 @@ impl Endpoint {
         let Some(peer) = self.outgoing.get(key).and_then(|request| request.peer) else { return };
         self.recent.prove(peer);
         if let Some(record) = self.peers.get_mut(peer) {
-            record.credit = crate::peers::Credit::full(now, self.config.max_datagram);
+            record.credit = Credit::full(now, self.config.max_datagram);
         }
     }
 
@@ -505,17 +517,23 @@ impl Endpoint {
     fn must_wait(&self, now: Instant, peer: PeerKey, new: &NewRequest) -> bool {
         let Some(record) = self.peers.get(peer) else { return false };
         let parameters = self.transmission(peer);
-        if record.message_ids.free_at(parameters.exchange_lifetime()) > Some(now) {
+        if self.lacks_message_id(now, peer) {
             return true;
         }
         match (new.message.kind, new.pacing) {
-            (Type::Confirmable, _) => record.in_flight >= parameters.nstart() || record.backlog.len() > 0,
-            (_, Pacing::Unpaced) => record.paced.len() > 0,
+            (Type::Confirmable, _) => record.in_flight >= u32::from(parameters.nstart()) || record.backlog.len() > 0,
+            (_, Pacing::Unpaced) => false,
             (_, Pacing::Paced) => {
                 let len = new.message.encoded_len();
                 record.paced.len() > 0 || !record.credit.wait(now, len, parameters.probing_rate()).is_zero()
             }
         }
+    }
+
+    /// All Message IDs towards the peer were used within EXCHANGE_LIFETIME.
+    fn lacks_message_id(&self, now: Instant, peer: PeerKey) -> bool {
+        let lifetime = self.transmission(peer).exchange_lifetime();
+        self.peers.get(peer).is_some_and(|record| record.message_ids.free_at(lifetime) > Some(now))
     }
 
     fn has_backlog_room(&self, peer: PeerKey) -> bool {
@@ -598,83 +616,3 @@ pub enum Scope {
     /// One peer.
     Peer(Peer),
 }
-
-/// Why transmission parameters were not set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TransmissionError {
-    /// `max_peers` is reached, and all of them have something open.
-    TooManyPeers,
-    /// ACK_TIMEOUT is not above the endpoint's `ack_delay`.
-    AckDelayTooLong {
-        /// What the endpoint has.
-        ack_delay: Duration,
-        /// What it must stay below.
-        ack_timeout: Duration,
-    },
-}
-
-impl fmt::Display for TransmissionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooManyPeers => write!(f, "the table of peers is full of peers with something open"),
-            Self::AckDelayTooLong { ack_delay, ack_timeout } => {
-                write!(f, "ACK_TIMEOUT {ack_timeout:?} is not above the endpoint's ack_delay {ack_delay:?}")
-            }
-        }
-    }
-}
-
-impl core::error::Error for TransmissionError {}
-
-/// Why a request was not accepted. Nothing has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RequestError {
-    /// The code is not that of a method (0.01 to 0.31).
-    NotARequest {
-        /// The code.
-        code: Code,
-    },
-    /// A request to a group must be Non-confirmable (RFC 7252 §8.1).
-    ConfirmableMulticast,
-    /// Nobody listens on port 0.
-    PortZero,
-    /// The datagram would be longer than `Config::max_datagram`: send less, or raise it.
-    TooLarge {
-        /// Its length in bytes.
-        len: usize,
-        /// What is allowed.
-        max: usize,
-    },
-    /// An open request to the same peer has this token.
-    TokenInUse,
-    /// `max_backlog` requests wait for this peer already: try again when one of them has ended.
-    Busy,
-    /// `max_requests` requests are open: try again when one of them has ended.
-    TooManyRequests,
-    /// `max_peers` is reached, and all of them have something open.
-    TooManyPeers,
-    /// The endpoint is shutting down.
-    Shutdown,
-}
-
-impl fmt::Display for RequestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotARequest { code } => write!(f, "{code} is not a method"),
-            Self::ConfirmableMulticast => write!(f, "a request to a group must be non-confirmable"),
-            Self::PortZero => write!(f, "port 0 cannot be sent to"),
-            Self::TooLarge { len, max } => {
-                write!(f, "the request needs a datagram of {len} bytes, and {max} are allowed")
-            }
-            Self::TokenInUse => write!(f, "an open request to the same peer has this token"),
-            Self::Busy => write!(f, "too many requests wait for this peer already"),
-            Self::TooManyRequests => write!(f, "too many requests are open"),
-            Self::TooManyPeers => write!(f, "the table of peers is full of peers with something open"),
-            Self::Shutdown => write!(f, "the endpoint is shutting down"),
-        }
-    }
-}
-
-impl core::error::Error for RequestError {}

@@ -10,7 +10,7 @@ use crate::outbox::What;
 use crate::peers::PeerKey;
 use crate::reliability::{Answer, RecentKey};
 use crate::time::Instant;
-use crate::wire::{Code, Header, Message, OptionNumber, Type};
+use crate::wire::{Code, Header, Message, OptionNumber, Options, Type};
 
 /// Where a message came from and where to.
 #[derive(Clone, Copy)]
@@ -97,7 +97,7 @@ impl Endpoint {
 
     fn on_request(&mut self, now: Instant, path: Path, message: Message) {
         let peer = self.peers.find(&path.from);
-        if let Some(known) = peer.and_then(|peer| self.recent.find(peer, message.message_id)) {
+        if let Some(known) = peer.and_then(|peer| self.recent.find(now, peer, message.message_id)) {
             // Asking the application again does no harm then, and the client gets its answer (RFC 7252 §4.5).
             if self.recent.has_lost_reply(known) && message.code.is_idempotent() {
                 self.serve(now, path, message, peer, Some(known));
@@ -120,7 +120,7 @@ impl Endpoint {
             self.stats.refused_shutdown += 1;
             return;
         }
-        let of_peer = peer.and_then(|peer| self.peers.get(peer)).map_or(0, |record| usize::from(record.incoming));
+        let of_peer = peer.and_then(|peer| self.peers.get(peer)).map_or(0, |record| record.incoming as usize);
         if self.incoming.len() >= self.config.max_incoming || of_peer >= self.config.max_incoming_per_peer {
             self.stats.refused_incoming += 1;
             return;
@@ -129,7 +129,7 @@ impl Endpoint {
             self.stats.refused_peer += 1;
             return;
         }
-        let remembered = known.is_some() || self.recent.make_room(peer).is_ok();
+        let remembered = known.is_some() || self.recent.make_room(now, peer).is_ok();
         if !remembered && !message.code.is_idempotent() {
             self.stats.refused_memory += 1;
             return;
@@ -140,7 +140,9 @@ impl Endpoint {
         };
         self.stats.requests_received += 1;
         let recent = if remembered {
-            Some(known.unwrap_or_else(|| self.remember(now, peer, &message)))
+            // One that is served again has no answer until then: its next duplicate must not be served a third time.
+            let again = known.inspect(|known| self.recent.set_answer(*known, Answer::Nothing));
+            Some(again.unwrap_or_else(|| self.remember(now, peer, &message)))
         } else {
             self.stats.served_unremembered += 1;
             None
@@ -186,6 +188,7 @@ impl Endpoint {
     fn on_duplicate(&mut self, now: Instant, path: Path, message_id: u16, answer: Answer) {
         self.stats.duplicates += 1;
         match answer {
+            Answer::Reply(reply) if self.recent.replies.get(reply).is_none() => {}
             Answer::Nothing | Answer::Unkept => {}
             Answer::Acknowledged => self.send(path.from, path.to, What::Empty(Type::Acknowledgement, message_id)),
             Answer::Reset => self.send_reset(now, path.from, path.to, message_id),
@@ -196,7 +199,7 @@ impl Endpoint {
     /// A response that did not come with an acknowledgement (RFC 7252 §5.2.2, §5.2.3).
     fn on_response(&mut self, now: Instant, path: Path, message: Message) {
         let peer = self.peers.find(&path.from);
-        if let Some(known) = peer.and_then(|peer| self.recent.find(peer, message.message_id)) {
+        if let Some(known) = peer.and_then(|peer| self.recent.find(now, peer, message.message_id)) {
             let answer = self.recent.answer(known);
             self.on_duplicate(now, path, message.message_id, answer);
             return;
@@ -209,9 +212,23 @@ impl Endpoint {
             return;
         };
         let checked = message.options.check(|number| self.is_understood_in_response(&message, number));
-        if message.kind == Type::Confirmable {
-            let answer = if checked.is_ok() { Answer::Acknowledged } else { Answer::Reset };
-            self.answer_confirmable(now, path, message.message_id, answer);
+        let answer = match (message.kind, &checked) {
+            (Type::Confirmable, Ok(())) => Answer::Acknowledged,
+            (Type::Confirmable, Err(_)) => Answer::Reset,
+            _ => Answer::Nothing,
+        };
+        // A Non-confirmable response to one peer needs no memory: its duplicate finds no request any more. One to a
+        // group would be told twice.
+        let of_group = self.outgoing.get(request).is_some_and(|request| request.is_group());
+        if message.kind == Type::Confirmable || of_group {
+            self.remember_response(now, path, &message, answer);
+        }
+        match answer {
+            Answer::Acknowledged => {
+                self.send(path.from, path.to, What::Empty(Type::Acknowledgement, message.message_id))
+            }
+            Answer::Reset => self.send_reset(now, path.from, path.to, message.message_id),
+            _ => {}
         }
         match checked {
             Ok(()) => self.on_answer(now, request, path.from, message),
@@ -219,17 +236,12 @@ impl Endpoint {
         }
     }
 
-    /// Acknowledges or rejects a Confirmable response, and remembers that for its duplicates.
-    fn answer_confirmable(&mut self, now: Instant, path: Path, message_id: u16, answer: Answer) {
-        let peer = self.peers.find(&path.from);
-        if let Some(peer) = peer.filter(|peer| self.recent.make_room(Some(*peer)).is_ok()) {
-            let lifetime = self.transmission(peer).exchange_lifetime();
-            let key = self.recent.remember(now, peer, message_id, crate::reliability::Lifetime::Exchange, lifetime);
+    /// Remembers a response for its duplicates, if there is room. A member of a group becomes known by it.
+    fn remember_response(&mut self, now: Instant, path: Path, message: &Message, answer: Answer) {
+        let Some(peer) = self.admit(now, path.from) else { return };
+        if self.recent.make_room(now, Some(peer)).is_ok() {
+            let key = self.remember(now, peer, message);
             self.recent.set_answer(key, answer);
-        }
-        match answer {
-            Answer::Reset => self.send_reset(now, path.from, path.to, message_id),
-            _ => self.send(path.from, path.to, What::Empty(Type::Acknowledgement, message_id)),
         }
     }
 
@@ -253,10 +265,12 @@ impl Endpoint {
         self.on_rejected(now, flight);
     }
 
-    /// Block2 is understood where it says that the whole body is here; more needs blockwise transfer.
+    /// Block2 is understood where it says that the whole body is here; more needs blockwise transfer. An option that is
+    /// for requests only is as good as unknown (RFC 7252 §5.4).
     pub(super) fn is_understood_in_response(&self, message: &Message, number: OptionNumber) -> bool {
         let whole = || message.options.block2().is_some_and(|block| block.num() == 0 && !block.more());
-        self.config.is_understood(number) || (number == OptionNumber::BLOCK2 && whole())
+        let defined = number.definition().is_none_or(|known| known.in_response);
+        (defined && self.config.is_understood(number)) || (number == OptionNumber::BLOCK2 && whole())
     }
 }
 
@@ -278,7 +292,7 @@ pub(super) fn response_of(message: Message) -> Response {
     Response::new(code).with_options(options).with_body(Body::Whole(payload))
 }
 
-fn content_of(message: Message) -> (Code, crate::wire::Options, Bytes) {
+fn content_of(message: Message) -> (Code, Options, Bytes) {
     let Message { code, mut options, payload, .. } = message;
     options.strip_bad_elective();
     (code, options, payload)

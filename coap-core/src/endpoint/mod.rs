@@ -8,6 +8,7 @@
 //! ```
 
 mod client;
+mod errors;
 mod inbound;
 mod server;
 #[cfg(test)]
@@ -19,8 +20,8 @@ use core::fmt;
 
 use rand_core::CryptoRng;
 
-pub use self::client::{Place, RequestError, Scope, TransmissionError, Why};
-pub use self::server::RespondError;
+pub use self::client::{Place, Scope, Why};
+pub use self::errors::{RequestError, RespondError, TransmissionError};
 use crate::addr::{Local, Peer, Transmit};
 use crate::config::Config;
 use crate::deadlines::Deadlines;
@@ -64,6 +65,8 @@ pub struct Endpoint {
     deadlines: Deadlines,
     outbox: Outbox,
     group_ids: MessageIds,
+    /// The furthest count of the Message IDs of a peer that was forgotten early.
+    id_floor: u64,
     resets: Credit,
     turn: Turn,
     phase: Phase,
@@ -99,6 +102,7 @@ impl Endpoint {
             deadlines: Deadlines::default(),
             outbox: Outbox::new(config.max_outbox),
             group_ids: MessageIds::multicast(rng.next_u64()),
+            id_floor: 0,
             resets: Credit::full(Instant::ZERO, config.max_resets_per_second as usize),
             turn: Turn::Incoming,
             phase: Phase::Open,
@@ -124,7 +128,11 @@ impl Endpoint {
             let Outbound { to, from, what } = self.outbox.pop()?;
             let written = match &what {
                 What::Flight(key) => self.flights.get(*key).and_then(|flight| flight.message.encode(buf).ok()),
-                What::Reply(reply) => self.recent.replies.get(*reply).and_then(|bytes| copy(bytes, buf)),
+                What::Reply(reply) => {
+                    let written = self.recent.replies.get(*reply).and_then(|bytes| copy(bytes, buf));
+                    self.recent.replies.sent(*reply);
+                    written
+                }
                 What::Empty(kind, message_id) => encode_empty(*kind, *message_id, buf),
                 What::Message(message) => message.encode(buf).ok(),
             };
@@ -132,8 +140,6 @@ impl Endpoint {
                 self.stats.datagrams_sent += 1;
                 return Some(Transmit { to, from, len });
             }
-            // A request that was cancelled is not missed; a reply that was pushed out is.
-            self.stats.outbox_full += u64::from(matches!(what, What::Reply(_)));
         }
     }
 
@@ -246,13 +252,15 @@ impl Endpoint {
         if let Some(known) = self.peers.find(&peer) {
             return Some(known);
         }
-        let start = MessageIds::start_for(self.hash.peer(&peer), now, self.config.transmission.exchange_lifetime());
+        let start = MessageIds::start_for(now, self.config.transmission.exchange_lifetime(), self.id_floor);
+        let message_ids = MessageIds::unicast(self.hash.peer(&peer), start);
         let credit = Credit::full(now, self.config.max_datagram);
-        match self.peers.admit(now, peer, MessageIds::unicast(start), credit)? {
+        match self.peers.admit(now, peer, message_ids, credit)? {
             Admitted::New(key) => Some(key),
-            Admitted::Instead { new, forgotten } => {
+            Admitted::Instead { new, forgotten, count } => {
+                self.id_floor = self.id_floor.max(count);
                 self.stats.peers_evicted += 1;
-                self.stats.forgotten_early += self.recent.forget_peer(forgotten);
+                self.stats.forgotten_early += self.recent.forget_peer(now, forgotten);
                 Some(new)
             }
         }
@@ -269,8 +277,11 @@ impl Endpoint {
     fn send(&mut self, to: Peer, from: Local, what: What) {
         // A reply to a group's member leaves from an address of ours, not from the group's.
         let from = Local { group: None, ..from };
+        let reply = if let What::Reply(reply) = &what { Some(*reply) } else { None };
         if !self.outbox.push(Outbound { to, from, what }) {
             self.stats.outbox_full += 1;
+        } else if let Some(reply) = reply {
+            self.recent.replies.queued(reply);
         }
     }
 

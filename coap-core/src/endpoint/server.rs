@@ -1,11 +1,11 @@
 //! As a server: requests are opened, answered and closed.
 
-use core::fmt;
 use core::time::Duration;
 
 use super::Endpoint;
+use super::errors::RespondError;
 use super::inbound::{Path, request_of};
-use crate::addr::Local;
+use crate::addr::{Local, Peer};
 use crate::deadlines::Reason;
 use crate::event::IncomingId;
 use crate::exchange::{IncomingKey, NewIncoming, Waiting};
@@ -20,9 +20,10 @@ impl Endpoint {
     /// Answers a request.
     ///
     /// The response rides on the acknowledgement if that has not left yet, and is sent separately, Confirmable, if it
-    /// has (RFC 7252 §5.2). A Non-confirmable request gets a Non-confirmable response. A response that the client
-    /// declined (No-Response, RFC 7967) is not sent, and neither is an error to a multicast request (RFC 7252 §8.2); its
-    /// other responses leave within the leisure.
+    /// has (RFC 7252 §5.2). A Non-confirmable request gets a Non-confirmable response, and so does a Confirmable one
+    /// while too many separate responses wait for their acknowledgement (`Config::max_incoming`). A response that the
+    /// client declined (No-Response, RFC 7967) is not sent, and neither is an error to a multicast request (RFC 7252
+    /// §8.2); its other responses leave within the leisure.
     ///
     /// An error changes nothing: the request can be answered with another response.
     pub fn respond(&mut self, now: Instant, to: IncomingId, response: Response) -> Result<(), RespondError> {
@@ -90,10 +91,15 @@ impl Endpoint {
     pub(super) fn respond_unasked(&mut self, path: Path, request: &Message, response: Response) {
         let (kind, message_id) = match request.kind {
             Type::Confirmable => (Type::Acknowledgement, request.message_id),
-            _ => match self.admit(self.now, path.from).and_then(|peer| self.draw_message_id(self.now, peer).ok()) {
-                Some(message_id) => (Type::NonConfirmable, message_id),
-                None => return,
-            },
+            _ => {
+                let now = self.now;
+                let Some(peer) = self.admit(now, path.from) else { return };
+                let Ok(message_id) = self.draw_message_id(now, peer) else { return };
+                // From now on the peer is remembered for as long as the Message ID.
+                self.peers.hold(peer);
+                self.peers.release(now, peer);
+                (Type::NonConfirmable, message_id)
+            }
         };
         let message = message_of(kind, message_id, request, response);
         self.send(path.from, path.to, What::Message(message));
@@ -113,11 +119,12 @@ impl Endpoint {
         self.send(to, local, What::Empty(Type::Acknowledgement, message_id));
     }
 
-    /// The application did not answer in time: 5.03, and the application is told.
+    /// The application did not answer in time: 5.03, and the application is told. A group has others that answer.
     pub(super) fn give_up_incoming(&mut self, now: Instant, key: IncomingKey) {
         self.stats.unanswered += 1;
+        let multicast = self.incoming.get(key).is_some_and(|request| request.local.group.is_some());
         // If even that cannot be said, for want of a Message ID, the client finds out by itself.
-        if self.deliver(now, key, Response::new(Code::SERVICE_UNAVAILABLE)).is_err() {
+        if !multicast && self.deliver(now, key, Response::new(Code::SERVICE_UNAVAILABLE)).is_err() {
             self.acknowledge(key);
         }
         self.release_incoming(now, key);
@@ -146,9 +153,9 @@ impl Endpoint {
         };
         let piggybacked = self.incoming.is_owed(key);
         let mut message = Message {
-            kind: match (kind, piggybacked) {
-                (Type::Confirmable, true) => Type::Acknowledgement,
-                (Type::Confirmable, false) => Type::Confirmable,
+            kind: match kind {
+                Type::Confirmable if piggybacked => Type::Acknowledgement,
+                Type::Confirmable if self.may_repeat_to(peer) => Type::Confirmable,
                 _ => Type::NonConfirmable,
             },
             code: response.code,
@@ -170,6 +177,7 @@ impl Endpoint {
             let drawn = self.draw_message_id(now, peer);
             message.message_id = drawn.map_err(|until| RespondError::NoMessageId { until })?;
         }
+        self.stats.unrepeated_responses += u64::from((kind, message.kind) == (Type::Confirmable, Type::NonConfirmable));
         match message.kind {
             Type::Acknowledgement => self.send_piggybacked(key, recent, len, message),
             Type::Confirmable => self.send_separate(now, peer, to, local, message),
@@ -186,7 +194,8 @@ impl Endpoint {
         self.incoming.acknowledged(key);
         let write = |buf: &mut [u8]| message.encode(buf).unwrap_or(0);
         let (kept, forgotten) = recent.map_or((None, 0), |recent| self.recent.keep_reply(recent, len, write));
-        self.stats.replies_forgotten += forgotten;
+        // One that is not even kept is forgotten at once.
+        self.stats.replies_forgotten += forgotten + u64::from(recent.is_some() && kept.is_none());
         match kept {
             Some(reply) => self.send(to, local, What::Reply(reply)),
             None => self.send(to, local, What::Message(message)),
@@ -194,7 +203,7 @@ impl Endpoint {
     }
 
     /// RFC 7252 §5.2.2: a Confirmable message of its own.
-    fn send_separate(&mut self, now: Instant, peer: PeerKey, to: crate::addr::Peer, from: Local, message: Message) {
+    fn send_separate(&mut self, now: Instant, peer: PeerKey, to: Peer, from: Local, message: Message) {
         let draw = self.rng.next_u64();
         let backoff = Backoff::new(now, self.transmission(peer), draw);
         let flight = InFlight { peer, to, from, owner: Owner::Response, message, backoff: Some(backoff) };
@@ -205,6 +214,14 @@ impl Endpoint {
         }
         self.deadlines.set(Reason::Retransmission, key.index(), Some(backoff.next()));
         self.send(to, from, What::Flight(key));
+    }
+
+    /// Whether one more separate response may be repeated until it is acknowledged. Whoever asks and never acknowledges
+    /// would otherwise have one repeated for each of its requests.
+    fn may_repeat_to(&self, peer: PeerKey) -> bool {
+        let of_peer = self.peers.get(peer).map_or(0, |record| record.in_flight as usize);
+        let most = self.config.max_incoming_per_peer.saturating_add(usize::from(self.transmission(peer).nstart()));
+        of_peer < most && self.flights.responses() < self.config.max_incoming
     }
 
     /// RFC 7252 §8.2: at a random time, so that the answers of a group do not collide.
@@ -252,43 +269,3 @@ fn message_of(kind: Type, message_id: u16, request: &Message, response: Response
 const fn is_unwanted(no_response: u8, code: Code) -> bool {
     no_response & (1 << (code.class().saturating_sub(1))) != 0
 }
-
-/// Why a response was not accepted. The request is as it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RespondError {
-    /// The request has been answered, ignored or closed.
-    Stale,
-    /// The code is not that of a response (2.xx, 4.xx, 5.xx).
-    NotAResponse {
-        /// The code.
-        code: Code,
-    },
-    /// The datagram would be longer than `Config::max_datagram`: send less, or raise it.
-    TooLarge {
-        /// Its length in bytes.
-        len: usize,
-        /// What is allowed.
-        max: usize,
-    },
-    /// All Message IDs towards the peer were used within EXCHANGE_LIFETIME: answer again at `until`.
-    NoMessageId {
-        /// When there will be one.
-        until: Instant,
-    },
-}
-
-impl fmt::Display for RespondError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stale => write!(f, "the request has been answered or closed already"),
-            Self::NotAResponse { code } => write!(f, "{code} is not the code of a response"),
-            Self::TooLarge { len, max } => {
-                write!(f, "the response needs a datagram of {len} bytes, and {max} are allowed")
-            }
-            Self::NoMessageId { until } => write!(f, "no free Message ID towards this peer before {until}"),
-        }
-    }
-}
-
-impl core::error::Error for RespondError {}

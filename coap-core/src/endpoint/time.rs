@@ -71,7 +71,7 @@ impl Endpoint {
         let mut done = 0;
         while done < most {
             let Some(peer) = self.peers.expire(now, lifetime) else { break };
-            self.stats.forgotten_early += self.recent.forget_peer(peer);
+            self.stats.forgotten_early += self.recent.forget_peer(now, peer);
             done += 1;
         }
         done

@@ -193,12 +193,14 @@ impl Outgoings {
     }
 
     /// The open request that a response with this token, from this peer, answers: the token alone counts for a group
-    /// (RFC 7252 §8.2), token and peer otherwise (§5.3.2). A ping has no token and no response.
+    /// (RFC 7252 §8.2), token and peer otherwise (§5.3.2). A ping has no token and no response, and one that has not been
+    /// sent has none either: that would be a late one to an earlier request with the same token.
     pub(crate) fn find(&self, token: &Token, from: &Peer) -> Option<OutgoingKey> {
         let index = self.tokens.find(self.hash.bytes(token.as_bytes()), |index| {
             let found = self.requests.at(*index);
             found.is_some_and(|request| {
-                request.token.as_ref() == Some(token) && (request.to == *from || request.is_group())
+                let sent = !matches!(request.stage, Stage::Waiting(_));
+                sent && request.token.as_ref() == Some(token) && (request.to == *from || request.is_group())
             })
         })?;
         self.requests.key_at(*index)

@@ -16,8 +16,10 @@ const BLOCKS: u16 = 16;
 /// Hands out Message IDs in order.
 pub(crate) struct MessageIds {
     range: Range,
-    /// The next one, counted from the start of the range.
-    next: u16,
+    /// Where in the range the count begins.
+    offset: u16,
+    /// The next one. This count goes on without end; its place in the range is it and the offset, modulo the length.
+    next: u64,
     /// When the current block was last used; `None`: not yet.
     last_used: Option<Instant>,
     /// The same for all blocks, once there is more than one: most peers never need it.
@@ -51,27 +53,39 @@ impl Range {
 }
 
 impl MessageIds {
-    /// For a peer, from `start` on, modulo the range.
-    pub(crate) const fn unicast(start: u64) -> Self {
-        Self::starting(Range::Unicast, start)
+    /// For a peer that nothing is known of: from a place that `secret` hides, and the count at `start`.
+    pub(crate) const fn unicast(secret: u64, start: u64) -> Self {
+        Self::starting(Range::Unicast, secret, start)
     }
 
     /// For multicast requests.
-    pub(crate) const fn multicast(start: u64) -> Self {
-        Self::starting(Range::Multicast, start)
+    pub(crate) const fn multicast(secret: u64) -> Self {
+        Self::starting(Range::Multicast, secret, 0)
     }
 
-    /// Where a new record of a peer begins: at a place that depends on the peer and moves through the whole range in
-    /// one `lifetime`. A peer that was forgotten and comes back is then given no Message ID a second time within the
-    /// lifetime, as long as it was not sent more than 61,440 messages in it: 248 a second with the RFC's 247 s.
-    pub(crate) fn start_for(peer_hash: u64, now: Instant, lifetime: Duration) -> u64 {
-        let lifetime = (lifetime.as_micros() as u64).max(1);
-        let moved = u128::from(now.as_micros()) * u128::from(FIRST_MULTICAST) / u128::from(lifetime);
-        (peer_hash % u64::from(FIRST_MULTICAST)) + (moved % u128::from(FIRST_MULTICAST)) as u64
+    /// Where the count of a new record begins: it moves through the whole range in one `lifetime`, and is never before
+    /// `floor`, the furthest count of all peers that were forgotten early. One that was forgotten and comes back is then
+    /// given no Message ID a second time within the lifetime, as long as none of those was sent more than 61,440
+    /// messages in it: 248 a second with the RFC's 247 s.
+    pub(crate) fn start_for(now: Instant, lifetime: Duration, floor: u64) -> u64 {
+        let lifetime = lifetime.as_micros().max(1);
+        let moved = u128::from(now.as_micros()) * u128::from(FIRST_MULTICAST) / lifetime;
+        floor.max(u64::try_from(moved).unwrap_or(u64::MAX))
     }
 
-    const fn starting(range: Range, start: u64) -> Self {
-        Self { range, next: (start % range.len() as u64) as u16, last_used: None, blocks: None }
+    const fn starting(range: Range, secret: u64, start: u64) -> Self {
+        Self { range, offset: (secret % range.len() as u64) as u16, next: start, last_used: None, blocks: None }
+    }
+
+    /// How far the count has come.
+    pub(crate) const fn count(&self) -> u64 {
+        self.next
+    }
+
+    /// The place of the next one in the range.
+    const fn place(&self) -> u16 {
+        let len = self.range.len() as u64;
+        ((self.offset as u64 + self.next % len) % len) as u16
     }
 
     /// The next Message ID. `Err`: the oldest ones are still alive, until the time given.
@@ -79,10 +93,10 @@ impl MessageIds {
         if let Some(free) = self.free_at(lifetime).filter(|free| *free > now) {
             return Err(free);
         }
-        let drawn = self.range.first() + self.next;
+        let drawn = self.range.first() + self.place();
         self.last_used = Some(now);
-        self.next = (self.next + 1) % self.range.len();
-        if self.next.is_multiple_of(self.range.block()) {
+        self.next = self.next.wrapping_add(1);
+        if self.place().is_multiple_of(self.range.block()) {
             self.enter_block();
         }
         Ok(drawn)
@@ -90,12 +104,12 @@ impl MessageIds {
 
     /// At the start of a block that was used before: when the last Message ID in it fades.
     pub(crate) fn free_at(&self, lifetime: Duration) -> Option<Instant> {
-        let at_start = self.next.is_multiple_of(self.range.block());
+        let at_start = self.place().is_multiple_of(self.range.block());
         self.last_used.filter(|_| at_start && self.blocks.is_some()).map(|used| used + lifetime)
     }
 
     fn enter_block(&mut self) {
-        let (block, count) = (usize::from(self.next / self.range.block()), usize::from(BLOCKS));
+        let (block, count) = (usize::from(self.place() / self.range.block()), usize::from(BLOCKS));
         let blocks = self.blocks.get_or_insert_default();
         blocks[(block + count - 1) % count] = self.last_used;
         self.last_used = blocks[block];
@@ -115,7 +129,7 @@ mod tests {
 
     #[test]
     fn ids_stall_when_the_range_is_used_up_and_go_on_when_it_has_faded() {
-        let mut ids = MessageIds::unicast(100);
+        let mut ids = MessageIds::unicast(100, 0);
         let mut drawn = 0;
         let free = loop {
             match ids.draw(Instant::from_secs(10), LIFETIME) {
@@ -130,7 +144,7 @@ mod tests {
 
     #[test]
     fn ranges_for_unicast_and_multicast_do_not_meet() {
-        let (mut unicast, mut multicast) = (MessageIds::unicast(61_430), MessageIds::multicast(4_090));
+        let (mut unicast, mut multicast) = (MessageIds::unicast(61_430, 0), MessageIds::multicast(4_090));
         for _ in 0..100 {
             assert!(unicast.draw(Instant::ZERO, LIFETIME).unwrap() < FIRST_MULTICAST);
             assert!(multicast.draw(Instant::ZERO, LIFETIME).unwrap() >= FIRST_MULTICAST);
@@ -140,7 +154,7 @@ mod tests {
     #[test]
     fn none_is_used_twice_within_the_lifetime_at_any_pace() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
-        let mut ids = MessageIds::unicast(rng.next_u64());
+        let mut ids = MessageIds::unicast(rng.next_u64(), 0);
         let mut twin: BTreeMap<u16, Instant> = BTreeMap::new();
         let mut now = Instant::ZERO;
         for _ in 0..400_000 {
@@ -154,8 +168,8 @@ mod tests {
 
     #[test]
     fn a_peer_that_was_forgotten_starts_behind_where_it_was() {
-        let start = |secs| MessageIds::start_for(12_345, Instant::from_secs(secs), LIFETIME) % 61_440;
-        let moved = (start(10) + 61_440 - start(0)) % 61_440;
-        assert_eq!(moved, 10 * 61_440 / 247);
+        let start = |secs, floor| MessageIds::start_for(Instant::from_secs(secs), LIFETIME, floor);
+        assert_eq!((start(0, 0), start(10, 0), start(247, 0)), (0, 10 * 61_440 / 247, 61_440));
+        assert_eq!((start(10, 5_000), start(247, 5_000)), (5_000, 61_440));
     }
 }

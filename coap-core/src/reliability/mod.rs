@@ -47,18 +47,26 @@ pub(crate) struct Flights {
     messages: Slab<InFlight>,
     index: HashTable<u32>,
     hash: KeyedHash,
+    /// How many are separate responses.
+    responses: usize,
 }
 
 impl Flights {
     pub(crate) const fn new(hash: KeyedHash) -> Self {
-        Self { messages: Slab::new(), index: HashTable::new(), hash }
+        Self { messages: Slab::new(), index: HashTable::new(), hash, responses: 0 }
     }
 
     pub(crate) const fn len(&self) -> usize {
         self.messages.len()
     }
 
+    /// How many of them are separate responses.
+    pub(crate) const fn responses(&self) -> usize {
+        self.responses
+    }
+
     pub(crate) fn open(&mut self, message: InFlight) -> FlightKey {
+        self.responses += usize::from(message.owner == Owner::Response);
         let hash = self.hash.pair(message.peer.index(), message.message.message_id);
         let key = self.messages.insert(message);
         let Self { messages, index, hash: keyed, .. } = self;
@@ -89,6 +97,7 @@ impl Flights {
     /// Nobody waits for an acknowledgement of this message any more.
     pub(crate) fn close(&mut self, key: FlightKey) -> Option<InFlight> {
         let flight = self.messages.remove(key)?;
+        self.responses -= usize::from(flight.owner == Owner::Response);
         let hash = self.hash.pair(flight.peer.index(), flight.message.message_id);
         if let Ok(entry) = self.index.find_entry(hash, |index| *index == key.index()) {
             entry.remove();

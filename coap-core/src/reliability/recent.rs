@@ -37,9 +37,13 @@ pub(crate) struct Entry {
     peer: PeerKey,
     message_id: u16,
     lane: Lane,
+    /// The end of its lifetime: from here on its Message ID is a new one.
     until: Instant,
+    /// When it is forgotten: not before its predecessor in the lane, so that a lane stays a queue while lifetimes
+    /// differ from peer to peer and change.
+    fades: Instant,
     answer: Answer,
-    /// In its lane, in order of `until`.
+    /// In its lane, in order of `fades`.
     order: Link,
     /// Among those of its peer, in order of arrival.
     of_peer: Link,
@@ -98,6 +102,8 @@ struct OfPeer {
     key: PeerKey,
     proof: Proof,
     entries: List,
+    /// When the lifetime of the last of them is over.
+    until: Instant,
 }
 
 /// No room: all that could go belongs to proven peers.
@@ -109,6 +115,8 @@ pub(crate) struct Recent {
     index: HashTable<u32>,
     lanes: [List; 4],
     peers: Vec<Option<OfPeer>>,
+    /// How many of them there are.
+    known: usize,
     pub(crate) replies: Replies,
     hash: KeyedHash,
     max: usize,
@@ -135,6 +143,7 @@ impl Recent {
             index: HashTable::new(),
             lanes: [List::new(); 4],
             peers: Vec::new(),
+            known: 0,
             replies: Replies::new(max_bytes),
             hash,
             max,
@@ -148,10 +157,11 @@ impl Recent {
     }
 
     #[inline]
-    pub(crate) fn find(&self, peer: PeerKey, message_id: u16) -> Option<RecentKey> {
+    pub(crate) fn find(&self, now: Instant, peer: PeerKey, message_id: u16) -> Option<RecentKey> {
         let hash = self.hash.pair(peer.index(), message_id);
         let index = self.index.find(hash, |index| {
-            self.entries.at(*index).is_some_and(|entry| entry.peer == peer && entry.message_id == message_id)
+            let found = self.entries.at(*index);
+            found.is_some_and(|entry| entry.peer == peer && entry.message_id == message_id && entry.until > now)
         })?;
         self.entries.key_at(*index)
     }
@@ -182,15 +192,14 @@ impl Recent {
     }
 
     /// Makes room for one more entry of `peer`, if there can be.
-    pub(crate) fn make_room(&mut self, peer: Option<PeerKey>) -> Result<(), Full> {
+    pub(crate) fn make_room(&mut self, now: Instant, peer: Option<PeerKey>) -> Result<(), Full> {
         if self.max == 0 {
             return Err(Full);
         }
         let of_peer = peer.and_then(|peer| self.of_peer(peer));
         if let Some(known) = of_peer.filter(|known| known.entries.len() >= self.max_per_peer) {
             let oldest = known.entries.front().filter(|_| known.proof == Proof::None).ok_or(Full)?;
-            self.forget(oldest);
-            self.forgotten_early += 1;
+            self.push_out(now, oldest);
         }
         if self.entries.len() >= self.max && self.index.capacity() < 2 * self.max {
             // From here on each entry takes the place of another. A table that is over half full would double once more
@@ -209,8 +218,7 @@ impl Recent {
                     return Err(Full);
                 }
             } else {
-                self.forget(oldest);
-                self.forgotten_early += 1;
+                self.push_out(now, oldest);
             }
         }
         Ok(())
@@ -227,17 +235,24 @@ impl Recent {
     ) -> RecentKey {
         let proof = self.of_peer_mut(peer).map_or(Proof::None, |known| known.proof);
         let lane = Lane::of(kind, proof);
-        // Never before its predecessor, so that a lane stays a queue when the parameters change.
-        let last = self.lanes[lane as usize].back().and_then(|last| self.entries.at(last)).map(|last| last.until);
-        let until = (now + lifetime).max(last.unwrap_or_default());
-        let entry =
-            Entry { peer, message_id, lane, until, answer: Answer::Nothing, order: Link::new(), of_peer: Link::new() };
+        let until = now + lifetime;
+        let entry = Entry {
+            peer,
+            message_id,
+            lane,
+            until,
+            fades: self.last_fades(lane).max(until),
+            answer: Answer::Nothing,
+            order: Link::new(),
+            of_peer: Link::new(),
+        };
         let key = self.entries.insert(entry);
         let Self { entries, index, hash, .. } = self;
         index.insert_unique(hash.pair(peer.index(), message_id), key.index(), |index| rehash(entries, hash, *index));
         self.lanes[lane as usize].push_back(&mut self.entries, key.index(), order);
         if let Some(Some(known)) = self.peers.get_mut(peer.index() as usize) {
             known.entries.push_back(&mut self.entries, key.index(), of_peer);
+            known.until = known.until.max(until);
         }
         key
     }
@@ -258,15 +273,21 @@ impl Recent {
         (kept, forgotten)
     }
 
-    /// The peer was forgotten; what it sent fades by itself, and is found by nobody. How many entries that are.
-    pub(crate) fn forget_peer(&mut self, peer: PeerKey) -> u64 {
-        let Some(slot) = self.peers.get_mut(peer.index() as usize) else { return 0 };
-        slot.take_if(|known| known.key == peer).map_or(0, |known| known.entries.len() as u64)
+    /// The peer was forgotten; what it sent fades by itself, and is found by nobody. How many entries that are, unless
+    /// even the last of them had lived its lifetime.
+    pub(crate) fn forget_peer(&mut self, now: Instant, peer: PeerKey) -> u64 {
+        let slot = self.peers.get_mut(peer.index() as usize);
+        let Some(known) = slot.and_then(|slot| slot.take_if(|known| known.key == peer)) else { return 0 };
+        self.known -= 1;
+        if self.known == 0 && self.peers.capacity() > 256 {
+            self.peers = Vec::new();
+        }
+        if known.until > now { known.entries.len() as u64 } else { 0 }
     }
 
     /// When the next entry fades.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
-        self.lanes.iter().filter_map(|lane| self.entries.at(lane.front()?)).map(|entry| entry.until).min()
+        self.lanes.iter().filter_map(|lane| self.entries.at(lane.front()?)).map(|entry| entry.fades).min()
     }
 
     /// Forgets up to `most` entries that have faded, and says how many.
@@ -274,7 +295,7 @@ impl Recent {
         let mut faded = 0;
         for lane in Lane::ALL {
             while let Some(front) = self.lanes[lane as usize].front().filter(|_| faded < most) {
-                if self.entries.at(front).is_none_or(|entry| entry.until > now) {
+                if self.entries.at(front).is_none_or(|entry| entry.fades > now) {
                     break;
                 }
                 self.forget(front);
@@ -284,21 +305,40 @@ impl Recent {
         faded
     }
 
+    /// More memory is held than is worth keeping when all is quiet.
+    #[cfg(test)]
+    pub(crate) fn holds_much(&self) -> bool {
+        self.index.capacity() > 256 || self.peers.capacity() > 256
+    }
+
     fn oldest_unproven(&self) -> Option<u32> {
         let fronts = [Lane::NonConfirmable, Lane::Confirmable].map(|lane| self.lanes[lane as usize].front());
-        fronts.into_iter().flatten().min_by_key(|index| self.entries.at(*index).map(|entry| entry.until))
+        fronts.into_iter().flatten().min_by_key(|index| self.entries.at(*index).map(|entry| entry.fades))
+    }
+
+    /// When the last entry of a lane fades.
+    fn last_fades(&self, lane: Lane) -> Instant {
+        let last = self.lanes[lane as usize].back().and_then(|last| self.entries.at(last));
+        last.map_or(Instant::ZERO, |last| last.fades)
     }
 
     fn move_aside(&mut self, index: u32) {
         let Some(lane) = self.entries.at(index).map(|entry| entry.lane) else { return };
         let proven = lane.proven();
         self.lanes[lane as usize].remove(&mut self.entries, index, order);
-        let last = self.lanes[proven as usize].back().and_then(|last| self.entries.at(last)).map(|last| last.until);
+        let last = self.last_fades(proven);
         if let Some(entry) = self.entries.at_mut(index) {
             entry.lane = proven;
-            entry.until = entry.until.max(last.unwrap_or_default());
+            entry.fades = entry.fades.max(last);
         }
         self.lanes[proven as usize].push_back(&mut self.entries, index, order);
+    }
+
+    /// Forgets an entry for want of room. One whose peer was forgotten has been counted with it.
+    fn push_out(&mut self, now: Instant, index: u32) {
+        let alive = |entry: &Entry| entry.until > now && self.of_peer(entry.peer).is_some();
+        self.forgotten_early += u64::from(self.entries.at(index).is_some_and(alive));
+        self.forget(index);
     }
 
     fn forget(&mut self, index: u32) {
@@ -336,8 +376,10 @@ impl Recent {
             self.peers.resize(index + 1, None);
         }
         let slot = self.peers.get_mut(index)?;
+        self.known += usize::from(slot.is_none());
         let current = slot.take_if(|known| known.key == peer);
-        Some(slot.insert(current.unwrap_or(OfPeer { key: peer, proof: Proof::None, entries: List::new() })))
+        let unknown = OfPeer { key: peer, proof: Proof::None, entries: List::new(), until: Instant::ZERO };
+        Some(slot.insert(current.unwrap_or(unknown)))
     }
 }
 
@@ -370,7 +412,7 @@ mod tests {
     }
 
     fn remember(pool: &mut Recent, now: Instant, peer: PeerKey, message_id: u16) -> Result<RecentKey, Full> {
-        pool.make_room(Some(peer))?;
+        pool.make_room(now, Some(peer))?;
         Ok(pool.remember(now, peer, message_id, Lifetime::Exchange, LIFE))
     }
 
@@ -378,10 +420,23 @@ mod tests {
     fn a_message_id_belongs_to_its_peer_and_fades_after_its_lifetime() {
         let (mut pool, keys) = (pool(8), keys(2));
         let entry = remember(&mut pool, NOW, keys[0], 7).unwrap();
-        assert_eq!((pool.find(keys[0], 7), pool.find(keys[1], 7)), (Some(entry), None));
+        assert_eq!((pool.find(NOW, keys[0], 7), pool.find(NOW, keys[1], 7)), (Some(entry), None));
         assert_eq!(pool.next_expiry(), Some(NOW + LIFE));
         assert_eq!(pool.expire(NOW + LIFE, 10), 1);
-        assert_eq!((pool.find(keys[0], 7), pool.len(), pool.next_expiry()), (None, 0, None));
+        assert_eq!((pool.find(NOW, keys[0], 7), pool.len(), pool.next_expiry()), (None, 0, None));
+    }
+
+    #[test]
+    fn a_long_lifetime_does_not_prolong_the_others() {
+        let (mut pool, keys) = (pool(8), keys(2));
+        pool.remember(NOW, keys[0], 1, Lifetime::Exchange, 10 * LIFE);
+        remember(&mut pool, NOW, keys[1], 1).unwrap();
+        let later = NOW + LIFE;
+        assert_eq!(pool.find(later, keys[1], 1), None);
+        let again = remember(&mut pool, later, keys[1], 1).unwrap();
+        assert_eq!(pool.find(later, keys[1], 1), Some(again));
+        assert_eq!(pool.forget_peer(later + LIFE, keys[1]), 0);
+        assert_eq!((pool.expire(NOW + 10 * LIFE, 10), pool.len(), pool.forgotten_early), (3, 0, 0));
     }
 
     #[test]
@@ -392,9 +447,9 @@ mod tests {
         for (n, key) in keys.iter().enumerate().skip(1) {
             remember(&mut pool, NOW, *key, n as u16).unwrap();
         }
-        assert!(pool.find(keys[0], 0).is_some());
+        assert!(pool.find(NOW, keys[0], 0).is_some());
         assert_eq!((pool.len(), pool.forgotten_early), (4, 4));
-        assert!(pool.find(keys[4], 4).is_none() && pool.find(keys[5], 5).is_some());
+        assert!(pool.find(NOW, keys[4], 4).is_none() && pool.find(NOW, keys[5], 5).is_some());
     }
 
     #[test]
@@ -405,7 +460,7 @@ mod tests {
         for (n, key) in keys.iter().enumerate().skip(1) {
             remember(&mut pool, NOW, *key, n as u16).unwrap();
         }
-        assert!(pool.find(keys[0], 0).is_some());
+        assert!(pool.find(NOW, keys[0], 0).is_some());
     }
 
     #[test]
@@ -426,7 +481,7 @@ mod tests {
             remember(&mut pool, NOW, keys[0], id).unwrap();
         }
         assert_eq!((pool.len(), pool.forgotten_early), (4, 96));
-        assert!(pool.find(keys[0], 95).is_none() && pool.find(keys[0], 96).is_some());
+        assert!(pool.find(NOW, keys[0], 95).is_none() && pool.find(NOW, keys[0], 96).is_some());
         pool.prove(keys[1]);
         for id in 0..4 {
             remember(&mut pool, NOW, keys[1], id).unwrap();
@@ -439,8 +494,8 @@ mod tests {
         let (mut pool, keys) = (pool(8), keys(1));
         remember(&mut pool, NOW, keys[0], 1).unwrap();
         remember(&mut pool, NOW, keys[0], 2).unwrap();
-        assert_eq!(pool.forget_peer(keys[0]), 2);
-        assert_eq!(pool.forget_peer(keys[0]), 0);
+        assert_eq!(pool.forget_peer(NOW, keys[0]), 2);
+        assert_eq!(pool.forget_peer(NOW, keys[0]), 0);
         assert_eq!(pool.expire(NOW + LIFE, 10), 2);
         assert_eq!(pool.len(), 0);
     }
@@ -458,7 +513,7 @@ mod tests {
             twin.retain(|(_, _, until)| *until > now);
             let (peer, id) = (keys[draw as usize % 12], (draw >> 8) as u16 % 32);
             let known = twin.iter().any(|(other, other_id, _)| (*other, *other_id) == (peer, id));
-            assert_eq!(pool.find(peer, id).is_some(), known);
+            assert_eq!(pool.find(now, peer, id).is_some(), known);
             if known {
                 continue;
             }

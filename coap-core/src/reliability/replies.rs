@@ -16,6 +16,8 @@ struct Chunk {
     bytes: Vec<u8>,
     /// How many replies in it are still wanted.
     wanted: u32,
+    /// How many wait in the outbox, each counted as often as it does.
+    queued: u32,
 }
 
 /// All remembered replies.
@@ -42,13 +44,16 @@ impl Replies {
     }
 
     /// Keeps a reply of `len` bytes, which `write` fills in, until it is released or pushed out. Second: how many others
-    /// were pushed out. `None`: larger than all that may be kept.
+    /// were pushed out. `None`: larger than all that may be kept, or others must be sent first.
     pub(crate) fn keep(&mut self, len: usize, write: impl FnOnce(&mut [u8]) -> usize) -> (Option<ReplyRef>, u64) {
         if len > self.max || len > usize::from(u16::MAX) {
             return (None, 0);
         }
         let fits = self.chunks.back().is_some_and(|last| last.bytes.capacity() - last.bytes.len() >= len);
-        let pushed_out = if fits { 0 } else { self.add_chunk(len) };
+        let (room, pushed_out) = if fits { (true, 0) } else { self.add_chunk(len) };
+        if !room {
+            return (None, pushed_out);
+        }
         let number = self.first.wrapping_add(self.chunks.len() as u32).wrapping_sub(1);
         let Some(chunk) = self.chunks.back_mut() else { return (None, pushed_out) };
         let offset = chunk.bytes.len();
@@ -60,33 +65,61 @@ impl Replies {
 
     /// Nobody will ask for this reply again. A chunk goes with its last reply, once those before it have gone.
     pub(crate) fn release(&mut self, reply: ReplyRef) {
-        let Some(chunk) = self.chunks.get_mut(reply.chunk.wrapping_sub(self.first) as usize) else { return };
-        chunk.wanted = chunk.wanted.saturating_sub(1);
-        while self.chunks.front().is_some_and(|chunk| chunk.wanted == 0) {
+        if let Some(chunk) = self.chunk_mut(reply) {
+            chunk.wanted = chunk.wanted.saturating_sub(1);
+            self.drop_unused();
+        }
+    }
+
+    /// The reply waits in the outbox: whatever happens, it is not gone before it has been sent.
+    pub(crate) fn queued(&mut self, reply: ReplyRef) {
+        if let Some(chunk) = self.chunk_mut(reply) {
+            chunk.queued += 1;
+        }
+    }
+
+    /// The reply has left the outbox.
+    pub(crate) fn sent(&mut self, reply: ReplyRef) {
+        if let Some(chunk) = self.chunk_mut(reply) {
+            chunk.queued = chunk.queued.saturating_sub(1);
+            self.drop_unused();
+        }
+    }
+
+    fn chunk_mut(&mut self, reply: ReplyRef) -> Option<&mut Chunk> {
+        self.chunks.get_mut(reply.chunk.wrapping_sub(self.first) as usize)
+    }
+
+    fn drop_unused(&mut self) {
+        while self.chunks.front().is_some_and(|chunk| chunk.wanted + chunk.queued == 0) {
             self.drop_first();
         }
     }
 
-    fn add_chunk(&mut self, len: usize) -> u64 {
+    /// False: there is no room while what waits to be sent is there. Second: how many replies were pushed out.
+    fn add_chunk(&mut self, len: usize) -> (bool, u64) {
         let capacity = len.max(self.chunk).min(self.max);
         let mut pushed_out = 0;
         loop {
             if let Some(mut bytes) = self.spare.take_if(|bytes| bytes.capacity() == capacity) {
                 bytes.clear();
-                self.chunks.push_back(Chunk { bytes, wanted: 0 });
-                return pushed_out;
+                self.chunks.push_back(Chunk { bytes, wanted: 0, queued: 0 });
+                return (true, pushed_out);
             }
             self.drop_spare();
             if self.held + capacity <= self.max {
                 break;
+            }
+            if self.chunks.front().is_some_and(|chunk| chunk.queued > 0) {
+                return (false, pushed_out);
             }
             pushed_out += self.chunks.front().map_or(0, |chunk| u64::from(chunk.wanted));
             self.drop_first();
         }
         let bytes = Vec::with_capacity(capacity);
         self.held += bytes.capacity();
-        self.chunks.push_back(Chunk { bytes, wanted: 0 });
-        pushed_out
+        self.chunks.push_back(Chunk { bytes, wanted: 0, queued: 0 });
+        (true, pushed_out)
     }
 
     /// Gives the oldest chunk up; the last one takes all memory with it.
@@ -139,6 +172,19 @@ mod tests {
         assert_eq!(replies.get(large.unwrap()).map(<[u8]>::len), Some(2_048));
         assert_eq!(keep(&mut replies, 2, 2_049), (None, 0));
         assert_eq!(keep(&mut Replies::new(0), 3, 4), (None, 0));
+    }
+
+    #[test]
+    fn what_waits_to_be_sent_is_not_pushed_out() {
+        let mut replies = Replies::new(1_024);
+        let first = keep(&mut replies, 1, 1_000).0.unwrap();
+        replies.queued(first);
+        replies.release(first);
+        assert_eq!(keep(&mut replies, 2, 1_000), (None, 0));
+        assert_eq!(replies.get(first), Some(&[1; 1_000][..]));
+        replies.sent(first);
+        assert_eq!((replies.get(first), replies.held), (None, 0));
+        assert!(matches!(keep(&mut replies, 3, 1_000), (Some(_), 0)));
     }
 
     #[test]

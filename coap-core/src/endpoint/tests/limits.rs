@@ -210,7 +210,7 @@ fn message_ids_run_out_before_one_is_used_twice() {
     assert!(seen.len() >= 57_600, "{}", seen.len());
     assert_eq!(rig.endpoint.place(waiting), Some(Place::Waiting { ahead: 0, why: Why::MessageIds }));
     rig.pass(secs(93));
-    assert_eq!(rig.failure().1, Failure::NotSent);
+    assert_eq!(rig.failure().1, Failure::NoMessageId);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The rooms together, through the door: one endpoint in virtual time, with its peers played by hand.
 
 mod client;
+mod corners;
 mod limits;
+mod random;
 mod server;
 
 use alloc::collections::VecDeque;

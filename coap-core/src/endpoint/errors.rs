@@ -1,0 +1,127 @@
+//! Why a command was refused. Each says what the caller can do; nothing has changed when one is returned.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::time::Instant;
+use crate::wire::Code;
+
+/// Why transmission parameters were not set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransmissionError {
+    /// `max_peers` is reached, and all of them have something open.
+    TooManyPeers,
+    /// ACK_TIMEOUT is not above the endpoint's `ack_delay`.
+    AckDelayTooLong {
+        /// What the endpoint has.
+        ack_delay: Duration,
+        /// What it must stay below.
+        ack_timeout: Duration,
+    },
+}
+
+impl fmt::Display for TransmissionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyPeers => write!(f, "the table of peers is full of peers with something open"),
+            Self::AckDelayTooLong { ack_delay, ack_timeout } => {
+                write!(f, "ACK_TIMEOUT {ack_timeout:?} is not above the endpoint's ack_delay {ack_delay:?}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for TransmissionError {}
+
+/// Why a request was not accepted. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The code is not that of a method (0.01 to 0.31).
+    NotARequest {
+        /// The code.
+        code: Code,
+    },
+    /// A request to a group must be Non-confirmable (RFC 7252 §8.1).
+    ConfirmableMulticast,
+    /// Nobody listens on port 0.
+    PortZero,
+    /// The datagram would be longer than `Config::max_datagram`: send less, or raise it.
+    TooLarge {
+        /// Its length in bytes.
+        len: usize,
+        /// What is allowed.
+        max: usize,
+    },
+    /// An open request to the same peer has this token.
+    TokenInUse,
+    /// `max_backlog` requests wait for this peer already: try again when one of them has ended.
+    Busy,
+    /// `max_requests` requests are open: try again when one of them has ended.
+    TooManyRequests,
+    /// `max_peers` is reached, and all of them have something open.
+    TooManyPeers,
+    /// The endpoint is shutting down.
+    Shutdown,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotARequest { code } => write!(f, "{code} is not a method"),
+            Self::ConfirmableMulticast => write!(f, "a request to a group must be non-confirmable"),
+            Self::PortZero => write!(f, "port 0 cannot be sent to"),
+            Self::TooLarge { len, max } => {
+                write!(f, "the request needs a datagram of {len} bytes, and {max} are allowed")
+            }
+            Self::TokenInUse => write!(f, "an open request to the same peer has this token"),
+            Self::Busy => write!(f, "too many requests wait for this peer already"),
+            Self::TooManyRequests => write!(f, "too many requests are open"),
+            Self::TooManyPeers => write!(f, "the table of peers is full of peers with something open"),
+            Self::Shutdown => write!(f, "the endpoint is shutting down"),
+        }
+    }
+}
+
+impl core::error::Error for RequestError {}
+
+/// Why a response was not accepted. The request is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RespondError {
+    /// The request has been answered, ignored or closed.
+    Stale,
+    /// The code is not that of a response (2.xx, 4.xx, 5.xx).
+    NotAResponse {
+        /// The code.
+        code: Code,
+    },
+    /// The datagram would be longer than `Config::max_datagram`: send less, or raise it.
+    TooLarge {
+        /// Its length in bytes.
+        len: usize,
+        /// What is allowed.
+        max: usize,
+    },
+    /// All Message IDs towards the peer were used within EXCHANGE_LIFETIME: answer again at `until`.
+    NoMessageId {
+        /// When there will be one.
+        until: Instant,
+    },
+}
+
+impl fmt::Display for RespondError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stale => write!(f, "the request has been answered or closed already"),
+            Self::NotAResponse { code } => write!(f, "{code} is not the code of a response"),
+            Self::TooLarge { len, max } => {
+                write!(f, "the response needs a datagram of {len} bytes, and {max} are allowed")
+            }
+            Self::NoMessageId { until } => write!(f, "no free Message ID towards this peer before {until}"),
+        }
+    }
+}
+
+impl core::error::Error for RespondError {}
