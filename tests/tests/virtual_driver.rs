@@ -78,8 +78,8 @@ fn a_hundred_requests_at_a_time_are_answered_at_a_loss_of_a_fifth() {
     };
     let first = run(1);
     assert_eq!(first, run(1), "the same seed, and not the same trace");
-    assert_ne!(first, run(2));
     if std::env::var_os("COAP_SEED").is_none() {
+        assert_ne!(first, run(2));
         assert_eq!(first, 0x0399_1da2_d1e5_9003, "the trace of seed 1 has changed: {first:#x}");
     }
 }
@@ -117,7 +117,7 @@ fn a_handler_that_panics_is_answered_5_00_and_the_next_is_answered_too() {
     async fn fails() -> &'static str {
         panic!("on purpose")
     }
-    let (mut sim, _, client, serving) = network(1, 0.2, |_| hello().route("/fails", get(fails)));
+    let (mut sim, _, client, serving) = network(1, 0.0, |_| hello().route("/fails", get(fails)));
     let reply = sim.block_on(client.get("coap://server.example/fails").into_future()).unwrap();
     assert_eq!(reply.code, Code::INTERNAL_SERVER_ERROR);
     let reply = sim.block_on(client.get("coap://server.example/hello").into_future()).unwrap();
@@ -178,7 +178,8 @@ fn a_shutdown_waits_for_handlers_and_turns_the_others_away() {
 fn server_and_client_change_their_roles_on_one_pair_of_ports() {
     let mut sim = Sim::from_env(5);
     let (lamp, hub) = (sim.host("lamp"), sim.host("hub"));
-    sim.link(&lamp, &hub, Link::lossy(0.2));
+    // Nothing is lost, so that any seed succeeds, and nothing comes once and in order.
+    sim.link(&lamp, &hub, Link::new().duplication(0.5).reordering(0.5, secs(2)));
     let bound = sim.block_on(hub.server("[::]:5683")).unwrap();
     let back = bound.client();
     // The hub asks whoever registers, from its own port, for what it is.
@@ -353,6 +354,7 @@ fn random_faults_of_sockets_cost_the_calls_that_they_hit_and_nothing_else() {
         host.fault_rate(0.01);
         let failed = Arc::new(Mutex::new(Vec::new()));
         let clients: Vec<_> = (0..CLIENTS).map(|_| sim.block_on(host.client()).unwrap()).collect();
+        let handles = clients.clone();
         let callers: Vec<_> = clients
             .into_iter()
             .map(|client| {
@@ -368,6 +370,9 @@ fn random_faults_of_sockets_cost_the_calls_that_they_hit_and_nothing_else() {
             .collect();
         callers.into_iter().for_each(|caller| sim.block_on(caller));
         assert!(!serving.is_over());
+        let stats = handles.iter().map(Client::stats);
+        assert!(stats.into_iter().all(|stats| stats.accounted() == stats.datagrams_received));
+        drop(handles);
         let met = |fault: Fault| sim.trace().lines().filter(|line| line.ends_with(&format!(": {fault}"))).count();
         assert!(Fault::ALL.into_iter().all(|fault| met(fault) > 0), "a kind of fault was never met");
         let failed = core::mem::take(&mut *failed.lock().unwrap());
@@ -404,6 +409,52 @@ fn a_socket_that_is_no_more_ends_its_server_with_an_error_and_its_client_too() {
 }
 
 #[test]
+fn a_host_without_a_network_says_so_until_it_has_one_again() {
+    let (mut sim, [server, host], client, _serving) = network(1, 0.0, |_| hello());
+    let ask_now = |sim: &mut Sim| sim.block_on(client.get("coap://server.example/hello").into_future());
+    assert!(ask_now(&mut sim).is_ok());
+    host.go_offline();
+    let before = sim.now();
+    let refused = ask_now(&mut sim);
+    assert!(matches!(refused, Err(Error::Unreachable { .. })), "{refused:?}");
+    assert_eq!(sim.now(), before);
+    host.go_online();
+    assert!(ask_now(&mut sim).is_ok());
+
+    // Of the server nothing is heard: what comes meanwhile is lost, and the repetitions arrive.
+    server.go_offline();
+    let asked = ask(&mut sim, &client, "/hello");
+    sim.run_for(secs(4));
+    server.go_online();
+    assert!(sim.block_on(asked).unwrap().timing.attempts > 1);
+}
+
+#[test]
+fn the_end_of_a_simulation_lets_go_of_all_that_ran_in_it() {
+    let held = Arc::new(());
+    let handlers = held.clone();
+    let slow = |host: &Host| {
+        let host = host.clone();
+        Router::new().route(
+            "/slow",
+            get(move || {
+                let (host, _held) = (host.clone(), handlers.clone());
+                async move { host.sleep(secs(60)).await }
+            }),
+        )
+    };
+    let (mut sim, _, client, serving) = network(1, 0.0, slow);
+    let mut asked = ask(&mut sim, &client, "/slow");
+    sim.run_for(secs(1));
+    drop(sim);
+    assert!(asked.is_over() && asked.take().is_none() && serving.is_over());
+    assert_eq!(Arc::strong_count(&held), 1);
+    // The handle outlives its runtime, and is of no more use.
+    assert_eq!(client.stats().datagrams_sent, 1);
+    client.close();
+}
+
+#[test]
 fn a_future_that_is_dropped_at_any_time_leaves_nothing_behind() {
     let slow = |host: &Host| {
         let host = host.clone();
@@ -426,7 +477,7 @@ fn a_future_that_is_dropped_at_any_time_leaves_nothing_behind() {
         // NSTART has room again.
         let next = ask(&mut sim, &client, "/slow");
         let next = sim.block_on(next);
-        assert!(matches!(next, Ok(_) | Err(Error::NoAck { .. })), "{moment}: {next:?}");
+        assert!(next.as_ref().map_or_else(Error::is_timeout, Reply::is_success), "{moment}: {next:?}");
         drop(client);
         serving.abort();
         assert_nothing_is_left(sim);

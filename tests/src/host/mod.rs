@@ -122,6 +122,16 @@ impl Host {
         }
     }
 
+    /// Pulls the plug: sending gives ENETUNREACH, and what arrives is lost, until [`go_online`](Self::go_online).
+    pub fn go_offline(&self) {
+        self.shared.lock().set_online(self.node, false);
+    }
+
+    /// The network is there again.
+    pub fn go_online(&self) {
+        self.shared.lock().set_online(self.node, true);
+    }
+
     /// Ends all its sockets: each use of one is an error from now on. New ones can be bound to other ports.
     pub fn break_sockets(&self) {
         let readers = self.shared.lock().break_sockets(self.node);

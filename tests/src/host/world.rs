@@ -75,6 +75,7 @@ pub(crate) struct Machine {
     pub(crate) name: String,
     pub(crate) ips: Vec<IpAddr>,
     pub(crate) faults: Faults,
+    online: bool,
     ports: u16,
     generators: u64,
 }
@@ -114,6 +115,8 @@ pub(crate) enum Taken {
     Full,
     /// No socket has the port.
     Nobody,
+    /// The host is not on the network.
+    Offline,
 }
 
 impl World {
@@ -137,7 +140,7 @@ impl World {
 
     pub(crate) fn add_host(&mut self, node: Node, name: &str, ips: Vec<IpAddr>) {
         let (name, faults) = (name.to_owned(), Faults::default());
-        self.hosts.insert(node, Machine { name, ips, faults, ports: 0, generators: 0 });
+        self.hosts.insert(node, Machine { name, ips, faults, online: true, ports: 0, generators: 0 });
     }
 
     pub(crate) const fn draw_id(&mut self) -> Id {
@@ -238,9 +241,10 @@ impl World {
     ///
     /// # Errors
     ///
-    /// The host has none of that family.
+    /// The host has none of that family, or no network.
     pub(crate) fn source(&self, bound: &Bound, wish: Option<IpAddr>, to: UdpAddr) -> io::Result<UdpAddr> {
-        let Some(machine) = self.hosts.get(&bound.host) else { return Err(io::ErrorKind::NetworkUnreachable.into()) };
+        let machine = self.hosts.get(&bound.host).filter(|machine| machine.online);
+        let machine = machine.ok_or(io::ErrorKind::NetworkUnreachable)?;
         let bound_ip = Some(bound.local.ip()).filter(|ip| !ip.is_unspecified());
         let mut own = machine.ips.iter().copied().filter(|ip| ip.is_ipv4() == to.ip().is_ipv4());
         let ip = match wish.or(bound_ip) {
@@ -254,6 +258,9 @@ impl World {
 
     /// A datagram has come to a host.
     pub(crate) fn deliver(&mut self, host: Node, from: UdpAddr, to: UdpAddr, payload: Bytes) -> Taken {
+        if !self.is_online(host) {
+            return Taken::Offline;
+        }
         let id = self.socket_for(host, from, to);
         let Some(bound) = id.and_then(|id| self.sockets.get_mut(&id)) else { return Taken::Nobody };
         let size = payload.len() + OVERHEAD;
@@ -267,7 +274,7 @@ impl World {
 
     /// What was sent from `local` cannot be delivered to `peer`.
     pub(crate) fn report(&mut self, host: Node, local: UdpAddr, peer: UdpAddr) -> Option<Waker> {
-        let id = self.socket_for(host, peer, local)?;
+        let id = self.socket_for(host, peer, local).filter(|_| self.is_online(host))?;
         let bound = self.sockets.get_mut(&id)?;
         bound.queue.push_back(Arrived::Unreachable { peer });
         bound.reader.take()
@@ -302,6 +309,16 @@ impl World {
             bound.reader.take()
         })
         .collect()
+    }
+
+    pub(crate) fn set_online(&mut self, host: Node, online: bool) {
+        if let Some(machine) = self.hosts.get_mut(&host) {
+            machine.online = online;
+        }
+    }
+
+    fn is_online(&self, host: Node) -> bool {
+        self.hosts.get(&host).is_some_and(|machine| machine.online)
     }
 
     /// How the host is called in the trace.

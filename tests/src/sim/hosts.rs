@@ -175,6 +175,7 @@ impl Sim {
         let taken = self.hosts.lock().deliver(node, from, to, payload);
         match taken {
             Taken::By(reader) => reader.into_iter().for_each(Waker::wake),
+            Taken::Offline => self.note(format_args!("{} is offline: a datagram of {from} is lost", self.label(node))),
             Taken::Full => self.note(format_args!("{}: its socket {to} is full", self.label(node))),
             // Nobody answers for a group (RFC 4443 §2.4).
             Taken::Nobody if to.is_multicast() => {}
