@@ -509,6 +509,9 @@ impl Sim {
             }
             return;
         }
+        if to.ip().is_loopback() && self.is_host(node) {
+            return self.carry((node, from), node, to, Some((to.ip(), node)), payload);
+        }
         match self.addresses.get(&to).copied().or_else(|| self.host_at(to)) {
             Some(there) => self.carry((node, from), there, to, None, payload),
             None => self.note(format_args!("{} -> {to} {}: nobody is there", self.label(node), Shown(&payload))),

@@ -195,7 +195,7 @@ impl World {
             return Err(io::Error::other("the simulation is over"));
         };
         let ip = addr.ip().to_canonical();
-        if !ip.is_unspecified() && !machine.ips.contains(&ip) {
+        if !ip.is_unspecified() && !machine.has(ip) {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
         let port = match addr.port() {
@@ -248,8 +248,9 @@ impl World {
         let bound_ip = Some(bound.local.ip()).filter(|ip| !ip.is_unspecified());
         let mut own = machine.ips.iter().copied().filter(|ip| ip.is_ipv4() == to.ip().is_ipv4());
         let ip = match wish.or(bound_ip) {
-            Some(ip) if machine.ips.contains(&ip) && ip.is_ipv4() == to.ip().is_ipv4() => Some(ip),
+            Some(ip) if machine.has(ip) && ip.is_ipv4() == to.ip().is_ipv4() => Some(ip),
             Some(_) => return Err(io::ErrorKind::AddrNotAvailable.into()),
+            None if to.ip().is_loopback() => Some(to.ip()),
             None => own.next(),
         };
         let ip = ip.ok_or(io::ErrorKind::NetworkUnreachable)?;
@@ -324,6 +325,12 @@ impl World {
     /// How the host is called in the trace.
     pub(crate) fn name(&self, host: Node) -> &str {
         self.hosts.get(&host).map_or("?", |machine| &machine.name)
+    }
+}
+
+impl Machine {
+    fn has(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.ips.contains(&ip)
     }
 }
 

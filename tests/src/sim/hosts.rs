@@ -185,7 +185,9 @@ impl Sim {
 
     /// A host has no socket at `to`, and tells `from`, if the path carries that.
     fn refuse(&mut self, from: UdpAddr, to: UdpAddr, node: Node) {
-        let Some(sender) = self.addresses.get(&from).copied().or_else(|| self.host_at(from)) else { return };
+        let itself = Some(node).filter(|_| from.ip().is_loopback());
+        let sender = itself.or_else(|| self.addresses.get(&from).copied()).or_else(|| self.host_at(from));
+        let Some(sender) = sender else { return };
         if !self.channel(node, sender).link.carries_reports() {
             return self.note(format_args!("{to} has no socket, and keeps quiet"));
         }
