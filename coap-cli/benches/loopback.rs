@@ -5,8 +5,9 @@
 //! system, and the ratio of the two. The floor receives on a tokio runtime of one thread, and sends the request back
 //! with another header: no state, no options, no timers.
 //!
-//! Arguments behind `--`: `ratio [ROUNDS] [REQUESTS]`, or `memory [REQUESTS]` for the resident memory of `coap serve` and
-//! the cost of a request after each tenth.
+//! Arguments behind `--`: `ratio [ROUNDS] [REQUESTS]`; `memory [REQUESTS]` for the resident memory of `coap serve` and the
+//! cost of a request after each tenth; `peers [PEERS]` for as many requests from new peers, each from a source address of
+//! its own, beside as many from 16.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use core::net::SocketAddr;
@@ -27,7 +28,8 @@ fn main() {
         "floor" => floor(),
         "ratio" => ratio(number(1, 7), number(2, 200_000)),
         "memory" => memory(number(1, 1_000_000)),
-        other => panic!("{other}: ratio [ROUNDS] [REQUESTS] or memory [REQUESTS]"),
+        "peers" => peers(number(1, 100_000)),
+        other => panic!("{other}: ratio [ROUNDS] [REQUESTS], memory [REQUESTS] or peers [PEERS]"),
     }
 }
 
@@ -59,6 +61,34 @@ fn memory(requests: usize) {
         let cost = (server.cpu() - before).as_secs_f64() * 1e6 / (requests / 10) as f64;
         println!("after {} requests: {} KiB, {cost:.2} µs a request", tenth * requests / 10, server.resident());
     }
+}
+
+fn peers(peers: usize) {
+    let server = Server::coap();
+    let mut load = Load::new(server.address);
+    load.run(peers / 10);
+    let before = server.cpu();
+    load.run(peers);
+    let known = (server.cpu() - before).as_secs_f64() * 1e6 / peers as f64;
+    let before = server.cpu();
+    let mut buf = [0; 1_500];
+    for first in (0..peers).step_by(SOCKETS * IN_FLIGHT) {
+        let batch = first..peers.min(first + SOCKETS * IN_FLIGHT);
+        let sockets: Vec<_> = batch
+            .map(|peer| {
+                let [_, high, middle, low] = (peer as u32).to_be_bytes();
+                let socket = UdpSocket::bind((core::net::Ipv4Addr::new(127, 1 + high, middle, low), 0)).unwrap();
+                socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                socket.send_to(b"\x44\x01\x00\x00\x01\x02\x03\x04\xb5hello", server.address).unwrap();
+                socket
+            })
+            .collect();
+        for socket in sockets {
+            socket.recv(&mut buf).expect("an answer within ten seconds");
+        }
+    }
+    let new = (server.cpu() - before).as_secs_f64() * 1e6 / peers as f64;
+    println!("16 peers: {known:.2} µs a request; {peers} new peers: {new:.2} µs; {} KiB", server.resident());
 }
 
 /// A server process, which ends with this value.

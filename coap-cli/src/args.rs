@@ -120,16 +120,16 @@ pub(crate) struct RequestArgs {
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct PatienceArgs {
     /// Give up after this time, all included. Without it, after 93 s or what the parameters below give.
-    #[arg(short = 'B', long, value_name = "SECS", value_parser = seconds)]
+    #[arg(short = 'B', long, value_name = "SECS", value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) timeout: Option<Duration>,
     /// First timeout of a Confirmable message (2). Below 1 only on networks of your own (RFC 7252 §4.8.1).
-    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    #[arg(long, value_name = "SECS", value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) ack_timeout: Option<Duration>,
     /// How often a Confirmable message is repeated, 0 to 20 (4).
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) max_retransmit: Option<u8>,
     /// The first timeout is spread by up to this factor, 1.0 to 100.0 (1.5).
-    #[arg(long, value_name = "FACTOR")]
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
     pub(crate) random_factor: Option<f64>,
 }
 
@@ -170,7 +170,7 @@ pub(crate) struct PingArgs {
 pub(crate) struct ServeArgs {
     /// Listen here. Port 0 takes a free one and prints it. Repeatable.
     #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:5683", value_parser = bind)]
-    pub(crate) bind: Vec<Bind>,
+    pub(crate) bind: Vec<BindAddr>,
     /// Serve this folder under /files/. Hidden files (.name) are left out.
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Option<PathBuf>,
@@ -201,13 +201,6 @@ pub(crate) struct UriArgs {
     pub(crate) uris: Vec<String>,
 }
 
-/// An address to listen on, and how the user wrote it.
-#[derive(Clone, Debug)]
-pub(crate) struct Bind {
-    pub(crate) text: String,
-    pub(crate) addr: BindAddr,
-}
-
 // A name of its own: a field of type `Vec` would be taken for a repeatable argument.
 type Bytes = bytes::Bytes;
 
@@ -236,17 +229,16 @@ fn seconds(text: &str) -> Result<Duration, String> {
     span.filter(|span| !span.is_zero()).ok_or_else(|| "not a number of seconds above 0, such as 2 or 0.5".to_owned())
 }
 
-fn bind(text: &str) -> Result<Bind, String> {
-    let addr = if let Ok(addr) = text.parse::<SocketAddr>() {
-        addr.into()
+fn bind(text: &str) -> Result<BindAddr, String> {
+    if let Ok(addr) = text.parse::<SocketAddr>() {
+        Ok(addr.into())
     } else if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        (ip, coap_core::Scheme::Coap.default_port()).into()
+        Ok((ip, coap_core::Scheme::Coap.default_port()).into())
     } else if text.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok()) {
-        text.into()
+        Ok(text.into())
     } else {
-        return Err("not ADDR:PORT, such as [::]:5683, 127.0.0.1:0 or localhost:5683".to_owned());
-    };
-    Ok(Bind { text: text.to_owned(), addr })
+        Err("not ADDR:PORT, such as [::]:5683, 127.0.0.1:0 or localhost:5683".to_owned())
+    }
 }
 
 /// Reads the command line.
@@ -427,6 +419,8 @@ mod tests {
             ("coap get -t nonsense h", "nonsense"),
             ("coap get -T 0x010203040506070809 h", "9 bytes"),
             ("coap get -B 0 h", "above 0"),
+            ("coap get -B -1 h", "above 0"),
+            ("coap get --max-retransmit -1 h", "-1 is not in 0..=255"),
             ("coap get -e a -f b h", "--payload-file"),
             ("coap -m eat h", "not a method"),
             ("coap serve --bind nowhere", "not ADDR:PORT"),
@@ -442,9 +436,9 @@ mod tests {
 
     #[test]
     fn an_address_alone_is_bound_at_the_default_port() {
-        assert_eq!(bind("::1").unwrap().addr, BindAddr::from("[::1]:5683"));
-        assert_eq!(bind("[::1]").unwrap().addr, BindAddr::from("[::1]:5683"));
-        assert_eq!(bind("127.0.0.1:0").unwrap().addr, BindAddr::from("127.0.0.1:0"));
+        assert_eq!(bind("::1").unwrap(), BindAddr::from("[::1]:5683"));
+        assert_eq!(bind("[::1]").unwrap(), BindAddr::from("[::1]:5683"));
+        assert_eq!(bind("127.0.0.1:0").unwrap(), BindAddr::from("127.0.0.1:0"));
         assert!(bind("localhost:5683").is_ok() && bind(":5683").is_err() && bind("host").is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Setting up a client or server.
 
 use core::fmt;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::io;
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl From<(IpAddr, u16)> for BindAddr {
     }
 }
 
-/// `[::]:5683`, `192.0.2.1:0`, or `name:port`.
+/// `[::]:5683`, `192.0.2.1:0`, `[fe80::1%eth0]:5683`, or `name:port`, which is the first address of that name.
 impl From<&str> for BindAddr {
     fn from(text: &str) -> Self {
         Self(text.parse().map_or_else(|_| Address::Text(text.to_owned()), Address::Known))
@@ -65,19 +65,45 @@ impl From<String> for BindAddr {
     }
 }
 
+/// As it was given.
+impl fmt::Display for BindAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Address::Known(addr) => addr.fmt(f),
+            Address::Text(text) => f.write_str(text),
+        }
+    }
+}
+
 impl BindAddr {
-    async fn resolve<R: Runtime>(self, runtime: &R) -> Result<SocketAddr, Error> {
-        let text = match self.0 {
-            Address::Known(addr) => return Ok(addr),
+    async fn resolve<R: Runtime>(&self, runtime: &R) -> Result<SocketAddr, Error> {
+        let text = match &self.0 {
+            Address::Known(addr) => return Ok(*addr),
             Address::Text(text) => text,
         };
-        let wrong = || io::Error::new(io::ErrorKind::InvalidInput, format!("{text:?} is not ADDRESS:PORT"));
+        let wrong = || self.error(io::Error::new(io::ErrorKind::InvalidInput, "it is not ADDRESS:PORT"));
         let (name, port) = text.rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().map_err(|_| wrong())?;
+        if let Some(inner) = name.strip_prefix('[') {
+            return zoned(runtime, inner.strip_suffix(']').ok_or_else(wrong)?, port)?.ok_or_else(wrong);
+        }
         let found = runtime.resolve(name, port).await;
         let found = found.map_err(|source| Error::HostNotFound { host: name.to_owned(), source })?;
-        found.first().map(UdpAddr::socket_addr).ok_or_else(|| Error::Io(wrong()))
+        found.first().map(UdpAddr::socket_addr).ok_or_else(wrong)
     }
+
+    fn error(&self, source: io::Error) -> Error {
+        Error::Bind { addr: self.to_string(), source }
+    }
+}
+
+/// `fe80::1%eth0`, or with `%25` as it is written in a URI (RFC 6874 §2).
+fn zoned<R: Runtime>(runtime: &R, text: &str, port: u16) -> Result<Option<SocketAddr>, Error> {
+    let Some((ip, zone)) = text.split_once('%') else { return Ok(None) };
+    let zone = zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone);
+    let Ok(ip) = ip.parse() else { return Ok(None) };
+    let index = runtime.interface_index(zone).ok_or_else(|| Error::NoInterface { zone: zone.to_owned() })?;
+    Ok(Some(SocketAddrV6::new(ip, port, 0, index).into()))
 }
 
 impl<R: Runtime> Builder<R> {
@@ -127,7 +153,7 @@ impl<R: Runtime> Builder<R> {
     /// Binds, and starts a client.
     ///
     /// # Errors
-    /// [`Error::Io`]: an address is in use, or none of this machine.
+    /// [`Error::Bind`]: an address is in use, or none of this machine.
     pub async fn client(self) -> Result<Client<R>, Error> {
         let (shared, driver) = self.build(Doors::Absent).await?;
         let client = Client::new(shared.clone());
@@ -138,7 +164,7 @@ impl<R: Runtime> Builder<R> {
     /// Binds, for a server.
     ///
     /// # Errors
-    /// [`Error::Io`]: an address is in use, or none of this machine.
+    /// [`Error::Bind`]: an address is in use, or none of this machine.
     pub async fn server(self) -> Result<Server<R>, Error> {
         let (shared, driver) = self.build(Doors::Shut).await?;
         Ok(Server::new(shared, driver))
@@ -152,7 +178,8 @@ impl<R: Runtime> Builder<R> {
         let mut sockets = Vec::with_capacity(bind.len());
         let mut addrs = Vec::with_capacity(bind.len());
         for addr in bind {
-            let socket = runtime.bind(addr.resolve(&runtime).await?, &socket_options)?;
+            let wanted = addr.resolve(&runtime).await?;
+            let socket = runtime.bind(wanted, &socket_options).map_err(|source| addr.error(source))?;
             let local = socket.local_addr()?;
             addrs.push(local);
             sockets.push((socket, local));

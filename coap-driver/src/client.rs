@@ -9,12 +9,13 @@ use std::sync::Arc;
 use coap_core::{Body, Code, Instant, Scope, Stats, TransmissionError, TransmissionParameters};
 
 use crate::builder::{BindAddr, Builder};
+use crate::counts::SocketStats;
 use crate::current::CurrentRuntime;
 use crate::error::Error;
 use crate::request::{PingBuilder, RequestBuilder};
 use crate::runtime::Runtime;
 use crate::shared::Shared;
-use crate::state::ClientId;
+use crate::state::{ClientId, Phase};
 use crate::target::IntoTarget;
 
 /// Sends requests. Clones share the socket, and are cheap.
@@ -46,7 +47,8 @@ impl<R: Runtime> Client<R> {
     /// A client on a socket of its own; `[::]:0` for any address and port, of both families.
     ///
     /// # Errors
-    /// [`Error::Io`]: the address is in use, or none of this machine; or the caller does not run in a runtime.
+    /// [`Error::Bind`]: the address is in use, or none of this machine. [`Error::Io`]: the caller does not run in a
+    /// runtime.
     pub async fn bind(addr: impl Into<BindAddr>) -> Result<Self, Error>
     where
         R: CurrentRuntime,
@@ -131,14 +133,22 @@ impl<R: Runtime> Client<R> {
         self.group.shared.lock().endpoint.stats()
     }
 
+    /// What the sockets have not let through.
+    pub fn socket_stats(&self) -> SocketStats {
+        self.group.shared.lock().socket_stats
+    }
+
     /// Ends all requests of this client and its clones with [`Error::Closed`], and refuses further ones. A second call
     /// does nothing. A server on the same socket goes on.
+    ///
+    /// The end of the runtime that the client was made in does the same.
     pub fn close(&self) {
         self.group.close();
     }
 
+    /// True as well if the driver task has ended, with its runtime or its last socket.
     pub(crate) fn is_closed(&self) -> bool {
-        self.group.closed.load(Ordering::Relaxed)
+        self.group.closed.load(Ordering::Relaxed) || self.group.shared.lock().phase == Phase::Closed
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared<R>> {

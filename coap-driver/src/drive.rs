@@ -57,7 +57,7 @@ impl<R: Runtime> Driver<R> {
         let shared = self.shared.clone();
         let mut state = shared.lock();
         let mut now = shared.runtime().now();
-        self.sockets.deliver(&mut state.endpoint, now);
+        self.sockets.deliver(&mut state, now);
         if state.endpoint.poll_timeout().is_some_and(|due| due <= now) {
             state.endpoint.handle_timeout(now);
         }

@@ -48,7 +48,8 @@ pub enum Error {
     Option(OptionError),
     /// The endpoint does not take the request. Nothing was sent.
     Request(RequestError),
-    /// The time of the request ran out while it waited for its turn: see RFC 7252 §4.7 for why there are turns.
+    /// The time of the request ran out while it waited for its turn: RFC 7252 §4.7 says why there are turns, and §4.4
+    /// why a peer has no more than 65,536 messages within EXCHANGE_LIFETIME (247 s).
     NotSent {
         /// Whom it was for.
         peer: Peer,
@@ -76,10 +77,12 @@ pub enum Error {
         /// How long that took.
         timing: Timing,
     },
-    /// The network reported that the peer cannot be reached (ICMP).
+    /// The peer cannot be reached.
     Unreachable {
         /// Whom it was for.
         peer: Peer,
+        /// Who says so.
+        cause: Unreachable,
         /// How long that took.
         timing: Timing,
     },
@@ -103,14 +106,31 @@ pub enum Error {
     },
     /// The response has an error code; only from [`Reply::error_for_status`].
     Status(Box<Reply>),
-    /// The client or server was closed.
+    /// The client or server was closed, or its runtime has ended.
     Closed,
-    /// A socket could not be set up.
+    /// A socket cannot be bound to an address.
+    Bind {
+        /// The address, as it was given.
+        addr: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system did not do its part: no randomness, no runtime, a socket that failed for good.
     Io(io::Error),
     /// The settings contradict each other.
     Config(ConfigError),
     /// A route of the router is wrong.
     Route(RouteError),
+}
+
+/// Why a peer cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unreachable {
+    /// The network reported it (ICMP): nobody listens on the port, or there is no way to the host.
+    Reported,
+    /// The system did not even send: it has no route, or may not use it.
+    NotSent(io::ErrorKind),
 }
 
 impl Error {
@@ -120,7 +140,7 @@ impl Error {
             Failure::NoAck => Self::NoAck { peer, timing },
             Failure::NoResponse => Self::NoResponse { peer, timing },
             Failure::Reset => Self::Reset { peer, timing },
-            Failure::Unreachable => Self::Unreachable { peer, timing },
+            Failure::Unreachable => Self::Unreachable { peer, cause: Unreachable::Reported, timing },
             Failure::CriticalOption(number) => Self::CriticalOption { peer, number, timing },
             Failure::Shutdown => Self::Closed,
             reason => Self::Failed { peer, reason, timing },
@@ -178,8 +198,8 @@ impl fmt::Display for Error {
             Self::Request(error) => write!(f, "request not sent: {error}"),
             Self::NotSent { peer, timing } => write!(
                 f,
-                "not sent to {peer} within {}: earlier requests to it are still unanswered; wait, or allow more at a \
-                 time (NSTART)",
+                "not sent to {peer} within {}: earlier requests to it are unanswered, so wait or allow more at a time \
+                 (NSTART); or it had 65,536 of them within EXCHANGE_LIFETIME, so send fewer",
                 Seconds(timing.elapsed)
             ),
             Self::NoAck { peer, timing } => write!(
@@ -197,11 +217,14 @@ impl fmt::Display for Error {
             Self::Reset { peer, .. } => {
                 write!(f, "{peer} rejected the message with a Reset: it does not serve this kind of request")
             }
-            Self::Unreachable { peer, .. } => write!(
+            Self::Unreachable { peer, cause: Unreachable::Reported, .. } => write!(
                 f,
-                "{peer} is unreachable: the network reports that nobody listens there; check the address and port, \
-                 and that the server runs"
+                "{peer} is unreachable: the network reports that nobody listens there, or that there is no way to it; \
+                 check the address and port, and that the server runs"
             ),
+            Self::Unreachable { peer, cause: Unreachable::NotSent(reason), .. } => {
+                write!(f, "nothing can be sent to {peer} from here: {reason}; check the address, and the network here")
+            }
             Self::CriticalOption { peer, number, .. } => write!(
                 f,
                 "response of {peer} not accepted: its critical option {number} is not understood here or malformed"
@@ -211,7 +234,12 @@ impl fmt::Display for Error {
                 Some(text) => write!(f, "{} answered {}: {}", reply.from, reply.code, text.escape_debug()),
                 None => write!(f, "{} answered {}", reply.from, reply.code),
             },
-            Self::Closed => write!(f, "the client is closed: make a new one to send requests"),
+            Self::Closed => {
+                write!(f, "the client is closed, or its runtime has ended: make a new one to send requests")
+            }
+            Self::Bind { addr, source } => {
+                write!(f, "cannot bind to {addr}: {source}{}", advice_on_binding(source.kind()))
+            }
             Self::Io(error) => write!(f, "socket: {error}"),
             Self::Config(error) => write!(f, "bad configuration: {error}"),
             Self::Route(error) => write!(f, "bad router: {error}"),
@@ -226,6 +254,7 @@ impl core::error::Error for Error {
             Self::HostNotFound { source, .. } => Some(source),
             Self::Option(error) => Some(error),
             Self::Request(error) => Some(error),
+            Self::Bind { source, .. } => Some(source),
             Self::Io(error) => Some(error),
             Self::Config(error) => Some(error),
             Self::Route(error) => Some(error),
@@ -261,6 +290,16 @@ impl From<ConfigError> for Error {
 impl From<RouteError> for Error {
     fn from(error: RouteError) -> Self {
         Self::Route(error)
+    }
+}
+
+/// What to do about an address that cannot be bound to, to follow what the system says.
+const fn advice_on_binding(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::AddrInUse => "; stop the program that has the port, or choose another port",
+        io::ErrorKind::AddrNotAvailable => "; use an address of this machine, or [::] for all of them",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 may need more rights",
+        _ => "",
     }
 }
 

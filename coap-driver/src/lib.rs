@@ -27,6 +27,7 @@
 
 mod builder;
 mod client;
+mod counts;
 mod current;
 mod drive;
 mod error;
@@ -46,8 +47,9 @@ mod traffic;
 
 pub use builder::{BindAddr, Builder};
 pub use client::Client;
+pub use counts::SocketStats;
 pub use current::CurrentRuntime;
-pub use error::Error;
+pub use error::{Error, Unreachable};
 pub use reply::Reply;
 pub use request::{PingBuilder, RequestBuilder};
 pub use runtime::{BoxFuture, Received, RecvBatch, Runtime, SocketOptions, Timer, UdpSocket};

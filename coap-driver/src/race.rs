@@ -1,7 +1,8 @@
 //! A request on its way: to one address after the other, within its time, to its one outcome.
 
 use core::future::poll_fn;
-use core::task::{Context, Poll, Waker};
+use core::pin::pin;
+use core::task::{Context, Poll, Waker, ready};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::error::Error;
 use crate::runtime::Runtime;
 use crate::shared::Shared;
 use crate::state::{ClientId, Left, Outcome, Progress, Room, Ticket};
+use crate::target::Target;
 use crate::timeout::within;
 
 /// How long a request without a timeout may wait for a name or for room in a table: MAX_TRANSMIT_WAIT by default
@@ -40,6 +42,29 @@ impl Deadline {
         // Never zero, which would be no time at all rather than its end.
         self.timeout.map(|timeout| ((self.started + timeout) - now).max(Duration::from_millis(1)))
     }
+}
+
+/// The peers that `target` may stand for. A client that is closed does not wait for its name server.
+pub(crate) async fn resolve<R: Runtime>(
+    client: &Client<R>,
+    target: &Target,
+    deadline: Deadline,
+) -> Result<Vec<Peer>, Error> {
+    let mut looking = pin!(target.resolve(client.runtime(), deadline.patience()));
+    // The place is taken for the news of the end: see `Room::None`.
+    let place = target.is_name().then(|| Place::new(client.shared().clone(), Room::None));
+    poll_fn(|cx| {
+        if let Some(place) = &place {
+            place.wait(cx);
+            if client.is_closed() {
+                return Poll::Ready(Err(Error::Closed));
+            }
+        }
+        let found = ready!(looking.as_mut().poll(cx));
+        // A look-up that fails with the runtime is not the name server's fault.
+        Poll::Ready(if found.is_err() && client.is_closed() { Err(Error::Closed) } else { found })
+    })
+    .await
 }
 
 /// A request to one address after the other, and to two at a time where that does no harm. Whatever is open when it is
@@ -93,13 +118,14 @@ impl<R: Runtime> Race<R> {
                         let _ = self.start(peer);
                     }
                 }
+                // Nobody has it: any request may go to the next address.
+                Progress::Ended(Outcome::Unreachable { peer, cause, timing }) => {
+                    failed = Error::Unreachable { peer, cause, timing };
+                }
                 Progress::Ended(Outcome::Failed { peer, reason, timing }) => {
                     failed = Error::from_failure(peer, reason, timing);
-                    let may_move_on = match reason {
-                        Failure::Unreachable => true,
-                        Failure::NoAck | Failure::NoResponse => self.is_harmless(),
-                        _ => false,
-                    };
+                    let is_silent = matches!(reason, Failure::NoAck | Failure::NoResponse);
+                    let may_move_on = is_silent && self.is_harmless();
                     if !may_move_on && self.running.is_empty() {
                         return Err(failed);
                     }

@@ -11,7 +11,7 @@ use coap_core::{
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::race::{Deadline, Race};
+use crate::race::{Deadline, Race, resolve};
 use crate::reply::Reply;
 use crate::runtime::Runtime;
 use crate::state::Outcome;
@@ -128,7 +128,7 @@ impl<R: Runtime> RequestBuilder<R> {
     async fn send(self) -> Result<Reply, Error> {
         let Self { client, target, request, how, timeout } = self;
         let deadline = Deadline::new(client.now(), timeout);
-        let peers = target?.resolve(client.runtime(), deadline.patience()).await?;
+        let peers = resolve(&client, &target?, deadline).await?;
         match Race::new(client, Some(request), how, deadline).run(peers).await? {
             Outcome::Reply(reply) => Ok(reply),
             // Only a ping ends otherwise.
@@ -186,7 +186,7 @@ impl<R: Runtime> PingBuilder<R> {
     async fn send(self) -> Result<Duration, Error> {
         let Self { client, target, how, timeout } = self;
         let deadline = Deadline::new(client.now(), timeout);
-        let peers = target?.resolve(client.runtime(), deadline.patience()).await?;
+        let peers = resolve(&client, &target?, deadline).await?;
         match Race::new(client, None, how, deadline).run(peers).await? {
             Outcome::Pong(timing) => Ok(timing.round_trip.unwrap_or(timing.elapsed)),
             _ => Err(Error::Closed),

@@ -12,6 +12,7 @@ use coap_core::Stats;
 
 use crate::builder::{BindAddr, Builder};
 use crate::client::Client;
+use crate::counts::SocketStats;
 use crate::current::CurrentRuntime;
 use crate::drive::Driver;
 use crate::error::Error;
@@ -36,7 +37,8 @@ impl<R: Runtime> Server<R> {
     /// A server on one socket; `[::]:5683` for the default port on all addresses, of both families.
     ///
     /// # Errors
-    /// [`Error::Io`]: the address is in use, or none of this machine; or the caller does not run in a runtime.
+    /// [`Error::Bind`]: the address is in use, or none of this machine. [`Error::Io`]: the caller does not run in a
+    /// runtime.
     pub async fn bind(addr: impl Into<BindAddr>) -> Result<Self, Error>
     where
         R: CurrentRuntime,
@@ -81,6 +83,11 @@ impl<R: Runtime> Server<R> {
     /// What the endpoint has counted.
     pub fn stats(&self) -> Stats {
         self.shared.lock().endpoint.stats()
+    }
+
+    /// What the sockets have not let through.
+    pub fn socket_stats(&self) -> SocketStats {
+        self.shared.lock().socket_stats
     }
 
     /// Serves. The future ends after [`ShutdownHandle::shutdown`]; dropped before, it stops serving at once.
@@ -156,7 +163,7 @@ impl<R: Runtime> ShutdownHandle<R> {
     /// Takes no further requests, lets the handlers that are at work finish for up to `grace`, and ends the server.
     /// Peers whose handlers were not done by then are told 5.03. Clients on the same sockets end with it.
     ///
-    /// A second call changes nothing.
+    /// A second call may bring the end nearer, and never puts it off.
     pub fn shutdown(&self, grace: Duration) {
         self.shared.command(|state, now| state.begin_shutdown(now, now + grace));
     }

@@ -7,8 +7,11 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use coap_core::{Datagram, Endpoint, Instant, Local, Peer, Transmit};
 
+use crate::counts::SocketStats;
+use crate::error::Unreachable;
 use crate::runtime::{Received, RecvBatch, UdpSocket};
 use crate::shared::can_send;
+use crate::state::State;
 use crate::traffic::{Direction, Hook, Traffic};
 
 /// Datagrams handed to the sockets in one round. More would save little, and make handles wait for the lock.
@@ -28,12 +31,13 @@ pub(crate) struct Sockets<S> {
     batch: RecvBatch,
     arena: BytesMut,
     inbox: Vec<Datagram>,
-    unreachable: Vec<Peer>,
+    unreachable: Vec<(Peer, Unreachable)>,
     /// Slots of `max_datagram` bytes, and which of them hold what is still to be sent.
     outgoing: Box<[u8]>,
     max_datagram: usize,
     queue: Vec<Transmit>,
     sent: usize,
+    counts: SocketStats,
 }
 
 #[derive(Debug)]
@@ -74,6 +78,7 @@ impl<S: UdpSocket> Sockets<S> {
             max_datagram,
             queue: Vec::with_capacity(SEND_BATCH),
             sent: 0,
+            counts: SocketStats::default(),
         }
     }
 
@@ -109,6 +114,8 @@ impl<S: UdpSocket> Sockets<S> {
     }
 
     fn copy_batch(&mut self, index: usize, hook: Option<&Hook>) {
+        self.counts.too_long = self.counts.too_long.wrapping_add(self.batch.too_long());
+        self.counts.portless = self.counts.portless.wrapping_add(self.batch.portless());
         let number = u16::try_from(index).unwrap_or(u16::MAX);
         for received in self.batch.iter() {
             match received {
@@ -120,19 +127,23 @@ impl<S: UdpSocket> Sockets<S> {
                     }
                     self.inbox.push(Datagram { from, to, payload });
                 }
-                Received::Unreachable { peer } => self.unreachable.push(peer.into()),
+                Received::Unreachable { peer } => {
+                    self.counts.unreachable = self.counts.unreachable.wrapping_add(1);
+                    self.unreachable.push((peer.into(), Unreachable::Reported));
+                }
             }
         }
     }
 
     /// Gives the endpoint what has come.
-    pub(crate) fn deliver(&mut self, endpoint: &mut Endpoint, now: Instant) {
+    pub(crate) fn deliver(&mut self, state: &mut State, now: Instant) {
         for datagram in self.inbox.drain(..) {
-            endpoint.handle_datagram(now, datagram);
+            state.endpoint.handle_datagram(now, datagram);
         }
-        for peer in self.unreachable.drain(..) {
-            endpoint.handle_unreachable(now, peer);
+        for (peer, cause) in self.unreachable.drain(..) {
+            state.handle_unreachable(now, peer, cause);
         }
+        state.socket_stats = self.counts;
     }
 
     /// Takes from the endpoint what there is room for. True: there may be more.
@@ -151,8 +162,11 @@ impl<S: UdpSocket> Sockets<S> {
             let datagram = self.outgoing[slot].get(..transmit.len).unwrap_or_default();
             match self.send_one(cx, transmit, datagram) {
                 Poll::Pending => return Outflow::Blocked,
-                Poll::Ready(Delivery::Lost) => {}
-                Poll::Ready(Delivery::Hopeless) => self.unreachable.push(transmit.to),
+                Poll::Ready(Delivery::Lost) => self.counts.not_sent = self.counts.not_sent.wrapping_add(1),
+                Poll::Ready(Delivery::Hopeless(why)) => {
+                    self.counts.not_sent = self.counts.not_sent.wrapping_add(1);
+                    self.unreachable.push((transmit.to, Unreachable::NotSent(why)));
+                }
                 Poll::Ready(Delivery::Sent) => {
                     if let Some(look) = hook {
                         let datagram = Bytes::copy_from_slice(datagram);
@@ -173,13 +187,15 @@ impl<S: UdpSocket> Sockets<S> {
     }
 
     fn send_one(&self, cx: &mut Context<'_>, transmit: &Transmit, datagram: &[u8]) -> Poll<Delivery> {
-        let Some(to) = transmit.to.udp() else { return Poll::Ready(Delivery::Hopeless) };
+        let Some(to) = transmit.to.udp() else {
+            return Poll::Ready(Delivery::Hopeless(io::ErrorKind::Unsupported));
+        };
         let reaches = |socket: &&Socket<S>| socket.socket.is_some() && can_send(socket.local, to.socket_addr());
         // The one that it belongs to; a request without a wish goes through any of the right family.
         let preferred = self.sockets.get(usize::from(transmit.from.socket)).filter(reaches);
         let chosen = preferred.or_else(|| self.sockets.iter().find(reaches));
         let Some(socket) = chosen.and_then(|chosen| chosen.socket.as_ref()) else {
-            return Poll::Ready(Delivery::Hopeless);
+            return Poll::Ready(Delivery::Hopeless(io::ErrorKind::NotConnected));
         };
         loop {
             let error = match socket.try_send(to, &transmit.from, datagram) {
@@ -199,7 +215,7 @@ impl<S: UdpSocket> Sockets<S> {
                 | io::ErrorKind::NetworkDown
                 | io::ErrorKind::AddrNotAvailable
                 | io::ErrorKind::PermissionDenied
-                | io::ErrorKind::InvalidInput => return Poll::Ready(Delivery::Hopeless),
+                | io::ErrorKind::InvalidInput => return Poll::Ready(Delivery::Hopeless(error.kind())),
                 // As if lost in the network: it is repeated, or its sender finds out.
                 _ => return Poll::Ready(Delivery::Lost),
             }
@@ -211,7 +227,8 @@ impl<S: UdpSocket> Sockets<S> {
 enum Delivery {
     Sent,
     Lost,
-    Hopeless,
+    /// It makes no sense to try again, for this reason.
+    Hopeless(io::ErrorKind),
 }
 
 fn slot(buffer: &[u8], size: usize, number: usize) -> Option<core::ops::Range<usize>> {
@@ -340,7 +357,8 @@ mod tests {
         sockets.collect(&mut endpoint);
         assert_eq!(sockets.send(&mut context(), None), Outflow::Clear);
         assert!(sockets.has_news());
-        assert_eq!(sockets.unreachable.len(), 2);
+        let why = Unreachable::NotSent(io::ErrorKind::NetworkUnreachable);
+        assert_eq!(sockets.unreachable.iter().map(|(_, cause)| *cause).collect::<Vec<_>>(), [why; 2]);
         // What is no news about the peer is lost like any datagram.
         let (mut lossy, mut endpoint) = sockets_of(io::ErrorKind::ConnectionRefused);
         lossy.collect(&mut endpoint);

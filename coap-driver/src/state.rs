@@ -12,6 +12,8 @@ use coap_core::{
     RequestOptions, RespondError, Response, Timing,
 };
 
+use crate::counts::SocketStats;
+use crate::error::Unreachable;
 use crate::reply::Reply;
 use crate::router::Router;
 
@@ -27,6 +29,8 @@ type Table<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) endpoint: Endpoint,
+    /// As of the last round of the driver task.
+    pub(crate) socket_stats: SocketStats,
     /// Requests of ours whose caller has not taken the outcome yet.
     waiting: Table<RequestId, Waiter>,
     /// Callers whose request found a table full, by the ticket that they drew. One is woken for each request that ends.
@@ -34,6 +38,8 @@ pub(crate) struct State {
     tickets: u64,
     /// Handlers that did not finish at once, with the task that runs each of them.
     handlers: Table<IncomingId, Option<Waker>>,
+    /// Why peers cannot be reached, until the events of it are taken.
+    unreachable: Vec<(Peer, Unreachable)>,
     /// Handles that keep the driver task alive.
     users: usize,
     clients: u64,
@@ -76,6 +82,8 @@ pub(crate) enum Room {
     Peer(Peer),
     /// Too many are open, or too many peers known.
     Endpoint,
+    /// None is wanted yet, as the name is still looked up: nobody is woken here but by the end of a client.
+    None,
 }
 
 /// What a caller did with the room that it was woken for.
@@ -93,6 +101,7 @@ pub(crate) struct Ticket(u64);
 struct Waiter {
     client: ClientId,
     peer: Peer,
+    started: Instant,
     waker: Option<Waker>,
     repeated: bool,
     outcome: Option<Outcome>,
@@ -104,6 +113,7 @@ pub(crate) enum Outcome {
     Reply(Reply),
     Pong(Timing),
     Failed { peer: Peer, reason: Failure, timing: Timing },
+    Unreachable { peer: Peer, cause: Unreachable, timing: Timing },
     Closed,
 }
 
@@ -118,10 +128,12 @@ impl State {
     pub(crate) fn new(endpoint: Endpoint, doors: Doors) -> Self {
         Self {
             endpoint,
+            socket_stats: SocketStats::default(),
             waiting: Table::default(),
             queues: Table::default(),
             tickets: 0,
             handlers: Table::default(),
+            unreachable: Vec::new(),
             users: 0,
             clients: 0,
             driver: None,
@@ -169,8 +181,9 @@ impl State {
         request: Request,
         how: &RequestOptions,
     ) -> Result<RequestId, RequestError> {
+        self.refuse_if_closed()?;
         let id = self.endpoint.request(now, to, request, how)?;
-        self.wait_for(client, to, id);
+        self.wait_for(now, client, to, id);
         Ok(id)
     }
 
@@ -181,13 +194,19 @@ impl State {
         to: Peer,
         how: &RequestOptions,
     ) -> Result<RequestId, RequestError> {
+        self.refuse_if_closed()?;
         let id = self.endpoint.ping_with(now, to, how)?;
-        self.wait_for(client, to, id);
+        self.wait_for(now, client, to, id);
         Ok(id)
     }
 
-    fn wait_for(&mut self, client: ClientId, peer: Peer, id: RequestId) {
-        self.waiting.insert(id, Waiter { client, peer, waker: None, repeated: false, outcome: None });
+    /// Without the driver task nobody would ever send the request, nor end it.
+    fn refuse_if_closed(&self) -> Result<(), RequestError> {
+        if self.phase == Phase::Closed { Err(RequestError::Shutdown) } else { Ok(()) }
+    }
+
+    fn wait_for(&mut self, started: Instant, client: ClientId, peer: Peer, id: RequestId) {
+        self.waiting.insert(id, Waiter { client, peer, started, waker: None, repeated: false, outcome: None });
     }
 
     /// Forgets a request, whatever has become of it.
@@ -269,6 +288,14 @@ impl State {
         self.wake_queues(wake);
     }
 
+    /// Ends what is in flight to `peer`. The endpoint does not ask why; whoever waits is told.
+    pub(crate) fn handle_unreachable(&mut self, now: Instant, peer: Peer, cause: Unreachable) {
+        self.endpoint.handle_unreachable(now, peer);
+        // The last report counts: the events of all of them are taken at the end of the round.
+        self.unreachable.retain(|(known, _)| *known != peer);
+        self.unreachable.push((peer, cause));
+    }
+
     // ----- Events ----------------------------------------------------------------------------------------------
 
     /// Takes what the endpoint has to tell. Requests are for the driver task; all else wakes somebody.
@@ -282,14 +309,25 @@ impl State {
                     self.stop_collecting(now, id);
                 }
                 Event::Pong { id, timing } => self.settle(id, wake, |_| Outcome::Pong(timing)),
+                Event::Failed { id, reason: Failure::Unreachable, timing } => {
+                    let causes = core::mem::take(&mut self.unreachable);
+                    self.settle(id, wake, |waiter| {
+                        let peer = waiter.peer;
+                        let cause = causes.iter().find(|(of, _)| *of == peer);
+                        let cause = cause.map_or(Unreachable::Reported, |(_, cause)| *cause);
+                        Outcome::Unreachable { peer, cause, timing }
+                    });
+                    self.unreachable = causes;
+                }
                 Event::Failed { id, reason, timing } => {
-                    self.settle(id, wake, |peer| Outcome::Failed { peer, reason, timing });
+                    self.settle(id, wake, |waiter| Outcome::Failed { peer: waiter.peer, reason, timing });
                 }
                 // All responses to a multicast request have come, and not one: none was taken before.
-                Event::Finished { id } => self.settle(id, wake, |peer| Outcome::Failed {
-                    peer,
-                    reason: Failure::NoResponse,
-                    timing: Timing::default(),
+                Event::Finished { id } => self.settle(id, wake, |waiter| {
+                    let mut timing = Timing::default();
+                    timing.attempts = 1;
+                    timing.elapsed = now - waiter.started;
+                    Outcome::Failed { peer: waiter.peer, reason: Failure::NoResponse, timing }
                 }),
                 Event::Retransmitted { id, .. } => {
                     if let Some(waiter) = self.waiting.get_mut(&id) {
@@ -300,15 +338,16 @@ impl State {
                 _ => {}
             }
         }
+        self.unreachable.clear();
     }
 
     /// Keeps the outcome for whoever asked, unless there is one already: of a group the first response counts.
-    fn settle(&mut self, id: RequestId, wake: &mut Vec<Waker>, outcome: impl FnOnce(Peer) -> Outcome) {
+    fn settle(&mut self, id: RequestId, wake: &mut Vec<Waker>, outcome: impl FnOnce(&Waiter) -> Outcome) {
         if let Some(waiter) = self.waiting.get_mut(&id)
             && waiter.outcome.is_none()
         {
             let peer = waiter.peer;
-            waiter.end(outcome(peer), wake);
+            waiter.end(outcome(waiter), wake);
             self.give_room(peer, wake);
         }
     }
@@ -362,12 +401,17 @@ impl State {
 
     // ----- The end ---------------------------------------------------------------------------------------------
 
-    /// Takes no further requests, and ends when nothing is open, or at `until`.
+    /// Takes no further requests, and ends when nothing is open, or at `until`. A further call may only bring that nearer.
     pub(crate) fn begin_shutdown(&mut self, now: Instant, until: Instant) {
-        if self.phase == Phase::Running {
-            self.endpoint.begin_shutdown(now);
-            self.phase = Phase::ShuttingDown { until };
-        }
+        let until = match self.phase {
+            Phase::Running => {
+                self.endpoint.begin_shutdown(now);
+                until
+            }
+            Phase::ShuttingDown { until: before } => before.min(until),
+            Phase::Closed => return,
+        };
+        self.phase = Phase::ShuttingDown { until };
     }
 
     /// The sockets are of no more use.
@@ -525,6 +569,17 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_asked_when_the_driver_task_is_gone() {
+        let mut state = state();
+        let client = state.add_client();
+        state.close(Instant::ZERO, &mut Vec::new());
+        let how = RequestOptions::new();
+        let refused = state.request(Instant::ZERO, client, peer(1), Request::get(), &how);
+        assert_eq!(refused, Err(RequestError::Shutdown));
+        assert_eq!(state.ping(Instant::ZERO, client, peer(1), &how), Err(RequestError::Shutdown));
+    }
+
+    #[test]
     fn the_driver_ends_with_its_last_handle() {
         let mut state = state();
         state.add_client();
@@ -549,5 +604,17 @@ mod tests {
         assert!(!busy.is_over(Instant::ZERO));
         assert!(busy.next_timeout() <= Some(Instant::from_secs(1)));
         assert!(busy.is_over(Instant::from_secs(1)));
+    }
+
+    #[test]
+    fn a_second_shutdown_may_be_sooner_and_is_never_later() {
+        let mut busy = state();
+        let client = busy.add_client();
+        busy.request(Instant::ZERO, client, peer(1), Request::get(), &RequestOptions::new()).unwrap();
+        busy.begin_shutdown(Instant::ZERO, Instant::from_secs(5));
+        busy.begin_shutdown(Instant::ZERO, Instant::from_secs(9));
+        assert!(busy.is_over(Instant::from_secs(5)));
+        busy.begin_shutdown(Instant::ZERO, Instant::ZERO);
+        assert!(busy.is_over(Instant::ZERO));
     }
 }

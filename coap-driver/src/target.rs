@@ -1,6 +1,6 @@
 //! Whom a request is for: a URI or an address, and the peers that it may stand for.
 
-use core::net::{SocketAddr, SocketAddrV6};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use coap_core::{Host, Instant, Options, Peer, Scheme, Uri, UriError};
 
@@ -80,10 +80,15 @@ impl Target {
         }
     }
 
+    /// It must be looked up.
+    pub(crate) const fn is_name(&self) -> bool {
+        matches!(&self.0, Kind::Uri(uri) if matches!(uri.host(), Host::Name(_)))
+    }
+
     /// The peers that it may stand for, the best first; at least one. A name is looked up, for `until` at most.
     pub(crate) async fn resolve<R: Runtime>(&self, runtime: &R, until: Instant) -> Result<Vec<Peer>, Error> {
         let uri = match &self.0 {
-            Kind::Peer(peer) => return Ok(vec![*peer]),
+            Kind::Peer(peer) => return Ok(vec![peer.udp().map_or(*peer, |addr| here(addr.socket_addr()).into())]),
             Kind::Uri(uri) => uri,
         };
         // Never in the clear what was to be secret.
@@ -91,10 +96,10 @@ impl Target {
             return Err(Error::Security);
         }
         let name = match uri.host() {
-            Host::Ipv4(addr) => return Ok(vec![SocketAddr::from((*addr, uri.port())).into()]),
+            Host::Ipv4(addr) => return Ok(vec![here(SocketAddr::from((*addr, uri.port()))).into()]),
             Host::Ipv6 { addr, zone } => {
                 let scope = zone.as_deref().map_or(Ok(0), |zone| interface(runtime, zone))?;
-                return Ok(vec![SocketAddr::from(SocketAddrV6::new(*addr, uri.port(), 0, scope)).into()]);
+                return Ok(vec![here(SocketAddrV6::new(*addr, uri.port(), 0, scope).into()).into()]);
             }
             Host::Name(name) => name,
         };
@@ -104,7 +109,7 @@ impl Target {
             .ok_or_else(|| Error::ResolveTimeout { host: name.clone(), elapsed: runtime.now() - started })?
             .map_err(|source| Error::HostNotFound { host: name.clone(), source })?;
         let mut peers: Vec<Peer> = Vec::with_capacity(found.len());
-        for peer in found.into_iter().map(Peer::from) {
+        for peer in found.into_iter().map(|addr| Peer::from(here(addr.socket_addr()))) {
             if !peers.contains(&peer) {
                 peers.push(peer);
             }
@@ -114,6 +119,18 @@ impl Target {
             return Err(Error::HostNotFound { host: name.clone(), source });
         }
         Ok(peers)
+    }
+}
+
+/// The loopback address for `0.0.0.0` and `[::]`, which people copy from what a server says that it listens on.
+///
+/// Most systems send there as well. But the answer comes from the address that it really went to, and would be taken for
+/// a stranger's.
+fn here(addr: SocketAddr) -> SocketAddr {
+    match addr {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
+        _ => addr,
     }
 }
 

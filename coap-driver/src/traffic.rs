@@ -10,7 +10,7 @@ use coap_core::{DecodeError, Local, Message, Peer};
 pub enum Direction {
     /// It arrived.
     Received,
-    /// It is about to be sent.
+    /// It has been given to the network.
     Sent,
 }
 

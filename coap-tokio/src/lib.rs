@@ -34,7 +34,8 @@ pub use coap_core::{
     TransmissionParameters, Type, Uri,
 };
 pub use coap_driver::{
-    BindAddr, CurrentRuntime, Direction, Error, IntoTarget, Reply, SocketOptions, Target, Traffic, router,
+    BindAddr, CurrentRuntime, Direction, Error, IntoTarget, Reply, SocketOptions, SocketStats, Target, Traffic,
+    Unreachable, router,
 };
 pub use runtime::{TokioRuntime, TokioTimer};
 pub use socket::TokioSocket;

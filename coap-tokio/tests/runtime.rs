@@ -51,3 +51,34 @@ fn a_socket_may_be_made_and_used_from_outside_of_the_runtime() {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn the_end_of_the_runtime_ends_the_requests_of_its_clients_now_and_later() {
+    use core::future::IntoFuture;
+    use core::time::Duration;
+
+    use coap_tokio::{Client, Error};
+
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let url = format!("coap://{}/", silent.local_addr().unwrap());
+    let owner = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = owner.block_on(Client::bind("127.0.0.1:0")).unwrap();
+
+    let ask = |url: String| {
+        let request = client.get(url);
+        async { tokio::time::timeout(Duration::from_secs(10), request.into_future()).await.expect("it hangs") }
+    };
+    other.block_on(async {
+        let waiting = tokio::spawn(ask(url.clone()));
+        silent.set_nonblocking(true).unwrap();
+        while silent.recv(&mut [0; 64]).is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        owner.shutdown_background();
+        assert!(matches!(waiting.await.unwrap(), Err(Error::Closed)));
+        assert!(matches!(ask(url).await, Err(Error::Closed)));
+        // No name is looked up for a request that cannot be sent, and no look-up is blamed.
+        assert!(matches!(ask("coap://localhost/".to_owned()).await, Err(Error::Closed)));
+    });
+}

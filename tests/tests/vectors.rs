@@ -39,7 +39,7 @@ struct File {
     judge: fn(&Value) -> Judged,
 }
 
-/// Every file, and who judges its lines; `scenarios` has a test of its own. A new feature takes its file from the second
+/// Every file, and who judges its lines; `scenarios` has a test of its own, and so have the exchanges of `transcripts`. A new feature takes its file from the second
 /// half to the first.
 const FILES: [File; 19] = [
     File { name: "messages_valid", judge: messages_valid },
@@ -259,11 +259,12 @@ fn ext_token(vector: &Value) -> Judged {
     Ok(if alike { Outcome::Passed } else { Outcome::Absent("with_rfc8974; the other side passed") })
 }
 
+/// The decoding part; who said what to whom is for a test of its own.
 fn transcripts(vector: &Value) -> Judged {
     for (at, message) in list(vector, "messages")?.iter().enumerate() {
         decodes(&bytes(message, "hex")?).map_err(|what| format!("message {at}: {what}"))?;
     }
-    Ok(Outcome::Absent("replay; all datagrams decode"))
+    Ok(Outcome::Passed)
 }
 
 // Values of options.

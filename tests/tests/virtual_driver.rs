@@ -453,6 +453,8 @@ fn a_socket_that_is_no_more_ends_its_server_with_an_error_and_its_client_too() {
     server.break_sockets();
     assert!(matches!(sim.block_on(open), Err(Error::Closed)));
     assert!(matches!(sim.block_on(serving), Err(Error::Io(_))));
+    // Without its driver task nobody would send it, nor ever end it.
+    assert!(matches!(sim.block_on(client.get("coap://server.example/hello").into_future()), Err(Error::Closed)));
     drop(client);
     assert_nothing_is_left(sim);
 }

@@ -12,7 +12,7 @@ use coap_tokio::{Server, TokioRuntime};
 
 pub(crate) use resources::router;
 
-use crate::args::{Bind, ServeArgs};
+use crate::args::ServeArgs;
 use crate::exit::{Exit, Failure, reason};
 use crate::{say, trace};
 use files::Files;
@@ -46,37 +46,37 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
         say("coap: stopping");
     }
     tokio::select! {
-        ended = &mut serving => ended?,
-        // Whoever asks twice does not want to wait.
-        () = told_to_stop() => {}
+        ended = &mut serving => return ended.map(|()| Exit::Success).map_err(Failure::from),
+        // Whoever asks twice does not want to wait; the peers are still told.
+        () = told_to_stop() => stop.shutdown(Duration::ZERO),
     }
+    serving.await?;
     Ok(Exit::Success)
 }
 
 async fn bind(args: &ServeArgs) -> Result<Server, Failure> {
     let runtime = TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error))?;
     let mut builder = Server::builder(runtime);
-    for Bind { addr, .. } in &args.bind {
+    for addr in &args.bind {
         builder = builder.bind(addr.clone());
     }
     if args.noise.shows_messages() {
         builder = builder.on_message(trace::by_the_clock());
     }
-    builder.server().await.map_err(|error| match &error {
-        Error::Io(cause) => cannot_listen(&args.bind, cause),
-        _ => error.into(),
+    builder.server().await.map_err(|error| match error {
+        Error::Bind { addr, source } => cannot_listen(&addr, &source),
+        error => error.into(),
     })
 }
 
-fn cannot_listen(binds: &[Bind], cause: &io::Error) -> Failure {
-    let addrs: Vec<_> = binds.iter().map(|bind| bind.text.as_str()).collect();
+fn cannot_listen(addr: &str, cause: &io::Error) -> Failure {
     let advice = match cause.kind() {
         io::ErrorKind::AddrInUse => "; stop the program that has the port, or choose another with --bind ADDR:PORT",
         io::ErrorKind::AddrNotAvailable => "; use an address of this machine, or [::] for all of them",
         io::ErrorKind::PermissionDenied => "; ports below 1024 may need more rights",
         _ => "",
     };
-    Failure::new(Exit::Network, format_args!("cannot listen on {}: {}{advice}", addrs.join(", "), reason(cause)))
+    Failure::new(Exit::Network, format_args!("cannot listen on {addr}: {}{advice}", reason(cause)))
 }
 
 /// Ctrl-C, and where there is one, the signal of whoever manages services.
@@ -132,8 +132,7 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_said_with_its_address_and_a_way_out() {
-        let bind = Bind { text: "[::]:5683".to_owned(), addr: "[::]:5683".into() };
-        let failure = cannot_listen(&[bind], &io::Error::from(io::ErrorKind::AddrInUse));
+        let failure = cannot_listen("[::]:5683", &io::Error::from(io::ErrorKind::AddrInUse));
         assert_eq!(failure.exit, Exit::Network);
         let text = failure.to_string();
         assert!(text.starts_with("cannot listen on [::]:5683: ") && text.contains("--bind"), "{text}");

@@ -104,11 +104,17 @@ impl Server {
         coap(&["put", "-e", payload, &self.uri(path)])
     }
 
+    /// Tells it to end as Ctrl-C does.
+    #[cfg(unix)]
+    pub(crate) fn press_ctrl_c(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    }
+
     /// Ends it as Ctrl-C does.
     #[cfg(unix)]
     pub(crate) fn interrupt(mut self) -> i32 {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        self.press_ctrl_c();
         self.child.wait().unwrap().code().expect("it was ended by the signal itself")
     }
 }

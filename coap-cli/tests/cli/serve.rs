@@ -4,6 +4,8 @@ use core::time::Duration;
 use std::net::UdpSocket;
 use std::time::Instant;
 
+#[cfg(unix)]
+use crate::harness::command;
 use crate::harness::{Server, coap};
 
 #[test]
@@ -126,4 +128,19 @@ fn ctrl_c_is_a_good_end() {
     let server = Server::start(&[]);
     server.get("/hello").answered("2.05");
     assert_eq!(server.interrupt(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_ctrl_c_does_not_wait_and_still_tells_who_does() {
+    let server = Server::start(&[]);
+    let waiting = command(&["get", "-B", "20", &server.uri("/slow?ms=9000")]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(400));
+    server.press_ctrl_c();
+    std::thread::sleep(Duration::from_millis(200));
+    let asked_again = Instant::now();
+    assert_eq!(server.interrupt(), 0);
+    assert!(asked_again.elapsed() < Duration::from_secs(2));
+    let told = waiting.wait_with_output().unwrap();
+    assert_eq!(told.status.code(), Some(5), "{}", String::from_utf8_lossy(&told.stderr));
 }

@@ -103,7 +103,7 @@ impl Endpoint {
                 self.serve(now, path, message, peer, Some(known));
             } else {
                 let answer = self.recent.answer(known);
-                self.on_duplicate(now, path, message.message_id, answer);
+                self.on_duplicate(now, path, &message, answer);
             }
             return;
         }
@@ -185,8 +185,13 @@ impl Endpoint {
     }
 
     /// The peer did not get our answer, or sent twice: it gets the same answer again.
-    fn on_duplicate(&mut self, now: Instant, path: Path, message_id: u16, answer: Answer) {
+    fn on_duplicate(&mut self, now: Instant, path: Path, message: &Message, answer: Answer) {
         self.stats.duplicates += 1;
+        // A Non-confirmable message is not acknowledged (RFC 7252 §4.3), also if a Confirmable one had its Message ID.
+        if message.kind != Type::Confirmable {
+            return;
+        }
+        let message_id = message.message_id;
         match answer {
             Answer::Reply(reply) if self.recent.replies.get(reply).is_none() => {}
             Answer::Nothing | Answer::Unkept => {}
@@ -201,7 +206,7 @@ impl Endpoint {
         let peer = self.peers.find(&path.from);
         if let Some(known) = peer.and_then(|peer| self.recent.find(now, peer, message.message_id)) {
             let answer = self.recent.answer(known);
-            self.on_duplicate(now, path, message.message_id, answer);
+            self.on_duplicate(now, path, &message, answer);
             return;
         }
         let Some(request) = self.outgoing.find(&message.token, &path.from) else {

@@ -58,6 +58,11 @@ impl Socket {
     ///
     /// What the system says.
     pub fn bind(addr: SocketAddr, options: &SocketOptions) -> io::Result<Self> {
+        // `[::ffff:192.0.2.1]` hears IPv4 and nothing else: as an IPv4 socket it says so, and its peers are answered.
+        let addr = match addr.ip().to_canonical() {
+            IpAddr::V4(v4) => SocketAddr::from((v4, addr.port())),
+            IpAddr::V6(_) => addr,
+        };
         let io = match open(addr, options) {
             Ok(io) => io,
             Err(error) => open(without_ipv6(addr, &error).ok_or(error)?, options)?,
@@ -85,7 +90,7 @@ impl Socket {
                     return Ok(if drained { Queue::Empty } else { Queue::Unknown });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return if batch.is_empty() { Err(error) } else { Ok(Queue::Empty) };
+                    return if batch.is_empty() && batch.too_long() == 0 { Err(error) } else { Ok(Queue::Empty) };
                 }
                 // On Windows this is a datagram; on Linux, where those are cut silently, a report of a smaller path.
                 Err(error) if cfg!(windows) && quinn_udp::is_msg_size_err(&error) => batch.count_too_long(),
@@ -274,6 +279,22 @@ fn prepare(io: &UdpSocket, state: &UdpSocketState) -> io::Result<()> {
     // Joined datagrams would need slots of 64 KiB. Old kernels know neither option: then it is off already.
     let _ = setsockopt(io, sockopt::UdpGroSegment, &false);
     let _ = setsockopt(io, sockopt::ReceiveTimestampns, &false);
+    allow_fragments(io)
+}
+
+/// QUIC finds the path's MTU by itself, and wants what is longer to be dropped. CoAP does not: a message that the path
+/// cannot take in one piece would be lost with each repetition (RFC 7252 §4.6 puts up with fragments). The system then
+/// learns from ICMP how long the pieces may be, as it does for any other program.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn allow_fragments(io: &UdpSocket) -> io::Result<()> {
+    use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
+    use rustix::net::sockopt::{set_ip_mtu_discover, set_ipv6_mtu_discover};
+
+    // An IPv6 socket has both, as it may send to IPv4.
+    set_ip_mtu_discover(io, Ipv4PathMtuDiscovery::WANT)?;
+    if io.local_addr()?.is_ipv6() {
+        set_ipv6_mtu_discover(io, Ipv6PathMtuDiscovery::WANT)?;
+    }
     Ok(())
 }
 

@@ -92,3 +92,22 @@ fn reports_that_do_not_fit_into_one_batch_come_with_the_next() {
     }
     assert_eq!(socket.recv(&mut batch).unwrap_err().kind(), io::ErrorKind::WouldBlock);
 }
+
+#[test]
+fn a_datagram_that_the_path_cannot_take_whole_goes_in_pieces() {
+    use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, ip_mtu_discover, ipv6_mtu_discover};
+
+    let v4 = Socket::bind("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
+    assert_eq!(ip_mtu_discover(&v4).unwrap(), Ipv4PathMtuDiscovery::WANT);
+    let both = Socket::bind("[::]:0".parse().unwrap(), &SocketOptions::default()).unwrap();
+    assert_eq!(ip_mtu_discover(&both).unwrap(), Ipv4PathMtuDiscovery::WANT);
+    if both.local_addr().unwrap().is_ipv6() {
+        assert_eq!(ipv6_mtu_discover(&both).unwrap(), Ipv6PathMtuDiscovery::WANT);
+    }
+}
+
+#[test]
+fn a_mapped_address_is_bound_as_the_ipv4_address_that_it_is() {
+    let socket = Socket::bind("[::ffff:127.0.0.1]:0".parse().unwrap(), &SocketOptions::default()).unwrap();
+    assert_eq!(socket.local_addr().unwrap().ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+}

@@ -17,6 +17,9 @@ pub type HandlerFuture = Pin<Box<dyn Future<Output = Response> + Send>>;
 /// An async function whose arguments implement [`FromRequest`] and whose result implements [`IntoResponse`]; up to
 /// eight arguments. `T` is the tuple of their types, which keeps the implementations apart.
 ///
+/// Until it waits for the first time it runs beside the sockets, so it must not block: work that takes the processor or
+/// a disk belongs on the runtime's pool for that.
+///
 /// ```
 /// # use coap_core::Code;
 /// # use coap_driver::router::{Path, Payload, Router, get};

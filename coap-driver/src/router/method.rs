@@ -84,7 +84,8 @@ impl<S> MethodRouter<S> {
     }
 
     /// Declares the formats that the handlers *so far* can read: a request whose Content-Format is another one is
-    /// answered 4.15 without calling them (RFC 7252 §5.9.2.10). A request that names no format is let through.
+    /// answered 4.15 without calling them (RFC 7252 §5.9.2.10). A request that names no format is let through, but for a
+    /// FETCH, whose content means nothing without one (RFC 8132 §2.3.1): that is 4.15 too.
     #[must_use]
     pub fn consumes(mut self, formats: impl IntoIterator<Item = ContentFormat>) -> Self {
         let formats: Vec<_> = formats.into_iter().collect();
@@ -118,7 +119,9 @@ impl<S> MethodRouter<S> {
         if excludes(&entry.produces, incoming.options().accept()) {
             return Err(not_acceptable(&entry.produces));
         }
-        if excludes(&entry.consumes, incoming.options().content_format()) {
+        let format = incoming.options().content_format();
+        let must_be_named = incoming.method() == Code::FETCH && !entry.consumes.is_empty();
+        if excludes(&entry.consumes, format) || (must_be_named && format.is_none()) {
             return Err(Response::new(Code::UNSUPPORTED_CONTENT_FORMAT));
         }
         entry.handler.call(incoming, state)

@@ -156,6 +156,14 @@ fn content_in_a_format_that_is_not_read_is_4_15() {
 }
 
 #[test]
+fn a_fetch_that_names_no_format_is_not_read_where_formats_are_declared() {
+    let router =
+        Router::new().route("/declared", fetch(hello).consumes([ContentFormat::CBOR])).route("/any", fetch(hello));
+    assert_eq!(ask(&router, &request(Code::FETCH, &["declared"])).code, Code::UNSUPPORTED_CONTENT_FORMAT);
+    assert_eq!(ask(&router, &request(Code::FETCH, &["any"])).code, Code::CONTENT);
+}
+
+#[test]
 fn virtual_hosts_do_not_see_each_other() {
     async fn other() -> &'static str {
         "other"

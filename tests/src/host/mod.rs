@@ -64,7 +64,7 @@ impl Host {
     /// A client on this host, on any port.
     ///
     /// # Errors
-    /// [`Error::Io`]: no port is free, or the simulation is over.
+    /// [`Error::Bind`]: no port is free, or the simulation is over.
     pub async fn client(&self) -> Result<Client<Self>, Error> {
         self.builder().client().await
     }
@@ -72,7 +72,7 @@ impl Host {
     /// A server on this host.
     ///
     /// # Errors
-    /// [`Error::Io`]: the address is in use, or not of this host, or the simulation is over.
+    /// [`Error::Bind`]: the address is in use, or not of this host, or the simulation is over.
     pub async fn server(&self, addr: impl Into<BindAddr>) -> Result<Server<Self>, Error> {
         self.builder().bind(addr).server().await
     }

@@ -1,11 +1,12 @@
 //! What a client does.
 
+use core::future::IntoFuture;
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
 use coap_core::{Code, ContentFormat, ETag, OptionNumber, Options, Token, Type};
 use coap_driver::router::{Payload, Router, get};
-use coap_driver::{Client, CurrentRuntime, Direction, Error, Runtime, Server};
+use coap_driver::{Client, CurrentRuntime, Direction, Error, Runtime, Server, Unreachable};
 
 use crate::support::{Silent, client, fast, fast_config, millis, serve, spawn_server};
 
@@ -105,6 +106,9 @@ impl<R: Runtime> Runtime for Named<R> {
     }
 
     fn resolve(&self, _host: &str, _port: u16) -> coap_driver::BoxFuture<std::io::Result<Vec<coap_core::UdpAddr>>> {
+        if self.addrs.is_empty() {
+            return Box::pin(core::future::pending());
+        }
         let addrs = self.addrs.clone();
         Box::pin(async move { Ok(addrs) })
     }
@@ -114,11 +118,22 @@ impl<R: Runtime> Runtime for Named<R> {
     }
 }
 
-/// A client for which every name means `addrs`.
+/// A client for which every name means `addrs`; without any, no name server answers.
 async fn client_with_names<R: CurrentRuntime>(addrs: &[core::net::SocketAddr]) -> Client<Named<R>> {
     let addrs = addrs.iter().map(|addr| coap_core::UdpAddr::new(*addr)).collect();
     let runtime = Named { inner: R::current().unwrap(), addrs };
     Client::builder(runtime).config(fast_config()).bind("127.0.0.1:0").client().await.unwrap()
+}
+
+pub(crate) async fn a_closed_client_does_not_wait_for_a_name<R: CurrentRuntime>() {
+    let client = client_with_names::<R>(&[]).await;
+    let close = async {
+        crate::support::sleep::<R>(millis(50)).await;
+        client.close();
+    };
+    let asked = client.get("coap://silent.example/").into_future();
+    let (failed, ()) = crate::support::both(asked, close).await;
+    assert!(matches!(failed, Err(Error::Closed)), "{failed:?}");
 }
 
 pub(crate) async fn the_next_address_is_tried_when_one_is_unreachable<R: CurrentRuntime>() {
@@ -163,8 +178,28 @@ pub(crate) async fn a_ping_is_answered_by_any_endpoint<R: CurrentRuntime>() {
 pub(crate) async fn a_closed_port_is_reported_at_once<R: CurrentRuntime>() {
     let closed = Silent::new().addr();
     let failed = client::<R>().await.get(format!("coap://{closed}/")).await.unwrap_err();
-    assert!(matches!(failed, Error::Unreachable { peer, .. } if peer == closed.into()), "{failed:?}");
+    let by_the_network = |error: &Error| matches!(error, Error::Unreachable { cause: Unreachable::Reported, .. });
+    assert!(by_the_network(&failed) && failed.to_string().starts_with(&closed.to_string()), "{failed:?}");
     assert!(failed.timing().unwrap().elapsed < Duration::from_secs(2));
+}
+
+pub(crate) async fn the_system_is_not_taken_for_the_network<R: CurrentRuntime>() {
+    // From a loopback address there is no way to any other.
+    let failed = client::<R>().await.get("coap://192.0.2.1/").await.unwrap_err();
+    let cause = Unreachable::NotSent(std::io::ErrorKind::InvalidInput);
+    assert!(matches!(failed, Error::Unreachable { cause: found, .. } if found == cause), "{failed:?}");
+    let text = failed.to_string();
+    assert!(text.contains("192.0.2.1:5683 from here") && !text.contains("listens"), "{text}");
+}
+
+pub(crate) async fn a_silent_group_is_waited_for_as_long_as_it_says<R: CurrentRuntime>() {
+    // Where nothing can be sent to a group there is nothing to wait for either.
+    let client = client::<R>().await;
+    let request = client.get("coap://224.0.1.187:9/").non_confirmable().timeout(millis(300));
+    match request.await.unwrap_err() {
+        Error::NoResponse { timing, .. } => assert!(timing.elapsed >= millis(300), "{timing:?}"),
+        failed => assert!(matches!(failed, Error::Unreachable { .. }), "{failed:?}"),
+    }
 }
 
 pub(crate) async fn a_request_can_be_non_confirmable<R: CurrentRuntime>() {

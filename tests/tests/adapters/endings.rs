@@ -41,7 +41,7 @@ pub(crate) async fn handles_that_are_gone_free_the_port<R: CurrentRuntime>() {
     let addr = client.local_addrs()[0];
     let clone = client.clone();
     drop(client);
-    assert!(matches!(Client::<R>::bind(addr).await, Err(Error::Io(_))));
+    assert!(matches!(Client::<R>::bind(addr).await, Err(Error::Bind { .. })));
     drop(clone);
     for _ in 0..100 {
         if Client::<R>::bind(addr).await.is_ok() {
@@ -149,8 +149,23 @@ pub(crate) async fn a_wrong_route_is_an_error_of_serve<R: CurrentRuntime>() {
     assert!(matches!(failed, Err(Error::Route(RouteError::NoSlash { .. }))), "{failed:?}");
 }
 
+pub(crate) async fn a_zone_may_be_bound_to<R: CurrentRuntime>() {
+    for scoped in ["[::1%lo]:0", "[::1%25lo]:0"] {
+        let client = Client::<R>::bind(scoped).await.unwrap();
+        assert!(client.local_addrs()[0].ip().is_loopback());
+    }
+    let failed = Client::<R>::bind("[fe80::1%no-such]:0").await;
+    assert!(matches!(failed, Err(Error::NoInterface { zone }) if zone == "no-such"));
+    for wrong in ["[::1", "[::1]", "[::x]:0", "[::x%lo]:0", "127.0.0.1:70000"] {
+        assert!(matches!(Client::<R>::bind(wrong).await, Err(Error::Bind { addr, .. }) if addr == wrong), "{wrong}");
+    }
+}
+
 pub(crate) async fn a_port_in_use_is_an_error_of_bind<R: CurrentRuntime>() {
     let server = Server::<R>::bind("127.0.0.1:0").await.unwrap();
-    let failed = Server::<R>::bind(server.local_addr().unwrap()).await;
-    assert!(matches!(failed, Err(Error::Io(error)) if error.kind() == ErrorKind::AddrInUse));
+    let taken = server.local_addr().unwrap();
+    let failed = Server::<R>::builder(R::current().unwrap()).bind("127.0.0.1:0").bind(taken).server().await;
+    let Err(error) = failed else { panic!("two have the port {taken}") };
+    assert!(error.to_string().starts_with(&format!("cannot bind to {taken}: ")), "{error}");
+    assert!(matches!(error, Error::Bind { source, .. } if source.kind() == ErrorKind::AddrInUse));
 }

@@ -53,11 +53,14 @@ on_each_runtime! {
         options_and_payload_travel_both_ways
         a_name_is_looked_up_and_sent_as_uri_host
         a_name_without_address_says_so
+        a_closed_client_does_not_wait_for_a_name
         the_next_address_is_tried_when_one_is_unreachable
         the_next_address_is_tried_when_one_is_silent
         what_must_be_secret_is_not_sent_in_the_clear
         a_ping_is_answered_by_any_endpoint
         a_closed_port_is_reported_at_once
+        the_system_is_not_taken_for_the_network
+        a_silent_group_is_waited_for_as_long_as_it_says
         a_request_can_be_non_confirmable
         silence_ends_in_no_ack_with_its_timing
         a_burst_beyond_the_backlog_waits_and_is_served
@@ -71,6 +74,8 @@ on_each_runtime! {
         bad_datagrams_do_not_end_the_server
         a_client_and_a_server_share_a_socket
         a_server_answers_on_each_of_its_sockets
+        an_unspecified_address_means_this_machine
+        a_datagram_that_is_too_long_is_dropped_and_counted
         a_response_that_is_too_large_is_5_00;
     endings:
         a_dropped_request_is_not_repeated
@@ -81,5 +86,6 @@ on_each_runtime! {
         a_shutdown_tells_everybody_who_waits
         a_server_whose_future_is_dropped_stops_serving
         a_wrong_route_is_an_error_of_serve
+        a_zone_may_be_bound_to
         a_port_in_use_is_an_error_of_bind;
 }

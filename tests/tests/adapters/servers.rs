@@ -151,6 +151,32 @@ pub(crate) async fn a_server_answers_on_each_of_its_sockets<R: CurrentRuntime>()
     }
 }
 
+pub(crate) async fn an_unspecified_address_means_this_machine<R: CurrentRuntime>() {
+    let server = Server::<R>::bind("0.0.0.0:0").await.unwrap();
+    let addr = server.local_addr().unwrap();
+    spawn_server(server, Router::new().route("/", get(async || "here")));
+    let client = client::<R>().await;
+    let uri = format!("coap://{addr}/");
+    assert!(uri.starts_with("coap://0.0.0.0:"));
+    assert_eq!(client.get(uri).timeout(Duration::from_secs(5)).await.unwrap().text(), Some("here"));
+    assert!(client.get(addr).timeout(Duration::from_secs(5)).await.is_ok());
+    assert!(client.ping(addr).timeout(Duration::from_secs(5)).await.is_ok());
+}
+
+pub(crate) async fn a_datagram_that_is_too_long_is_dropped_and_counted<R: CurrentRuntime>() {
+    let server = Server::<R>::bind("127.0.0.1:0").await.unwrap();
+    let addr = server.local_addr().unwrap();
+    let onlooker = server.client();
+    spawn_server(server, Router::new().route("/", get(async || "here")));
+    // A request for as long as it is not looked at as a whole: its first 4,096 bytes are one.
+    let mut long = vec![b'x'; 65_507];
+    long[..5].copy_from_slice(b"\x40\x01\x12\x34\xff");
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&long, addr).unwrap();
+    assert!(client::<R>().await.get(addr).await.is_ok());
+    assert_eq!(onlooker.socket_stats().too_long, 1);
+    assert_eq!(onlooker.stats().requests_received, 1);
+}
+
 pub(crate) async fn a_response_that_is_too_large_is_5_00<R: CurrentRuntime>() {
     let here = serve::<R>(Router::new().route("/large", get(async || "x".repeat(5_000)))).await;
     let reply = client::<R>().await.get(here.url("/large")).await.unwrap();

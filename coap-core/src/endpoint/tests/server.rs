@@ -93,6 +93,30 @@ fn a_duplicate_is_known_by_its_message_id_whatever_else_it_carries() {
     rig.said_nothing();
 }
 
+/// A Message ID that the peer uses twice in a row, against RFC 7252 §4.4, for messages of two types.
+#[test]
+fn a_non_confirmable_duplicate_of_a_confirmable_is_not_acknowledged() {
+    let mut rig = Rig::new();
+    rig.receive(peer(1), &GET_A);
+    let request = rig.handed_up();
+    let non = hex!("51 01 1001 0b b1 61");
+    rig.pass(ms(250));
+    assert_eq!(rig.sent_bytes(), hex!("60 00 1001"));
+    rig.receive(peer(1), &non);
+    rig.receive_multicast(peer(1), &non);
+    rig.sent_nothing();
+    rig.respond(request.id, content("hi"));
+    rig.sent();
+
+    rig.receive(peer(1), &POST_A);
+    let request = rig.handed_up();
+    rig.respond(request.id, Response::new(Code::CHANGED));
+    rig.sent();
+    rig.receive(peer(1), &hex!("51 02 1002 0c b1 61 ff 78"));
+    rig.sent_nothing();
+    rig.said_nothing();
+}
+
 #[test]
 fn a_duplicate_behind_the_empty_acknowledgement_gets_that_again() {
     let mut rig = Rig::new();
