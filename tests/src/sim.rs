@@ -49,9 +49,10 @@ impl From<&Host> for Node {
 
 /// Endpoints, a network and a clock, all in one thread and all from one seed.
 ///
-/// Its methods are of four kinds: those that build (`node`, `link`, `join`, `run_app`), those that do something to the
-/// network or to a node (`cut`, `heal`, `move_node`, `reboot`, `inject`), the commands of an application (`request`, `act`,
-/// `at`), and those that let time pass (`run_until`, `run_for`, `run_until_idle`, `finish`).
+/// Its methods are of four kinds: those that build (`node`, `host`, `link`, `join`, `name`, `run_app`), those that do
+/// something to the network or to a node (`cut`, `heal`, `move_node`, `reboot`, `inject`), the commands of an application
+/// (`request`, `act`, `at`, `spawn`), and those that let time pass (`run_until`, `run_for`, `run_until_idle`, `finish`,
+/// `block_on`).
 ///
 /// After each step of each endpoint the invariants of [`Watch`] are checked. A panic, from there or from a test's own
 /// assertion, is followed by the seed and the last lines of the trace.

@@ -1,15 +1,15 @@
 //! UDP sockets on the simulated network.
 
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use coap_core::{Local, UdpAddr};
 use coap_driver::{RecvBatch, Timer, UdpSocket};
-use std::sync::Mutex;
 
 use crate::host::faults::Fault;
 use crate::host::timer::SimTimer;
@@ -22,7 +22,7 @@ const LONGEST: usize = 65_507;
 const FULL: Duration = Duration::from_millis(5);
 
 /// Somebody whom nobody knows, for what comes out of nowhere.
-const STRANGER: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::new(203, 0, 113, 99)), 9);
+const STRANGER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 99)), 9);
 
 /// The index of the one interface that each host has.
 pub(crate) const INTERFACE: u32 = 1;
@@ -47,12 +47,12 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the socket is of no more use")
 }
 
-/// Fills the batch from the socket. True: there was something, perhaps to be dropped.
-fn fill(bound: &mut Bound, batch: &mut RecvBatch, fault: Option<Fault>) -> bool {
+/// Fills the batch from the socket.
+fn fill(bound: &mut Bound, batch: &mut RecvBatch, fault: Option<Fault>) {
     let stranger = UdpAddr::new(STRANGER);
     let to = Some(bound.local.ip()).filter(|ip| !ip.is_unspecified());
     match fault {
-        Some(Fault::ReceiveNothing) => return true,
+        Some(Fault::ReceiveNothing) => return,
         Some(Fault::ReceivePortless) => {
             batch.push_datagram(UdpAddr::new(SocketAddr::new(STRANGER.ip(), 0)), to, INTERFACE, b"\x40\x01\x00\x01");
         }
@@ -69,10 +69,9 @@ fn fill(bound: &mut Bound, batch: &mut RecvBatch, fault: Option<Fault>) -> bool 
     }
     let mut cut = fault == Some(Fault::ReceiveTruncated);
     let mut reports = 0;
-    let mut any = fault.is_some();
+    // One report may be there by the fault.
     while !batch.is_full() && reports + 1 < RecvBatch::REPORTS {
         let Some(arrived) = bound.pop() else { break };
-        any = true;
         match arrived {
             Arrived::Datagram { from, to, payload } => {
                 let len = if cut { payload.len() / 2 } else { payload.len() };
@@ -85,7 +84,6 @@ fn fill(bound: &mut Bound, batch: &mut RecvBatch, fault: Option<Fault>) -> bool 
             }
         }
     }
-    any
 }
 
 impl UdpSocket for SimSocket {
@@ -154,7 +152,7 @@ impl UdpSocket for SimSocket {
         };
         let until = bound.full_until;
         drop(world);
-        let mut timer = self.writable.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut timer = self.writable.lock().unwrap_or_else(PoisonError::into_inner);
         timer.set(Some(until));
         timer.poll(cx).map(Ok)
     }
@@ -166,7 +164,7 @@ impl UdpSocket for SimSocket {
 
 impl Drop for SimSocket {
     fn drop(&mut self) {
-        let bound = self.shared.lock().sockets.remove(&self.id);
+        let bound = self.shared.lock().close(self.id);
         drop(bound);
     }
 }

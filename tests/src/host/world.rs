@@ -55,6 +55,8 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     pub(crate) hosts: BTreeMap<Node, Machine>,
     pub(crate) sockets: BTreeMap<Id, Bound>,
+    /// Which sockets have a port, in the order in which they were bound: a simulation may have very many.
+    ports: BTreeMap<(Node, u16), Vec<Id>>,
     /// Who waits for which instant; those of one instant in the order in which the timers were made.
     timers: BTreeMap<(Instant, Id), Waker>,
     pub(crate) names: BTreeMap<String, Vec<IpAddr>>,
@@ -126,6 +128,7 @@ impl World {
             now: Instant::ZERO,
             hosts: BTreeMap::new(),
             sockets: BTreeMap::new(),
+            ports: BTreeMap::new(),
             timers: BTreeMap::new(),
             names: BTreeMap::new(),
             look_up: Duration::ZERO,
@@ -216,7 +219,27 @@ impl World {
             reader: None,
         };
         self.sockets.insert(id, bound);
+        self.ports.entry((host, port)).or_default().push(id);
         Ok(id)
+    }
+
+    /// Forgets a socket, which comes back to be dropped without the lock.
+    #[must_use]
+    pub(crate) fn close(&mut self, id: Id) -> Option<Bound> {
+        let bound = self.sockets.remove(&id)?;
+        let place = (bound.host, bound.local.port());
+        if let Some(ids) = self.ports.get_mut(&place) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.ports.remove(&place);
+            }
+        }
+        Some(bound)
+    }
+
+    fn at_port(&self, host: Node, port: u16) -> impl Iterator<Item = (Id, &Bound)> {
+        let ids = self.ports.get(&(host, port)).into_iter().flatten();
+        ids.filter_map(|id| self.sockets.get(id).map(|bound| (*id, bound)))
     }
 
     fn free_port(&mut self, host: Node, ip: IpAddr) -> io::Result<u16> {
@@ -233,8 +256,9 @@ impl World {
 
     fn is_free(&self, host: Node, ip: IpAddr, port: u16, reuse_port: bool) -> bool {
         let overlap = |other: IpAddr| ip == other || takes(ip, other) || takes(other, ip);
-        let mut taken = self.sockets.values().filter(|bound| bound.host == host && bound.local.port() == port);
-        !taken.any(|bound| overlap(bound.local.ip()) && !(reuse_port && bound.reuse_port && bound.local.ip() == ip))
+        !self
+            .at_port(host, port)
+            .any(|(_, bound)| overlap(bound.local.ip()) && !(reuse_port && bound.reuse_port && bound.local.ip() == ip))
     }
 
     /// The address that a datagram of this socket leaves from.
@@ -283,15 +307,13 @@ impl World {
 
     /// The one with this very address before one for any; of several on one port, always the same for one peer.
     fn socket_for(&self, host: Node, from: UdpAddr, to: UdpAddr) -> Option<Id> {
-        let at = |ip_fits: &dyn Fn(IpAddr) -> bool| -> Vec<Id> {
-            let fits = |bound: &Bound| {
-                bound.host == host && bound.local.port() == to.port() && !bound.broken && ip_fits(bound.local.ip())
-            };
-            self.sockets.iter().filter(|(_, bound)| fits(bound)).map(|(id, _)| *id).collect()
+        let fitting = |ip_fits: &dyn Fn(IpAddr) -> bool| -> Vec<Id> {
+            let all = self.at_port(host, to.port());
+            all.filter(|(_, bound)| !bound.broken && ip_fits(bound.local.ip())).map(|(id, _)| id).collect()
         };
-        let mut found = at(&|ip| ip == to.ip());
+        let mut found = fitting(&|ip| ip == to.ip());
         if found.is_empty() {
-            found = at(&|ip| takes(ip, to.ip()));
+            found = fitting(&|ip| takes(ip, to.ip()));
         }
         match found.len() {
             0 => None,
