@@ -275,6 +275,10 @@ impl Model {
             () if bad(opens(route) == 0) => (Code::BAD_OPTION, None),
             () if excludes(route.produces, options.accept()) => (Code::NOT_ACCEPTABLE, None),
             () if excludes(route.consumes, options.content_format()) => (Code::UNSUPPORTED_CONTENT_FORMAT, None),
+            // RFC 8132 §2.3.1: a FETCH has to say what its content is.
+            () if code == Code::FETCH && route.consumes.is_some() && options.content_format().is_none() => {
+                (Code::UNSUPPORTED_CONTENT_FORMAT, None)
+            }
             () => (success, Some(answer(at, &captured))),
         }
     }

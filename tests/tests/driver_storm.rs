@@ -1,5 +1,6 @@
 //! Clients and servers on a bad network, with everything done to them that an application, a runtime or a machine can do,
-//! at random: every request ends, and when all is over nothing is left.
+//! at random: every request ends, and when all is over nothing is left. `COAP_STORMS` is how many there are, `COAP_SEED` the
+//! first of them.
 #![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
 
 use core::time::Duration;
