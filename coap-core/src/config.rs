@@ -135,8 +135,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Peers known at a time, about 200 bytes each; 16,384 by default. When full the one that has been idle longest
-    /// is forgotten; when all have something open, a datagram from a new one is dropped and counted
+    /// Peers known at a time, about 220 bytes each; 16,384 by default. When full an idle one is forgotten, first those
+    /// that have not proven their address, the one that has been idle longest before the others; when all have something open, a datagram from a new one is dropped and counted
     /// (`Stats::refused_peer`), and a request to one is refused with `RequestError::TooManyPeers`.
     pub const fn max_peers(mut self, peers: usize) -> Self {
         self.wanted.max_peers = peers;
@@ -160,7 +160,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Requests of ours open at a time, about 300 bytes each beside what they carry; 4,096 by default. When full:
+    /// Requests of ours open at a time, about 550 bytes each beside what they carry; 4,096 by default. When full:
     /// `RequestError::TooManyRequests`.
     pub const fn max_requests(mut self, requests: usize) -> Self {
         self.wanted.max_requests = requests;
@@ -173,7 +173,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Requests received and not yet answered, about 200 bytes each beside what they carry; 1,024 by default. When
+    /// Requests received and not yet answered, about 350 bytes each beside what they carry; 1,024 by default. When
     /// full a request leaves no trace but a counter (`Stats::refused_incoming`), and its retransmission gets another
     /// chance.
     ///

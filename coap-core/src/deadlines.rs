@@ -20,6 +20,10 @@ pub(crate) enum Reason {
 
 const REASONS: usize = 4;
 
+/// Four below each: with a million deadlines a way through the heap is ten steps instead of twenty, and the four that are
+/// compared lie side by side, while each step costs a look far away.
+const CHILDREN: usize = 4;
+
 /// The position of an owner that has no deadline.
 const NOWHERE: u32 = u32::MAX;
 
@@ -107,34 +111,38 @@ impl Deadlines {
     }
 
     fn sift_up(&mut self, mut position: usize) {
+        let entry = self.heap[position];
         while position > 0 {
-            let parent = (position - 1) / 2;
-            if !self.heap[position].before(&self.heap[parent]) {
+            let parent = (position - 1) / CHILDREN;
+            if !entry.before(&self.heap[parent]) {
                 break;
             }
-            self.swap(position, parent);
+            self.put(position, self.heap[parent]);
             position = parent;
         }
+        self.put(position, entry);
     }
 
     fn sift_down(&mut self, mut position: usize) {
-        loop {
-            let left = 2 * position + 1;
-            let Some(first) = self.heap.get(left) else { break };
-            let right = self.heap.get(left + 1).filter(|right| right.before(first));
-            let child = if right.is_some() { left + 1 } else { left };
-            if !self.heap[child].before(&self.heap[position]) {
-                break;
-            }
-            self.swap(position, child);
+        let entry = self.heap[position];
+        while let Some(child) = self.first_child(position).filter(|child| self.heap[*child].before(&entry)) {
+            self.put(position, self.heap[child]);
             position = child;
         }
+        self.put(position, entry);
     }
 
-    fn swap(&mut self, a: usize, b: usize) {
-        self.heap.swap(a, b);
-        self.settle(a);
-        self.settle(b);
+    /// Which of the entries below `position` is due first.
+    fn first_child(&self, position: usize) -> Option<usize> {
+        let first = CHILDREN * position + 1;
+        let children = first..(first + CHILDREN).min(self.heap.len());
+        children.reduce(|a, b| if self.heap[b].before(&self.heap[a]) { b } else { a })
+    }
+
+    /// Writes an entry into the heap, and down where it is.
+    fn put(&mut self, position: usize, entry: Entry) {
+        self.heap[position] = entry;
+        self.settle(position);
     }
 
     /// Writes down where the entry at `position` is.
@@ -167,6 +175,14 @@ mod tests {
         assert_eq!(deadlines.pop_due(Instant::from_secs(4)), None);
         assert_eq!(deadlines.pop_due(Instant::from_secs(5)), Some((Reason::Request, 3)));
         assert_eq!(deadlines.next(), None);
+    }
+
+    #[test]
+    fn the_last_deadline_takes_the_memory_of_all_positions_with_it() {
+        let mut deadlines = Deadlines::default();
+        deadlines.set(Reason::Pacing, 100_000, Some(Instant::from_secs(1)));
+        deadlines.set(Reason::Pacing, 100_000, None);
+        assert!(deadlines.positions.iter().all(|of| of.capacity() == 0));
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub(crate) struct PeerRecord {
     /// Among the idle, where the one that was idle longest comes first.
     idle: Link,
     idle_since: Instant,
+    proof: Proof,
     pub(crate) message_ids: MessageIds,
     /// Confirmable messages in flight, for NSTART (RFC 7252 §4.7).
     pub(crate) in_flight: u32,
@@ -49,6 +50,13 @@ impl PeerRecord {
             _ => &mut self.paced,
         }
     }
+}
+
+/// Whether a peer has shown that it receives what is sent to its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    None,
+    Given,
 }
 
 /// PROBING_RATE as a bucket of bytes: what may still be sent to a peer that does not answer (RFC 7252 §4.7).
@@ -87,7 +95,8 @@ pub(crate) struct Peers {
     records: Slab<PeerRecord>,
     /// Index of the record, by the peer's hash.
     index: HashTable<u32>,
-    idle: List,
+    /// The unproven, and the proven: those who flood us from forged addresses push out each other.
+    idle: [List; 2],
     hash: KeyedHash,
     max: usize,
 }
@@ -110,7 +119,7 @@ fn idle(record: &mut PeerRecord) -> &mut Link {
 
 impl Peers {
     pub(crate) fn new(max: usize, hash: KeyedHash) -> Self {
-        Self { records: Slab::new(), index: HashTable::new(), idle: List::new(), hash, max }
+        Self { records: Slab::new(), index: HashTable::new(), idle: [List::new(); 2], hash, max }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -136,7 +145,7 @@ impl Peers {
 
     /// Whether a new peer could be admitted.
     pub(crate) fn has_room(&self) -> bool {
-        self.records.len() < self.max || (self.max > 0 && self.idle.front().is_some())
+        self.records.len() < self.max || (self.max > 0 && self.longest_idle().is_some())
     }
 
     /// Makes a record for a peer that has none. `None`: the table is full of peers with something open.
@@ -150,7 +159,7 @@ impl Peers {
         if !self.has_room() {
             return None;
         }
-        let oldest = (self.records.len() >= self.max).then(|| self.idle.front()).flatten();
+        let oldest = (self.records.len() >= self.max).then(|| self.longest_idle()).flatten();
         let count = oldest.and_then(|index| self.records.at(index)).map_or(0, |record| record.message_ids.count());
         let forgotten = oldest.and_then(|index| self.forget(index));
         let record = PeerRecord {
@@ -158,6 +167,7 @@ impl Peers {
             holds: 0,
             idle: Link::new(),
             idle_since: now,
+            proof: Proof::None,
             message_ids,
             in_flight: 0,
             incoming: 0,
@@ -170,7 +180,7 @@ impl Peers {
         let new = self.records.insert(record);
         let Self { records, index, hash, .. } = self;
         index.insert_unique(hash.peer(&peer), new.index(), |index| rehash(records, hash, *index));
-        self.idle.push_back(&mut self.records, new.index(), idle);
+        self.idle[Proof::None as usize].push_back(&mut self.records, new.index(), idle);
         Some(match forgotten {
             Some(forgotten) => Admitted::Instead { new, forgotten, count },
             None => Admitted::New(new),
@@ -182,7 +192,7 @@ impl Peers {
         let Some(record) = self.records.get_mut(key) else { return };
         record.holds += 1;
         if record.holds == 1 {
-            self.idle.remove(&mut self.records, key.index(), idle);
+            self.idle[record.proof as usize].remove(&mut self.records, key.index(), idle);
         }
     }
 
@@ -192,26 +202,45 @@ impl Peers {
         record.holds = record.holds.saturating_sub(1);
         if record.holds == 0 {
             record.idle_since = now;
-            self.idle.push_back(&mut self.records, key.index(), idle);
+            self.idle[record.proof as usize].push_back(&mut self.records, key.index(), idle);
         }
     }
 
-    /// When the peer that was idle longest can be forgotten.
+    /// The peer answered to something that only its address could know. It is not forgotten for one that has not.
+    pub(crate) fn prove(&mut self, now: Instant, key: PeerKey) {
+        let Some(record) = self.records.get_mut(key).filter(|record| record.proof == Proof::None) else { return };
+        record.proof = Proof::Given;
+        if record.holds == 0 {
+            // It has been heard of now, and the list stays in order.
+            record.idle_since = now;
+            self.idle[Proof::None as usize].remove(&mut self.records, key.index(), idle);
+            self.idle[Proof::Given as usize].push_back(&mut self.records, key.index(), idle);
+        }
+    }
+
+    /// When the first of the idle can be forgotten.
     pub(crate) fn next_expiry(&self, lifetime: Duration) -> Option<Instant> {
-        self.records.at(self.idle.front()?).map(|record| record.idle_since + lifetime)
+        let fronts = self.idle.iter().filter_map(|list| self.records.at(list.front()?));
+        fronts.map(|record| record.idle_since + lifetime).min()
     }
 
     /// Forgets a peer that has been idle for `lifetime`: by then no message of the exchange can be in the network.
     pub(crate) fn expire(&mut self, now: Instant, lifetime: Duration) -> Option<PeerKey> {
-        let index = self.idle.front()?;
-        let due = self.records.at(index).is_some_and(|record| record.idle_since + lifetime <= now);
-        due.then(|| self.forget(index)).flatten()
+        let due = |index: &u32| self.records.at(*index).is_some_and(|record| record.idle_since + lifetime <= now);
+        let index = self.idle.iter().filter_map(List::front).find(due)?;
+        self.forget(index)
+    }
+
+    /// Whom to forget for another.
+    fn longest_idle(&self) -> Option<u32> {
+        self.idle.iter().find_map(List::front)
     }
 
     fn forget(&mut self, index: u32) -> Option<PeerKey> {
         let key = self.records.key_at(index)?;
-        let hash = self.hash.peer(&self.records.get(key)?.peer);
-        self.idle.remove(&mut self.records, index, idle);
+        let record = self.records.get(key)?;
+        let (hash, proof) = (self.hash.peer(&record.peer), record.proof);
+        self.idle[proof as usize].remove(&mut self.records, index, idle);
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == index) {
             entry.remove();
         }
@@ -242,6 +271,7 @@ pub(crate) mod testing {
             holds: 0,
             idle: Link::new(),
             idle_since: now,
+            proof: Proof::None,
             message_ids: MessageIds::unicast(0, 0),
             in_flight: 0,
             incoming: 0,
@@ -288,6 +318,35 @@ mod tests {
         assert!(peers.get(keys[0]).is_some());
         assert!(peers.get(keys[1]).is_none() && peers.find(&peer(1)).is_none());
         assert_eq!(peers.len(), 3);
+    }
+
+    #[test]
+    fn a_full_table_forgets_the_unproven_before_the_proven() {
+        let mut peers = peers(3);
+        let keys: Vec<_> = (0..3).map(|n| admit(&mut peers, n).unwrap()).collect();
+        peers.prove(NOW, keys[0]);
+        peers.hold(keys[1]);
+        peers.prove(NOW, keys[1]);
+        peers.release(NOW, keys[1]);
+        for n in 3..20 {
+            admit(&mut peers, n).unwrap();
+        }
+        assert!(peers.get(keys[0]).is_some() && peers.get(keys[1]).is_some());
+        // Among the proven, the one that was idle longest goes first.
+        let last = peers.find(&peer(19)).unwrap();
+        peers.hold(last);
+        admit(&mut peers, 20).unwrap();
+        assert!(peers.get(keys[0]).is_none() && peers.get(keys[1]).is_some());
+    }
+
+    #[test]
+    fn proven_and_unproven_fade_alike() {
+        let (mut peers, lifetime) = (peers(8), Duration::from_secs(247));
+        let keys: Vec<_> = (0..4).map(|n| admit(&mut peers, n).unwrap()).collect();
+        peers.prove(NOW, keys[2]);
+        assert_eq!(peers.next_expiry(lifetime), Some(NOW + lifetime));
+        assert_eq!(core::iter::from_fn(|| peers.expire(NOW + lifetime, lifetime)).count(), 4);
+        assert_eq!((peers.len(), peers.next_expiry(lifetime)), (0, None));
     }
 
     #[test]

@@ -487,6 +487,7 @@ impl Endpoint {
         let peer = self.land(flight);
         if let Some(peer) = peer {
             self.recent.prove(peer);
+            self.peers.prove(now, peer);
         }
         self.let_go(now, peer);
     }
@@ -502,6 +503,7 @@ impl Endpoint {
     fn heard(&mut self, now: Instant, key: OutgoingKey) {
         let Some(peer) = self.outgoing.get(key).and_then(|request| request.peer) else { return };
         self.recent.prove(peer);
+        self.peers.prove(now, peer);
         if let Some(record) = self.peers.get_mut(peer) {
             record.credit = Credit::full(now, self.config.max_datagram);
         }

@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 use super::replies::{Replies, ReplyRef};
 use crate::hash::KeyedHash;
 use crate::links::{Link, List};
-use crate::peers::PeerKey;
+use crate::peers::{PeerKey, Proof};
 use crate::slab::{Key, Slab};
 use crate::time::Instant;
 
@@ -86,13 +86,6 @@ pub(crate) enum Lifetime {
     Exchange,
     /// NON_LIFETIME, of a Non-confirmable one.
     Non,
-}
-
-/// Whether a peer has shown that it receives what is sent to its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Proof {
-    None,
-    Given,
 }
 
 /// What is known of one peer, found by its place in the table of peers.
@@ -498,6 +491,19 @@ mod tests {
         assert_eq!(pool.forget_peer(NOW, keys[0]), 0);
         assert_eq!(pool.expire(NOW + LIFE, 10), 2);
         assert_eq!(pool.len(), 0);
+    }
+
+    #[test]
+    fn the_last_peer_takes_the_memory_of_all_with_it() {
+        let (mut pool, keys) = (pool(1_000), keys(1_000));
+        for key in &keys {
+            remember(&mut pool, NOW, *key, 1).unwrap();
+        }
+        assert_eq!(pool.expire(NOW + LIFE, 1_000), 1_000);
+        for key in keys {
+            pool.forget_peer(NOW + LIFE, key);
+        }
+        assert_eq!((pool.peers.capacity(), pool.entries.len(), pool.index.capacity()), (0, 0, 0));
     }
 
     #[test]

@@ -58,6 +58,31 @@ fn a_new_peer_takes_the_place_of_the_one_that_was_idle_longest() {
     rig.handed_up();
 }
 
+/// Between a request and its repetition a stranger with many addresses has time to be everybody. What a proven peer sent
+/// is remembered with its record, and would be executed a second time.
+#[test]
+fn a_flood_of_forged_peers_does_not_take_the_place_of_a_proven_one() {
+    let mut rig = Rig::with(Config::builder().max_peers(4).build().unwrap());
+    rig.get(peer(1));
+    let (_, request) = rig.sent();
+    rig.receive(peer(1), &answer(Type::Acknowledgement, Code::CONTENT, request.message_id, &request, b"hi"));
+    rig.response();
+    rig.receive(peer(1), &POST_A);
+    let incoming = rig.handed_up();
+    rig.respond(incoming.id, Response::new(Code::CHANGED));
+    let reply = rig.sent_bytes();
+    for n in 2..100 {
+        rig.receive(peer(n), &POST_A);
+        let forged = rig.handed_up();
+        rig.respond(forged.id, Response::new(Code::CHANGED));
+        rig.sent_bytes();
+    }
+    assert_eq!(rig.endpoint.stats().peers_evicted, 95);
+    rig.receive(peer(1), &POST_A);
+    assert_eq!(rig.sent_bytes(), reply);
+    rig.said_nothing();
+}
+
 #[test]
 fn peers_with_something_open_are_not_forgotten_for_others() {
     let mut rig = Rig::with(Config::builder().max_peers(1).build().unwrap());
