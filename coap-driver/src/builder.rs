@@ -136,7 +136,7 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
-    /// Draws tokens and all else from `rng` instead of the system's randomness. For simulations: what it draws must
+    /// Draws tokens and all else from `rng` instead of [`Runtime::rng`]. For simulations: what it draws must
     /// not be known to others.
     pub fn rng(mut self, rng: impl CryptoRng + Send + 'static) -> Self {
         self.rng = Some(Box::new(rng));
@@ -185,20 +185,12 @@ impl<R: Runtime> Builder<R> {
             sockets.push((socket, local));
         }
         let max_datagram = config.max_datagram();
-        let endpoint = match rng {
-            Some(rng) => Endpoint::new(config, rng),
-            None => Endpoint::new(config, system_rng()?),
-        };
+        let rng = rng.map_or_else(|| runtime.rng(), Ok)?;
+        let endpoint = Endpoint::new(config, rng);
         let shared = Arc::new(Shared::new(runtime, State::new(endpoint, doors), addrs, hook));
         let driver = Driver::new(shared.clone(), Sockets::new(sockets, max_datagram));
         Ok((shared, driver))
     }
-}
-
-/// A generator of our own, seeded by the system: no system call for each token.
-fn system_rng() -> Result<impl CryptoRng + Send + 'static, Error> {
-    use rand::SeedableRng;
-    rand::rngs::StdRng::try_from_rng(&mut rand::rngs::SysRng).map_err(|error| Error::Io(io::Error::other(error)))
 }
 
 impl<R: Runtime> fmt::Debug for Builder<R> {

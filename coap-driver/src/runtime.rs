@@ -12,6 +12,7 @@ use std::io::{self, IoSliceMut};
 
 use coap_core::{Instant, Local, UdpAddr};
 use quinn_udp::RecvMeta;
+use rand_core::CryptoRng;
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -51,6 +52,20 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// The index of a network interface, for the zone of a URI such as `coap://[fe80::1%25eth0]/`: by its name, or
     /// the number itself (RFC 6874 §2). `None`: there is none of this name.
     fn interface_index(&self, name: &str) -> Option<u32>;
+
+    /// A generator for the secrets of one endpoint, such as its tokens, unless its builder is given another.
+    ///
+    /// By itself this is one of our own, seeded by the system: no system call for each token. A simulator has one with a
+    /// seed, so that its runs can be repeated; what any other runtime gives must not be known to others.
+    ///
+    /// # Errors
+    ///
+    /// The system has no randomness to give.
+    fn rng(&self) -> io::Result<Box<dyn CryptoRng + Send>> {
+        use rand::SeedableRng;
+        let seeded = rand::rngs::StdRng::try_from_rng(&mut rand::rngs::SysRng).map_err(io::Error::other)?;
+        Ok(Box::new(seeded))
+    }
 }
 
 /// A deadline that can be awaited and moved as often as needed: moving it later must be cheap.

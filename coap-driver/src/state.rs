@@ -1,7 +1,9 @@
 //! What handles and the driver task share behind the lock: the endpoint, and who waits for what.
 
+use core::hash::BuildHasherDefault;
 use core::task::{Context, Poll, Waker};
 use std::collections::{BTreeMap, HashMap};
+use std::hash::DefaultHasher;
 use std::io;
 use std::sync::Arc;
 
@@ -19,6 +21,10 @@ use crate::router::Router;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientId(u64);
 
+/// In an order that depends on nothing but what was done: where all are ended, the same run ends them in the same order.
+/// The keys are our own handles and the peers that we ask, so nobody outside can choose them to collide.
+type Table<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+
 /// Requests and their outcomes, handlers and their ends.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -26,12 +32,12 @@ pub(crate) struct State {
     /// As of the last round of the driver task.
     pub(crate) socket_stats: SocketStats,
     /// Requests of ours whose caller has not taken the outcome yet.
-    waiting: HashMap<RequestId, Waiter>,
+    waiting: Table<RequestId, Waiter>,
     /// Callers whose request found a table full, by the ticket that they drew. One is woken for each request that ends.
-    queues: HashMap<Room, BTreeMap<Ticket, Waker>>,
+    queues: Table<Room, BTreeMap<Ticket, Waker>>,
     tickets: u64,
     /// Handlers that did not finish at once, with the task that runs each of them.
-    handlers: HashMap<IncomingId, Option<Waker>>,
+    handlers: Table<IncomingId, Option<Waker>>,
     /// Why peers cannot be reached, until the events of it are taken.
     unreachable: Vec<(Peer, Unreachable)>,
     /// Handles that keep the driver task alive.
@@ -123,10 +129,10 @@ impl State {
         Self {
             endpoint,
             socket_stats: SocketStats::default(),
-            waiting: HashMap::new(),
-            queues: HashMap::new(),
+            waiting: Table::default(),
+            queues: Table::default(),
             tickets: 0,
-            handlers: HashMap::new(),
+            handlers: Table::default(),
             unreachable: Vec::new(),
             users: 0,
             clients: 0,

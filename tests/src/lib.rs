@@ -47,7 +47,15 @@
 //! The same seed and the same calls give the same trace, and [`Trace::hash`] says so in one number. A test that fails
 //! prints its seed and the last lines of the trace; where the simulation was made with [`Sim::from_env`],
 //! `COAP_SEED=7 cargo test …` repeats it.
+//!
+//! # Whole clients and servers
+//!
+//! A [`Host`] is a runtime of `coap-driver`: clients, servers and routers run on it as they are, and talk to each other, or
+//! to endpoints, over the same links and into the same trace. The README of this crate has a router and a client in a
+//! lossy network.
+
 mod app;
+mod host;
 mod link;
 pub mod plugtest;
 mod sim;
@@ -55,10 +63,16 @@ mod trace;
 mod watch;
 
 pub use app::{App, Reply, serve};
+pub use host::{Fault, Host, SimSocket, SimTimer, Sleep, Task};
 pub use link::Link;
-pub use sim::{Node, Sim};
+pub use sim::{Node, Open, Sim};
 pub use trace::Trace;
 pub use watch::{Cause, Watch};
+
+/// The examples of the README, to be compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// The number in the environment variable `COAP_SEED`, or `seed`.
 ///

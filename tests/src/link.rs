@@ -1,5 +1,6 @@
 //! One direction of a path between two nodes: what the network does to a datagram.
 
+use core::fmt;
 use core::time::Duration;
 
 use coap_core::Instant;
@@ -28,6 +29,7 @@ pub struct Link {
     mtu: usize,
     bytes_per_second: u64,
     queue: Duration,
+    reports: bool,
 }
 
 impl Default for Link {
@@ -50,6 +52,7 @@ impl Link {
             mtu: usize::MAX,
             bytes_per_second: 0,
             queue: Duration::from_secs(1),
+            reports: true,
         }
     }
 
@@ -110,6 +113,16 @@ impl Link {
         self.queue = queue;
         self
     }
+
+    /// A host that has no socket for a datagram does not say so (ICMP, port unreachable), as behind most firewalls.
+    pub const fn without_reports(mut self) -> Self {
+        self.reports = false;
+        self
+    }
+
+    pub(crate) const fn carries_reports(&self) -> bool {
+        self.reports
+    }
 }
 
 /// What became of a datagram.
@@ -121,6 +134,27 @@ pub(crate) enum Fate {
     ArrivesTwice(Instant, Instant),
     /// It is lost, for this reason.
     Lost(&'static str),
+}
+
+impl Fate {
+    pub(crate) fn arrivals(self) -> impl Iterator<Item = Instant> {
+        let (first, second) = match self {
+            Self::Arrives(at) => (Some(at), None),
+            Self::ArrivesTwice(at, again) => (Some(at), Some(again)),
+            Self::Lost(_) => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Arrives(at) => write!(f, "arrives at {at}"),
+            Self::ArrivesTwice(at, again) => write!(f, "arrives at {at} and {again}"),
+            Self::Lost(why) => f.write_str(why),
+        }
+    }
 }
 
 /// One direction, with what it remembers.
@@ -194,7 +228,7 @@ impl Channel {
 }
 
 /// True with this probability. A probability of 0 draws nothing.
-fn happens(probability: f64, rng: &mut ChaCha8Rng) -> bool {
+pub(crate) fn happens(probability: f64, rng: &mut ChaCha8Rng) -> bool {
     // 53 bits, because that many fit in an f64 without rounding.
     probability > 0.0 && ((rng.next_u64() >> 11) as f64) < probability * (1_u64 << 53) as f64
 }

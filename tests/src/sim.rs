@@ -1,5 +1,8 @@
 //! The simulator: nodes, the network between them, and the clock.
 
+mod hosts;
+mod network;
+
 use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
@@ -7,16 +10,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use coap_core::{
-    Config, Datagram, Endpoint, Event, Instant, Local, Message, Peer, Request, RequestError, RequestId, RequestOptions,
-    Transmit, UdpAddr,
+    Config, Datagram, Endpoint, Event, Instant, Local, Peer, Request, RequestError, RequestId, RequestOptions, UdpAddr,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::app::App;
-use crate::link::{Channel, Fate, Link};
+use crate::host::{Host, Shared, Tasks};
+use crate::link::{Channel, Link};
 use crate::trace::{Fnv, Trace};
 use crate::watch::{Cause, Watch};
+use network::Shown;
+
+pub use hosts::Open;
 
 /// The first address that a node gets, and the port of all of them.
 const FIRST: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
@@ -29,11 +35,24 @@ const LAST_WORDS: usize = 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Node(usize);
 
+impl Node {
+    pub(crate) const fn number(self) -> u64 {
+        self.0 as u64
+    }
+}
+
+impl From<&Host> for Node {
+    fn from(host: &Host) -> Self {
+        host.node()
+    }
+}
+
 /// Endpoints, a network and a clock, all in one thread and all from one seed.
 ///
-/// Its methods are of four kinds: those that build (`node`, `link`, `join`, `run_app`), those that do something to the
-/// network or to a node (`cut`, `heal`, `move_node`, `reboot`, `inject`), the commands of an application (`request`, `act`,
-/// `at`), and those that let time pass (`run_until`, `run_for`, `run_until_idle`, `finish`).
+/// Its methods are of four kinds: those that build (`node`, `host`, `link`, `join`, `name`, `run_app`), those that do
+/// something to the network or to a node (`cut`, `heal`, `move_node`, `reboot`, `inject`), the commands of an application
+/// (`request`, `act`, `at`, `spawn`), and those that let time pass (`run_until`, `run_for`, `run_until_idle`, `finish`,
+/// `block_on`).
 ///
 /// After each step of each endpoint the invariants of [`Watch`] are checked. A panic, from there or from a test's own
 /// assertion, is followed by the seed and the last lines of the trace.
@@ -41,7 +60,15 @@ pub struct Sim {
     seed: u64,
     now: Instant,
     rng: ChaCha8Rng,
-    nodes: Vec<NodeState>,
+    /// How many nodes there are, hosts included.
+    count: usize,
+    /// Those that are endpoints; all others are hosts.
+    nodes: BTreeMap<Node, NodeState>,
+    host_ips: BTreeMap<IpAddr, Node>,
+    hosts: Shared,
+    tasks: Tasks,
+    /// How many polls of tasks there were at this instant.
+    polls: (Instant, u64),
     addresses: BTreeMap<UdpAddr, Node>,
     groups: BTreeMap<IpAddr, BTreeSet<Node>>,
     channels: BTreeMap<(Node, Node), Channel>,
@@ -69,7 +96,18 @@ struct NodeState {
 type Action = Box<dyn FnOnce(&mut Endpoint, Instant)>;
 
 enum Due {
-    Arrival { from: UdpAddr, to: UdpAddr, group: Option<(IpAddr, Node)>, payload: Bytes },
+    Arrival {
+        from: UdpAddr,
+        to: UdpAddr,
+        group: Option<(IpAddr, Node)>,
+        payload: Bytes,
+    },
+    /// What was sent from `local` cannot be delivered to `peer`.
+    Report {
+        node: Node,
+        local: UdpAddr,
+        peer: UdpAddr,
+    },
     Action(Node, Action),
 }
 
@@ -81,7 +119,12 @@ impl Sim {
             seed,
             now: Instant::ZERO,
             rng: ChaCha8Rng::seed_from_u64(seed),
-            nodes: Vec::new(),
+            count: 0,
+            nodes: BTreeMap::new(),
+            host_ips: BTreeMap::new(),
+            hosts: Shared::new(seed),
+            tasks: Tasks::default(),
+            polls: (Instant::ZERO, 0),
             addresses: BTreeMap::new(),
             groups: BTreeMap::new(),
             channels: BTreeMap::new(),
@@ -107,7 +150,7 @@ impl Sim {
 
     /// A node with an address of its own: `[2001:db8::1]:5683` for the first, and so on.
     pub fn node(&mut self, name: &str, config: Config) -> Node {
-        let ip = Ipv6Addr::from_bits(FIRST.to_bits() + self.nodes.len() as u128);
+        let ip = Ipv6Addr::from_bits(FIRST.to_bits() + self.count as u128);
         self.node_at(name, config, SocketAddr::from((ip, PORT)))
     }
 
@@ -117,9 +160,10 @@ impl Sim {
     ///
     /// If another node has it.
     pub fn node_at(&mut self, name: &str, config: Config, address: SocketAddr) -> Node {
-        let (node, address) = (Node(self.nodes.len()), UdpAddr::new(address));
+        let (node, address) = (Node(self.count), UdpAddr::new(address));
         assert!(self.addresses.insert(address, node).is_none(), "{address} is taken");
-        self.nodes.push(NodeState {
+        self.count += 1;
+        let state = NodeState {
             name: name.to_owned(),
             address,
             endpoint: Endpoint::new(config.clone(), secrets(self.seed, node, 0)),
@@ -130,7 +174,8 @@ impl Sim {
             wake: None,
             incarnation: 0,
             moves: 0,
-        });
+        };
+        self.nodes.insert(node, state);
         node
     }
 
@@ -141,19 +186,20 @@ impl Sim {
     }
 
     /// Both directions between two nodes. Without this they are as [`Link::new`] says.
-    pub fn link(&mut self, a: Node, b: Node, link: Link) {
+    pub fn link(&mut self, a: impl Into<Node>, b: impl Into<Node>, link: Link) {
+        let (a, b) = (a.into(), b.into());
         self.link_one_way(a, b, link);
         self.link_one_way(b, a, link);
     }
 
     /// One direction.
-    pub fn link_one_way(&mut self, from: Node, to: Node, link: Link) {
-        self.channel(from, to).link = link;
+    pub fn link_one_way(&mut self, from: impl Into<Node>, to: impl Into<Node>, link: Link) {
+        self.channel(from.into(), to.into()).link = link;
     }
 
     /// The node listens to a group from now on.
-    pub fn join(&mut self, node: Node, group: IpAddr) {
-        self.groups.entry(group.to_canonical()).or_default().insert(node);
+    pub fn join(&mut self, node: impl Into<Node>, group: IpAddr) {
+        self.groups.entry(group.to_canonical()).or_default().insert(node.into());
     }
 
     /// How many lines of the trace are kept, the newest; 10,000 unless said otherwise.
@@ -164,17 +210,21 @@ impl Sim {
     // ----- What happens to nodes and paths -----------------------------------------------------------------------------
 
     /// Nothing goes from one to the other any more, in both directions. What is under way arrives.
-    pub fn cut(&mut self, a: Node, b: Node) {
-        self.set_open(a, b, false);
+    pub fn cut(&mut self, a: impl Into<Node>, b: impl Into<Node>) {
+        self.set_open(a.into(), b.into(), false);
     }
 
     /// The path is as it was before [`cut`](Self::cut).
-    pub fn heal(&mut self, a: Node, b: Node) {
-        self.set_open(a, b, true);
+    pub fn heal(&mut self, a: impl Into<Node>, b: impl Into<Node>) {
+        self.set_open(a.into(), b.into(), true);
     }
 
     /// The node is seen under another port from now on, as if its NAT had forgotten it. What is under way to the old one
     /// reaches nobody. Returns the new address.
+    ///
+    /// # Panics
+    ///
+    /// If the node is a host.
     pub fn move_node(&mut self, node: Node) -> SocketAddr {
         let state = self.state_mut(node);
         let old = state.address;
@@ -190,12 +240,17 @@ impl Sim {
         let new = self.state(node).address;
         self.addresses.remove(&old);
         self.addresses.insert(new, node);
-        self.note(format_args!("{} is now {new}", self.name(node)));
+        self.note(format_args!("{} is now {new}", self.label(node)));
         new.socket_addr()
     }
 
-    /// The node starts anew, with nothing remembered but its address and its application.
-    pub fn reboot(&mut self, node: Node) {
+    /// The node starts anew, with nothing remembered but its address and its application. Of a host all tasks end, and
+    /// with them its clients and servers; what runs on it afterwards is to be started.
+    pub fn reboot(&mut self, node: impl Into<Node>) {
+        let node = node.into();
+        if self.is_host(node) {
+            return self.reboot_host(node);
+        }
         let seed = self.seed;
         let state = self.state_mut(node);
         state.incarnation += 1;
@@ -205,14 +260,14 @@ impl Sim {
         if let Some(app) = &mut state.app {
             app.on_reboot();
         }
-        self.note(format_args!("{} reboots", self.name(node)));
+        self.note(format_args!("{} reboots", self.label(node)));
         self.collect(node, &Cause::Command);
     }
 
     /// A datagram arrives at a node now, from any address: what an attacker or another stack would send.
     pub fn inject(&mut self, from: SocketAddr, to: Node, payload: impl Into<Bytes>) {
         let (from, payload) = (UdpAddr::new(from), payload.into());
-        self.note(format_args!("{from} -> {} {}: injected", self.name(to), Shown(&payload)));
+        self.note(format_args!("{from} -> {} {}: injected", self.label(to), Shown(&payload)));
         let ip = self.state(to).address.ip();
         self.deliver(from, to, Local::arrived(0, Some(ip), 0), payload);
     }
@@ -248,19 +303,29 @@ impl Sim {
 
     /// Lets the next thing happen, if that is not after `until`. False: there is none.
     pub fn step(&mut self, until: Instant) -> bool {
+        self.run_tasks() || self.pass(until)
+    }
+
+    /// The same, when no task is woken.
+    fn pass(&mut self, until: Instant) -> bool {
         let planned = self.agenda.first_key_value().map(|((at, _), _)| *at);
         let wake = self.wakes.first().copied();
+        let timer = self.hosts.lock().next_timer();
+        let first = [wake.map(|(due, _)| due), timer].into_iter().flatten().min();
         // What arrives at the instant of a timer arrives before it: a response just in time is in time.
-        match (planned, wake) {
-            (Some(at), wake) if at <= until && wake.is_none_or(|(due, _)| at <= due.max(self.now)) => {
-                self.now = self.now.max(at);
+        match (planned, first) {
+            (Some(at), first) if at <= until && first.is_none_or(|due| at <= due.max(self.now)) => {
+                self.set_now(at);
                 if let Some((_, due)) = self.agenda.pop_first() {
                     self.happen(due);
                 }
             }
-            (_, Some((due, node))) if due <= until => {
-                self.now = self.now.max(due);
-                self.wake(node);
+            (_, Some(due)) if due <= until => {
+                self.set_now(due);
+                match wake {
+                    Some((at, node)) if at == due => self.wake(node),
+                    _ => self.fire_timer(),
+                }
             }
             _ => return false,
         }
@@ -270,7 +335,7 @@ impl Sim {
     /// Lets everything happen that happens up to then, and ends at that time.
     pub fn run_until(&mut self, time: Instant) {
         while self.step(time) {}
-        self.now = self.now.max(time);
+        self.set_now(time);
         self.check_rest();
     }
 
@@ -340,23 +405,7 @@ impl Sim {
         self.state_mut(node).events.drain(..).collect()
     }
 
-    // ----- The network -------------------------------------------------------------------------------------------------
-
-    fn happen(&mut self, due: Due) {
-        match due {
-            Due::Arrival { from, to, group: None, payload } => match self.addresses.get(&to) {
-                Some(node) => self.deliver(from, *node, Local::arrived(0, Some(to.ip()), 0), payload),
-                None => self.note(format_args!("{to} is nobody any more: a datagram of {from} is lost")),
-            },
-            Due::Arrival { from, group: Some((group, node)), payload, .. } => {
-                self.deliver(from, node, Local::arrived(0, Some(group), 0), payload);
-            }
-            Due::Action(node, action) => {
-                action(&mut self.nodes[node.0].endpoint, self.now);
-                self.collect(node, &Cause::Command);
-            }
-        }
-    }
+    // ----- Endpoints ---------------------------------------------------------------------------------------------------
 
     fn deliver(&mut self, from: UdpAddr, node: Node, to: Local, payload: Bytes) {
         let from = Peer::Udp(from);
@@ -411,7 +460,7 @@ impl Sim {
     }
 
     fn set_wake(&mut self, node: Node) {
-        let state = &mut self.nodes[node.0];
+        let Some(state) = self.nodes.get_mut(&node) else { return };
         let wanted = state.app.as_ref().and_then(|app| app.next_time());
         let next = state.endpoint.poll_timeout().into_iter().chain(wanted).min();
         if next != state.wake {
@@ -423,65 +472,13 @@ impl Sim {
         }
     }
 
-    fn send(&mut self, from: Node, transmit: &Transmit, payload: Bytes) {
-        let Some(to) = transmit.to.udp() else {
-            return self.note(format_args!("{} -> {}: sessions are not simulated", self.name(from), transmit.to));
-        };
-        if to.is_multicast() {
-            let members = self.groups.get(&to.ip()).cloned().unwrap_or_default();
-            self.note(format_args!("{} -> {to} {}: to a group", self.name(from), Shown(&payload)));
-            for member in members.into_iter().filter(|member| *member != from) {
-                self.carry(from, member, to, Some((to.ip(), member)), payload.clone());
-            }
-            return;
-        }
-        match self.addresses.get(&to).copied() {
-            Some(node) => self.carry(from, node, to, None, payload),
-            None => self.note(format_args!("{} -> {to} {}: nobody is there", self.name(from), Shown(&payload))),
-        }
-    }
-
-    fn carry(&mut self, from: Node, node: Node, to: UdpAddr, group: Option<(IpAddr, Node)>, payload: Bytes) {
-        let now = self.now;
-        let channel = self.channels.entry((from, node)).or_insert(const { Channel::new(Link::new()) });
-        let fate = channel.carry(now, payload.len(), &mut self.rng);
-        let (names, shown) = ((self.name(from), self.name(node)), Shown(&payload));
-        match fate {
-            Fate::Arrives(at) => self.note(format_args!("{} -> {} {shown}: arrives at {at}", names.0, names.1)),
-            Fate::ArrivesTwice(at, again) => {
-                self.note(format_args!("{} -> {} {shown}: arrives at {at} and {again}", names.0, names.1));
-            }
-            Fate::Lost(why) => self.note(format_args!("{} -> {} {shown}: {why}", names.0, names.1)),
-        }
-        let (first, second) = match fate {
-            Fate::Arrives(at) => (Some(at), None),
-            Fate::ArrivesTwice(at, again) => (Some(at), Some(again)),
-            Fate::Lost(_) => (None, None),
-        };
-        let from = self.state(from).address;
-        for at in first.into_iter().chain(second) {
-            self.plan(at, Due::Arrival { from, to, group, payload: payload.clone() });
-        }
-    }
-
     fn plan(&mut self, at: Instant, due: Due) {
         self.decided += 1;
         self.agenda.insert((at.max(self.now), self.decided), due);
     }
 
-    fn channel(&mut self, from: Node, to: Node) -> &mut Channel {
-        self.channels.entry((from, to)).or_insert(const { Channel::new(Link::new()) })
-    }
-
-    fn set_open(&mut self, a: Node, b: Node, open: bool) {
-        self.channel(a, b).open = open;
-        self.channel(b, a).open = open;
-        let what = if open { "is healed" } else { "is cut" };
-        self.note(format_args!("the path between {} and {} {what}", self.name(a), self.name(b)));
-    }
-
     fn check_rest(&self) {
-        for state in &self.nodes {
+        for state in self.nodes.values() {
             state.watch.check_rest(self.now, &state.endpoint);
         }
     }
@@ -490,17 +487,30 @@ impl Sim {
         self.trace.add(format_args!("{} {what}", self.now));
     }
 
-    fn name(&self, node: Node) -> String {
-        self.state(node).name.clone()
+    /// How a node is called in the trace.
+    fn label(&self, node: Node) -> String {
+        match self.nodes.get(&node) {
+            Some(state) => state.name.clone(),
+            None => self.hosts.lock().name(node).to_owned(),
+        }
     }
 
-    /// A `Node` of another simulation is a mistake of the test, and panics.
+    /// Time does not go back.
+    fn set_now(&mut self, now: Instant) {
+        if now > self.now {
+            self.now = now;
+            self.hosts.lock().now = now;
+        }
+    }
+
+    /// A `Node` of another simulation, or of a host, whose endpoints are its own business, is a mistake of the test, and
+    /// panics.
     fn state(&self, node: Node) -> &NodeState {
-        &self.nodes[node.0]
+        self.nodes.get(&node).expect("a node of this simulation that is an endpoint")
     }
 
     fn state_mut(&mut self, node: Node) -> &mut NodeState {
-        &mut self.nodes[node.0]
+        self.nodes.get_mut(&node).expect("a node of this simulation that is an endpoint")
     }
 }
 
@@ -511,12 +521,17 @@ impl Drop for Sim {
             let skipped = self.trace.lines().len().saturating_sub(LAST_WORDS);
             self.trace.lines().skip(skipped).for_each(|line| eprintln!("{line}"));
         }
+        // Tasks hold hosts, and those what all hosts share, where new tasks wait: somebody has to let go first.
+        self.hosts.lock().closed = true;
+        self.tasks.sort_out(&self.hosts);
+        self.tasks.clear();
+        self.tasks.sort_out(&self.hosts);
     }
 }
 
 impl fmt::Debug for Sim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.nodes.iter().map(|state| &state.name).collect();
+        let names: Vec<_> = (0..self.count).map(|node| self.label(Node(node))).collect();
         f.debug_struct("Sim")
             .field("seed", &self.seed)
             .field("now", &self.now)
@@ -540,17 +555,5 @@ fn ends(event: &Event, request: RequestId) -> bool {
             *id == request
         }
         _ => false,
-    }
-}
-
-/// A datagram as a line of text.
-struct Shown<'a>(&'a Bytes);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Message::decode(self.0.clone()) {
-            Ok(message) => message.fmt(f),
-            Err(error) => write!(f, "{} bytes ({error})", self.0.len()),
-        }
     }
 }

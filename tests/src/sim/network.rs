@@ -1,0 +1,104 @@
+//! What becomes of datagrams between the nodes.
+
+use core::fmt;
+use core::net::IpAddr;
+
+use bytes::Bytes;
+use coap_core::{Local, Message, Transmit, UdpAddr};
+
+use super::{Due, Node, Sim};
+use crate::link::{Channel, Fate, Link};
+use crate::watch::Cause;
+
+impl Sim {
+    pub(super) fn happen(&mut self, due: Due) {
+        match due {
+            Due::Arrival { from, to, group: Some((_, node)), payload } if self.is_host(node) => {
+                self.deliver_to_host(from, to, node, payload);
+            }
+            Due::Arrival { from, group: Some((group, node)), payload, .. } => {
+                self.deliver(from, node, Local::arrived(0, Some(group), 0), payload);
+            }
+            Due::Arrival { from, to, group: None, payload } => match (self.addresses.get(&to), self.host_at(to)) {
+                (Some(node), _) => self.deliver(from, *node, Local::arrived(0, Some(to.ip()), 0), payload),
+                (None, Some(host)) => self.deliver_to_host(from, to, host, payload),
+                (None, None) => self.note(format_args!("{to} is nobody any more: a datagram of {from} is lost")),
+            },
+            Due::Report { node, local, peer } => self.deliver_report(node, local, peer),
+            Due::Action(node, action) => {
+                let now = self.now;
+                action(&mut self.state_mut(node).endpoint, now);
+                self.collect(node, &Cause::Command);
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, from: Node, transmit: &Transmit, payload: Bytes) {
+        match transmit.to.udp() {
+            Some(to) => self.send_from(from, self.state(from).address, to, payload),
+            None => self.note(format_args!("{} -> {}: sessions are not simulated", self.label(from), transmit.to)),
+        }
+    }
+
+    /// A datagram leaves a node, by this address of the node.
+    pub(super) fn send_from(&mut self, node: Node, from: UdpAddr, to: UdpAddr, payload: Bytes) {
+        if to.is_multicast() {
+            let members = self.groups.get(&to.ip()).cloned().unwrap_or_default();
+            self.note(format_args!("{} -> {to} {}: to a group", self.label(node), Shown(&payload)));
+            for member in members.into_iter().filter(|member| *member != node) {
+                self.carry((node, from), member, to, Some((to.ip(), member)), payload.clone());
+            }
+            return;
+        }
+        if to.ip().is_loopback() && self.is_host(node) {
+            return self.carry((node, from), node, to, Some((to.ip(), node)), payload);
+        }
+        match self.addresses.get(&to).copied().or_else(|| self.host_at(to)) {
+            Some(there) => self.carry((node, from), there, to, None, payload),
+            None => self.note(format_args!("{} -> {to} {}: nobody is there", self.label(node), Shown(&payload))),
+        }
+    }
+
+    fn carry(
+        &mut self,
+        (node, from): (Node, UdpAddr),
+        there: Node,
+        to: UdpAddr,
+        group: Option<(IpAddr, Node)>,
+        payload: Bytes,
+    ) {
+        let fate = self.draw_fate(node, there, payload.len());
+        self.note(format_args!("{} -> {} {}: {fate}", self.label(node), self.label(there), Shown(&payload)));
+        for at in fate.arrivals() {
+            self.plan(at, Due::Arrival { from, to, group, payload: payload.clone() });
+        }
+    }
+
+    pub(super) fn draw_fate(&mut self, from: Node, to: Node, len: usize) -> Fate {
+        let channel = self.channels.entry((from, to)).or_insert(const { Channel::new(Link::new()) });
+        channel.carry(self.now, len, &mut self.rng)
+    }
+
+    pub(super) fn channel(&mut self, from: Node, to: Node) -> &mut Channel {
+        self.channels.entry((from, to)).or_insert(const { Channel::new(Link::new()) })
+    }
+
+    pub(super) fn set_open(&mut self, a: Node, b: Node, open: bool) {
+        self.channel(a, b).open = open;
+        self.channel(b, a).open = open;
+        let what = if open { "is healed" } else { "is cut" };
+        self.note(format_args!("the path between {} and {} {what}", self.label(a), self.label(b)));
+    }
+}
+
+/// A datagram as a line of text.
+pub(super) struct Shown<'a>(pub(super) &'a Bytes);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Message::decode(self.0.clone()) {
+            Ok(message) => message.fmt(f),
+            Err(error) => write!(f, "{} bytes ({error})", self.0.len()),
+        }
+    }
+}
