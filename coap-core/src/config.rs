@@ -13,7 +13,7 @@ const MOST_UNDERSTOOD: usize = 32;
 
 /// The settings of an endpoint; made by [`Config::builder`], checked once.
 ///
-/// The memory of an endpoint is bounded by them. With the defaults, and everything full at once, that is about 3 MiB
+/// The memory of an endpoint is bounded by them. With the defaults, and everything full at once, that is about 3.5 MiB
 /// for peers, 5 MiB for remembered Message IDs, 4 MiB for remembered replies, and what the requests in flight carry.
 #[derive(Clone, Debug)]
 pub struct Config {
