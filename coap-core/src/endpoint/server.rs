@@ -247,10 +247,17 @@ impl Endpoint {
         self.peers.release(now, peer);
     }
 
-    /// A Message ID towards a peer.
+    /// A Message ID towards a peer: neither used within EXCHANGE_LIFETIME nor still in flight, which a request with
+    /// slow parameters of its own can be for longer.
     pub(super) fn draw_message_id(&mut self, now: Instant, peer: PeerKey) -> Result<u16, Instant> {
         let lifetime = self.transmission(peer).exchange_lifetime();
-        self.peers.get_mut(peer).map_or(Err(now), |record| record.message_ids.draw(now, lifetime))
+        loop {
+            // It ends: each round uses one of 61,440 up, and when all are used up there is none to be had.
+            let drawn = self.peers.get_mut(peer).map_or(Err(now), |record| record.message_ids.draw(now, lifetime))?;
+            if self.flights.find(peer, drawn).is_none() {
+                return Ok(drawn);
+            }
+        }
     }
 }
 

@@ -292,3 +292,21 @@ fn a_constrained_endpoint_with_everything_at_its_least_does_not_panic() {
         rig.comes_to_rest();
     }
 }
+
+/// A request whose own parameters keep it in flight for longer than EXCHANGE_LIFETIME, while the numbers come round.
+#[test]
+fn a_message_id_that_is_in_flight_is_not_drawn_again_however_old_it_is() {
+    let mut rig = Rig::new();
+    let slow = TransmissionParameters::builder().ack_timeout(secs(2_000)).max_retransmit(0).build().unwrap();
+    rig.request(peer(1), &RequestOptions::new().transmission(slow));
+    let (_, waiting) = rig.sent();
+    let how = RequestOptions::new().non_confirmable().unpaced();
+    for _ in 0..62_000 {
+        rig.request(peer(1), &how);
+        let (_, request) = rig.sent();
+        assert_ne!(request.message_id, waiting.message_id);
+        rig.receive(peer(1), &answer(Type::NonConfirmable, Code::CONTENT, 1, &request, b""));
+        rig.response();
+        rig.pass(ms(10));
+    }
+}
