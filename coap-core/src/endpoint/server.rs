@@ -148,7 +148,7 @@ impl Endpoint {
         let (kind, request_id) = (request.kind, request.message_id);
         let suppressed = match request.no_response {
             // The client has said which classes it wants, and that counts for a multicast too (RFC 7967 §2.1).
-            Some(unwanted) => is_unwanted(unwanted, response.code),
+            Some(unwanted) => response.code.suppressed_by(unwanted),
             None => local.group.is_some() && response.code.is_error(),
         };
         let piggybacked = self.incoming.is_owed(key);
@@ -270,9 +270,4 @@ fn message_of(kind: Type, message_id: u16, request: &Message, response: Response
         options: response.options,
         payload: response.body.into_bytes(),
     }
-}
-
-/// RFC 7967 §2.1: a bit for each class of responses that the client does not want. Other bits mean nothing.
-const fn is_unwanted(no_response: u8, code: Code) -> bool {
-    no_response & (1 << (code.class().saturating_sub(1))) != 0
 }
