@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use heapless::Vec;
 
+use crate::message::BlockSize;
 use crate::transmission::{ParameterError, TransmissionParameters};
 use crate::wire::OptionNumber;
 
@@ -34,6 +35,14 @@ pub struct Config {
     pub(crate) incoming_timeout: Duration,
     pub(crate) max_server_response_delay: Duration,
     pub(crate) min_token_len: u8,
+    pub(crate) block_size: Option<BlockSize>,
+    pub(crate) block_attempts: u8,
+    pub(crate) max_body: usize,
+    pub(crate) max_transfers: usize,
+    pub(crate) max_transfer_bytes: usize,
+    pub(crate) on_change: OnChange,
+    pub(crate) max_observers: usize,
+    pub(crate) max_observers_per_peer: usize,
     understood: Vec<OptionNumber, MOST_UNDERSTOOD>,
 }
 
@@ -57,6 +66,14 @@ impl Default for Config {
             incoming_timeout: Duration::from_secs(93),
             max_server_response_delay: Duration::from_secs(250),
             min_token_len: 4,
+            block_size: None,
+            block_attempts: 3,
+            max_body: 64 << 10,
+            max_transfers: 64,
+            max_transfer_bytes: 1 << 20,
+            on_change: OnChange::Restart,
+            max_observers: 4_096,
+            max_observers_per_peer: 16,
             understood: Vec::new(),
         }
     }
@@ -82,6 +99,11 @@ impl Config {
             max_outbox: 16,
             max_group_responses: 4,
             max_resets_per_second: 10,
+            max_body: 2 << 10,
+            max_transfers: 2,
+            max_transfer_bytes: 4 << 10,
+            max_observers: 8,
+            max_observers_per_peer: 2,
             ..Self::default()
         };
         ConfigBuilder { wanted, too_many_understood: false }
@@ -111,6 +133,17 @@ impl Config {
                 | OptionNumber::ACCEPT
         ) || self.understood.contains(&number)
     }
+}
+
+/// What happens when the content changes while it is fetched block by block. Blocks of different contents are never put
+/// together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnChange {
+    /// It is fetched anew, twice at most; then the request fails.
+    #[default]
+    Restart,
+    /// The request fails.
+    Fail,
 }
 
 /// Makes a [`Config`]; nothing is checked before [`build`](Self::build).
@@ -246,6 +279,64 @@ impl ConfigBuilder {
         self
     }
 
+    /// The largest block of a body in one datagram (RFC 7959); `None`, the default, means that the peer chooses: responses come
+    /// in blocks as large as it likes, and what we send goes in blocks of 1,024 bytes. With a size, each request says which it
+    /// wants. A request can have its own (`RequestOptions::block_size`).
+    pub const fn block_size(mut self, size: Option<BlockSize>) -> Self {
+        self.wanted.block_size = size;
+        self
+    }
+
+    /// How often a block is asked for, or sent, when its exchange ends unanswered, each time with a new Message ID and token;
+    /// 3 by default, at least 1. The last block of a request that is not idempotent is sent once.
+    pub const fn block_attempts(mut self, attempts: u8) -> Self {
+        self.wanted.block_attempts = attempts;
+        self
+    }
+
+    /// The longest response body that is put together, in bytes; 64 KiB by default. A longer one ends its request with
+    /// `Failure::Blockwise`. It does not count for bodies in parts.
+    pub const fn max_body(mut self, bytes: usize) -> Self {
+        self.wanted.max_body = bytes;
+        self
+    }
+
+    /// Bodies under way with peers that send or fetch them block by block from us; 64 by default, a quarter at most for one
+    /// peer. When full the one that has been silent longest loses its place, first those that have not come beyond their
+    /// first block; when all have moved within 4 s, a new upload is answered 5.03, and a long response is served without memory,
+    /// each block as a request of its own.
+    pub const fn max_transfers(mut self, transfers: usize) -> Self {
+        self.wanted.max_transfers = transfers;
+        self
+    }
+
+    /// Bytes of all bodies together that are put together or kept for blockwise transfer; 1 MiB by default. When full an upload
+    /// is answered 5.03, a response body of ours ends its request with `Failure::Blockwise`, and a long response is served
+    /// without memory.
+    pub const fn max_transfer_bytes(mut self, bytes: usize) -> Self {
+        self.wanted.max_transfer_bytes = bytes;
+        self
+    }
+
+    /// What happens when the content changes while it is fetched block by block (its ETag is another).
+    pub const fn on_change(mut self, what: OnChange) -> Self {
+        self.wanted.on_change = what;
+        self
+    }
+
+    /// Observers of all topics together (RFC 7641), at most 250 bytes each; 4,096 by default. When full a registration is
+    /// answered as a plain request.
+    pub const fn max_observers(mut self, observers: usize) -> Self {
+        self.wanted.max_observers = observers;
+        self
+    }
+
+    /// How many of them for one peer; 16 by default.
+    pub const fn max_observers_per_peer(mut self, observers: usize) -> Self {
+        self.wanted.max_observers_per_peer = observers;
+        self
+    }
+
     /// Declares a critical option that the application understands: without this, a request that carries it is
     /// answered 4.02 (RFC 7252 §5.4.1), and a response that carries it is rejected. Up to 32 numbers.
     pub fn understands(mut self, number: OptionNumber) -> Self {
@@ -274,7 +365,17 @@ impl ConfigBuilder {
         if shortest < Duration::from_millis(1) {
             return Err(ConfigError::TimeoutTooShort { timeout: shortest });
         }
-        let tables = [wanted.max_peers, wanted.max_remembered, wanted.max_requests, wanted.max_incoming];
+        if wanted.block_attempts == 0 {
+            return Err(ConfigError::BlockAttempts);
+        }
+        let tables = [
+            wanted.max_peers,
+            wanted.max_remembered,
+            wanted.max_requests,
+            wanted.max_incoming,
+            wanted.max_transfers,
+            wanted.max_observers,
+        ];
         if let Some(entries) = tables.into_iter().find(|entries| *entries > 1 << 24) {
             return Err(ConfigError::TableTooLarge { entries });
         }
@@ -313,6 +414,8 @@ pub enum ConfigError {
         /// What was asked for.
         entries: usize,
     },
+    /// `block_attempts` of 0: no block would ever be sent.
+    BlockAttempts,
     /// More than 32 option numbers declared as understood.
     TooManyUnderstood,
     /// A transmission parameter is wrong.
@@ -335,6 +438,7 @@ impl fmt::Display for ConfigError {
             }
             Self::TimeoutTooShort { timeout } => write!(f, "a timeout of {timeout:?} is below 1 ms"),
             Self::TableTooLarge { entries } => write!(f, "a table of {entries} entries is above 16777216"),
+            Self::BlockAttempts => write!(f, "block_attempts 0 would send no block at all"),
             Self::TooManyUnderstood => write!(f, "more than {MOST_UNDERSTOOD} option numbers declared as understood"),
             Self::Transmission(error) => error.fmt(f),
         }

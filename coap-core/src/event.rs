@@ -3,6 +3,8 @@
 use core::fmt;
 use core::time::Duration;
 
+use bytes::Bytes;
+
 use crate::addr::{Local, Peer};
 use crate::exchange::{Incoming, Outgoing};
 use crate::message::{Request, Response};
@@ -27,6 +29,48 @@ impl fmt::Debug for RequestId {
 impl fmt::Debug for IncomingId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IncomingId({:?})", self.0)
+    }
+}
+
+/// A body that travels in parts, named by the request that it belongs to. It lives as long as that has something to do
+/// with it; a stale one names nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BodyId(pub(crate) BodyOf);
+
+/// Whose body it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum BodyOf {
+    /// The content of a request of ours: we supply it.
+    Request(RequestId),
+    /// The content of the response to it: we consume it.
+    Response(RequestId),
+    /// The content of a request that we received: we consume it.
+    Incoming(IncomingId),
+    /// The content of our response to it: we supply it.
+    Reply(IncomingId),
+}
+
+impl RequestId {
+    /// The content of the request.
+    pub const fn request_body(self) -> BodyId {
+        BodyId(BodyOf::Request(self))
+    }
+
+    /// The content of its response.
+    pub const fn response_body(self) -> BodyId {
+        BodyId(BodyOf::Response(self))
+    }
+}
+
+impl IncomingId {
+    /// The content of the request.
+    pub const fn request_body(self) -> BodyId {
+        BodyId(BodyOf::Incoming(self))
+    }
+
+    /// The content of our response.
+    pub const fn response_body(self) -> BodyId {
+        BodyId(BodyOf::Reply(self))
     }
 }
 
@@ -86,6 +130,69 @@ pub enum Event {
         /// The request.
         id: RequestId,
     },
+    /// A new state of an observed resource (RFC 7641); the first one is the answer to the registration. When several
+    /// arrive between two polls, only the last is told.
+    ///
+    /// An observation ends in `Failed`, or in `Response`: the response that has no Observe option, because the server does
+    /// not, or no longer, offer observation, or that is an error.
+    ///
+    /// The code 2.03 answers a registration that named ETags: the state with that ETag is current again.
+    Notification {
+        /// The observation.
+        id: RequestId,
+        /// The state.
+        response: Response,
+    },
+    /// The last state of an observed resource is older than its Max-Age, and 5 s of grace.
+    Stale {
+        /// The observation.
+        id: RequestId,
+    },
+    /// An observation is registered again, with the same token, after its Max-Age (RFC 7641 §3.3.1).
+    Reregistering {
+        /// The observation.
+        id: RequestId,
+        /// Which attempt in a row, from 1.
+        attempt: u8,
+    },
+    /// The next bytes of a body in parts. The one after comes when this has been consumed (`Endpoint::consumed`). Also a body
+    /// that was collected (`Endpoint::collect`): all of it at once.
+    BodyPart {
+        /// The body.
+        id: BodyId,
+        /// Where these bytes start, in bytes. It is what has come before, but for a download that was resumed.
+        offset: u64,
+        /// The bytes.
+        data: Bytes,
+        /// Whether the body ends with them.
+        last: bool,
+    },
+    /// The next bytes of a body in parts are wanted (`Endpoint::supply`).
+    BodyWanted {
+        /// The body.
+        id: BodyId,
+        /// From where on, in bytes: where the bytes supplied so far end.
+        offset: u64,
+        /// At least how many bytes, unless the body ends before. More is taken too.
+        max: usize,
+    },
+    /// The body of a response that was handed up in parts will not come to its end.
+    BodyFailed {
+        /// The body.
+        id: BodyId,
+        /// Why.
+        reason: Failure,
+    },
+    /// A block of a body has arrived: only where `RequestOptions::report_progress` asked for it. Several blocks between two
+    /// polls make one event.
+    Progress {
+        /// The request.
+        id: RequestId,
+        /// How many bytes of its content have been sent and acknowledged, of how many.
+        sent: (u64, Option<u64>),
+        /// How many bytes of the response have been received, of how many.
+        received: (u64, Option<u64>),
+    },
 }
 
 /// A request from a peer, as it arrived.
@@ -104,8 +211,20 @@ pub struct IncomingRequest {
     pub message_id: u16,
     /// The token, which the response will carry.
     pub token: Token,
-    /// Method, options and content. They share the bytes of the datagram: copy what is kept for long.
+    /// Method, options and content. They share the bytes of the datagram: copy what is kept for long. Content that
+    /// comes in blocks has `Body::Parts`.
     pub request: Request,
+    /// Which stretch of the response body is asked for: all of it can be answered, or that stretch (`Body::Range`).
+    pub wanted: Wanted,
+}
+
+/// A stretch of a response body that a peer asks for (Block2: RFC 7959 §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// From where on, in bytes; 0 for a request without a Block2 option.
+    pub offset: u64,
+    /// How many bytes a block will carry.
+    pub max: usize,
 }
 
 /// Why a request ended without a response.
@@ -127,8 +246,44 @@ pub enum Failure {
     /// It was never sent: its time ran out while all Message IDs towards the peer were in use, each for
     /// EXCHANGE_LIFETIME (RFC 7252 §4.4).
     NoMessageId,
+    /// The body could not be transferred in blocks.
+    Blockwise(BlockFailure),
     /// The endpoint was shut down.
     Shutdown,
+}
+
+/// Why a body could not be transferred in blocks (RFC 7959).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BlockFailure {
+    /// The peer answered with another block than the one asked for or sent, or with none.
+    WrongBlock,
+    /// A block that is not the last had another length than its size.
+    WrongLength,
+    /// The content changed while it was transferred, as often as it was tried.
+    Changed,
+    /// The body is longer than what is accepted.
+    TooLarge {
+        /// What is accepted, in bytes.
+        limit: usize,
+    },
+    /// The bodies under way use all the memory that they may (`Config::max_transfer_bytes`).
+    NoRoom,
+    /// The body does not end within the 2^20 blocks that can be numbered.
+    TooManyBlocks,
+}
+
+impl fmt::Display for BlockFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongBlock => write!(f, "the peer answered with another block than the one expected"),
+            Self::WrongLength => write!(f, "a block had another length than it should"),
+            Self::Changed => write!(f, "the content changed while it was transferred"),
+            Self::TooLarge { limit } => write!(f, "the body is longer than the {limit} bytes that are accepted"),
+            Self::NoRoom => write!(f, "no memory for the body: other bodies under way use all that they may"),
+            Self::TooManyBlocks => write!(f, "the body needs more blocks than can be numbered: use larger ones"),
+        }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -143,6 +298,7 @@ impl fmt::Display for Failure {
                 write!(f, "response rejected: its critical option {number} is not understood")
             }
             Self::NoMessageId => write!(f, "no free Message ID: too many messages to this peer in a short time"),
+            Self::Blockwise(reason) => write!(f, "blockwise transfer failed: {reason}"),
             Self::Shutdown => write!(f, "the endpoint was shut down"),
         }
     }
@@ -169,4 +325,14 @@ pub struct Timing {
 pub enum Closed {
     /// The application did not answer within `incoming_timeout`: the peer was told 5.03, unless it had asked a group.
     TimedOut,
+    /// The peer began to send the same request anew.
+    Superseded,
+    /// The peer did not go on with its body, or stopped to ask for ours, for EXCHANGE_LIFETIME, or lost its place to others
+    /// that did (`Config::max_transfers`).
+    Abandoned,
+    /// The body was longer than what `Endpoint::collect` allowed, or there was no memory for it: the peer was told 4.13 or
+    /// 5.03.
+    TooLarge,
+    /// A block of the body made no sense: the peer was told 4.00 or 4.08.
+    BadBlock,
 }

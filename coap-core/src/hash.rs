@@ -7,6 +7,7 @@ use core::net::SocketAddr;
 use siphasher::sip::SipHasher13;
 
 use crate::addr::Peer;
+use crate::wire::{Code, OptionNumber, Options};
 
 /// The key of one endpoint.
 #[derive(Clone, Copy)]
@@ -23,6 +24,19 @@ impl KeyedHash {
     pub(crate) fn bytes(&self, bytes: &[u8]) -> u64 {
         let mut hasher = self.sip;
         hasher.write(bytes);
+        hasher.finish()
+    }
+
+    /// What the messages that carry one body have in common, beside their peer: the method and the cache key (RFC 7252 §5.6)
+    /// without the options that differ from block to block (RFC 7959 §3.3, §3.4). Request-Tag is part of it (RFC 9175 §3.2.1).
+    pub(crate) fn operation(&self, code: Code, options: &Options) -> u64 {
+        let mut hasher = self.sip;
+        hasher.write_u8(code.to_byte());
+        for (number, value) in options.iter().filter(|(number, _)| belongs_to_operation(*number)) {
+            hasher.write_u16(number.number());
+            hasher.write_u32(value.len() as u32);
+            hasher.write(value);
+        }
         hasher.finish()
     }
 
@@ -59,5 +73,54 @@ impl KeyedHash {
         let pair = (index as u64) << 16 | message_id as u64;
         let product = (pair ^ self.key[0]) as u128 * (self.key[1] | 1) as u128;
         product as u64 ^ (product >> 64) as u64
+    }
+}
+
+/// Observe is not repeated for the blocks after the first; an ETag of a request only spares its answer the content.
+fn belongs_to_operation(number: OptionNumber) -> bool {
+    let differs = [OptionNumber::OBSERVE, OptionNumber::ETAG, OptionNumber::BLOCK1, OptionNumber::BLOCK2];
+    !number.is_no_cache_key() && !differs.contains(&number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Block, ETag};
+
+    #[test]
+    fn the_blocks_of_one_body_belong_together() {
+        let hash = KeyedHash::new([1, 2]);
+        let mut first = Options::new();
+        first.push_uri_path("a").unwrap();
+        let mut second = first.clone();
+        second.set_block1(Block::new(7, true, 2).unwrap());
+        second.set_size1(1_000);
+        second.set_observe(0);
+        second.push_etag(&ETag::new(b"x").unwrap());
+        assert_eq!(hash.operation(Code::PUT, &first), hash.operation(Code::PUT, &second));
+    }
+
+    #[test]
+    fn another_method_path_format_or_request_tag_is_another_operation() {
+        let hash = KeyedHash::new([1, 2]);
+        let of = |code, numbers: &[(OptionNumber, &[u8])]| {
+            let mut options = Options::new();
+            for (number, value) in numbers {
+                options.push(*number, value).unwrap();
+            }
+            hash.operation(code, &options)
+        };
+        let path: (OptionNumber, &[u8]) = (OptionNumber::URI_PATH, b"ab");
+        let all = [
+            of(Code::PUT, &[path]),
+            of(Code::POST, &[path]),
+            of(Code::PUT, &[(OptionNumber::URI_PATH, b"a"), (OptionNumber::URI_PATH, b"b")]),
+            of(Code::PUT, &[path, (OptionNumber::CONTENT_FORMAT, b"")]),
+            of(Code::PUT, &[path, (OptionNumber::REQUEST_TAG, b"1")]),
+            of(Code::PUT, &[path, (OptionNumber::REQUEST_TAG, b"2")]),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[..index].contains(one), "{index}");
+        }
     }
 }

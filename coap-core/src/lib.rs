@@ -80,10 +80,10 @@ pub mod uri;
 pub mod wire;
 
 pub use addr::{Datagram, Local, Peer, SessionId, Transmit, UdpAddr};
-pub use config::{Config, ConfigBuilder, ConfigError};
+pub use config::{Config, ConfigBuilder, ConfigError, OnChange};
 pub use endpoint::{Endpoint, Place, RequestError, RespondError, Scope, TransmissionError, Usage, Why};
-pub use event::{Closed, Event, Failure, IncomingId, IncomingRequest, RequestId, Timing};
-pub use message::{Body, Request, RequestOptions, Response};
+pub use event::{BlockFailure, BodyId, Closed, Event, Failure, IncomingId, IncomingRequest, RequestId, Timing, Wanted};
+pub use message::{BlockSize, Body, Request, RequestOptions, Reregistration, Response};
 pub use stats::Stats;
 pub use time::Instant;
 pub use transmission::{ParameterError, TransmissionBuilder, TransmissionParameters};

@@ -6,40 +6,66 @@ use bytes::Bytes;
 
 use crate::addr::Local;
 use crate::transmission::TransmissionParameters;
-use crate::wire::{Code, ContentFormat, Options, Token, Type};
+use crate::wire::{Block, Code, ContentFormat, ETag, Options, Token, Type};
 
 /// The content of a request or response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Body {
-    /// All of it.
+    /// All of it. On the wire it goes in one datagram, or block by block (RFC 7959) if it is longer than a block.
     Whole(Bytes),
+    /// It comes, or goes, part by part: more than fits into memory, or not yet known. The events and commands about its
+    /// parts name it by a [`BodyId`](crate::BodyId), which the handle of its request gives.
+    Parts {
+        /// How long it is in all, in bytes, where its sender knows (Size1, Size2: RFC 7959 §4).
+        size: Option<u64>,
+    },
+    /// A stretch of a longer one: the answer to a request for a block, made without memory of the blocks before. Only a
+    /// response that is sent can have it.
+    Range {
+        /// Where it starts, in bytes; what was asked for ([`IncomingRequest::wanted`](crate::IncomingRequest)).
+        offset: u64,
+        /// At least as many bytes as were asked for, unless the body ends before; what is more is left away.
+        data: Bytes,
+        /// How long the whole body is, in bytes, where that is known. Without it the body ends with `data`, if that is not
+        /// longer than what was asked for.
+        size: Option<u64>,
+    },
 }
 
 impl Body {
     /// No content.
     pub const EMPTY: Self = Self::Whole(Bytes::new());
 
-    /// Its bytes.
+    /// Its bytes: all of them, or those of the range; none of a body in parts.
     pub fn as_bytes(&self) -> &[u8] {
-        let Self::Whole(bytes) = self;
-        bytes
+        match self {
+            Self::Whole(bytes) | Self::Range { data: bytes, .. } => bytes,
+            Self::Parts { .. } => &[],
+        }
     }
 
-    /// Its bytes, shared.
+    /// Its bytes, shared: all of them, or those of the range; none of a body in parts.
     pub fn into_bytes(self) -> Bytes {
-        let Self::Whole(bytes) = self;
-        bytes
+        match self {
+            Self::Whole(bytes) | Self::Range { data: bytes, .. } => bytes,
+            Self::Parts { .. } => Bytes::new(),
+        }
     }
 
-    /// Its length in bytes.
+    /// How many bytes are here.
     pub fn len(&self) -> usize {
         self.as_bytes().len()
     }
 
-    /// No content at all.
+    /// Whether no bytes are here.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether it comes or goes part by part.
+    pub const fn is_in_parts(&self) -> bool {
+        matches!(self, Self::Parts { .. })
     }
 }
 
@@ -167,6 +193,23 @@ pub struct RequestOptions {
     pub(crate) from: Local,
     pub(crate) pacing: Pacing,
     pub(crate) progress: Progress,
+    pub(crate) blocks: Blocks,
+    pub(crate) reregistration: Reregistration,
+}
+
+/// How the bodies of one request travel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Blocks {
+    /// Instead of `Config::block_size`.
+    pub(crate) size: Option<BlockSize>,
+    /// Instead of `Config::max_body`: the longest response body that is put together.
+    pub(crate) max_body: Option<usize>,
+    /// The response body comes in parts.
+    pub(crate) in_parts: bool,
+    /// The response body is wanted from here on, if it still has this tag.
+    pub(crate) resume: Option<(u64, ETag)>,
+    /// Each block is an event.
+    pub(crate) report: bool,
 }
 
 /// Whether PROBING_RATE applies.
@@ -200,6 +243,8 @@ impl RequestOptions {
             from: Local { socket: 0, ip: None, interface: 0, group: None },
             pacing: Pacing::Paced,
             progress: Progress::Quiet,
+            blocks: Blocks { size: None, max_body: None, in_parts: false, resume: None, report: false },
+            reregistration: Reregistration::DEFAULT,
         }
     }
 
@@ -246,5 +291,114 @@ impl RequestOptions {
     pub const fn report_retransmissions(mut self) -> Self {
         self.progress = Progress::Reported;
         self
+    }
+
+    /// Transfers the bodies in blocks of at most this size, and says so in the first request (early negotiation: RFC 7959
+    /// §2.4), instead of what `Config::block_size` says.
+    pub const fn block_size(mut self, size: BlockSize) -> Self {
+        self.blocks.size = Some(size);
+        self
+    }
+
+    /// Accepts a response body of up to so many bytes, instead of `Config::max_body`. A longer one ends the request with
+    /// `Failure::Blockwise`.
+    pub const fn max_body(mut self, bytes: usize) -> Self {
+        self.blocks.max_body = Some(bytes);
+        self
+    }
+
+    /// Takes a response body that is longer than a block part by part: the response has `Body::Parts`, and
+    /// `Event::BodyPart` the bytes. The next block is asked for when a part has been consumed (`Endpoint::consumed`).
+    pub const fn in_parts(mut self) -> Self {
+        self.blocks.in_parts = true;
+        self
+    }
+
+    /// Takes a response body part by part from the byte `offset` on, which is rounded down to a block, if its ETag is
+    /// still `etag`; from its start if it has another. The offset of the first part says which.
+    pub fn resume(mut self, offset: u64, etag: ETag) -> Self {
+        self.blocks.in_parts = true;
+        self.blocks.resume = Some((offset, etag));
+        self
+    }
+
+    /// Raises `Event::Progress` for each block of a body.
+    pub const fn report_progress(mut self) -> Self {
+        self.blocks.report = true;
+        self
+    }
+
+    /// How an observation is kept alive, for `Endpoint::observe`.
+    pub const fn reregistration(mut self, how: Reregistration) -> Self {
+        self.reregistration = how;
+        self
+    }
+}
+
+/// The largest block of a body in one datagram: a power of two from 16 to 1024 bytes (RFC 7959 §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockSize(u8);
+
+impl BlockSize {
+    /// 16 bytes.
+    pub const MIN: Self = Self(0);
+    /// 1024 bytes.
+    pub const MAX: Self = Self(Block::MAX_SZX);
+
+    /// A block size in bytes; `None` unless it is 16, 32, 64, 128, 256, 512 or 1024.
+    ///
+    /// ```
+    /// # use coap_core::BlockSize;
+    /// assert_eq!(BlockSize::new(64).map(BlockSize::bytes), Some(64));
+    /// assert_eq!(BlockSize::new(100), None);
+    /// ```
+    pub const fn new(bytes: usize) -> Option<Self> {
+        match Block::largest_szx(bytes) {
+            Some(szx) if bytes == 16 << szx => Some(Self(szx)),
+            _ => None,
+        }
+    }
+
+    /// The size with this exponent, 0 to 6 (SZX: RFC 7959 §2.2).
+    pub const fn from_szx(szx: u8) -> Option<Self> {
+        if szx <= Block::MAX_SZX { Some(Self(szx)) } else { None }
+    }
+
+    /// Its exponent, 0 to 6.
+    pub const fn szx(self) -> u8 {
+        self.0
+    }
+
+    /// Its bytes, 16 to 1024.
+    pub const fn bytes(self) -> usize {
+        16 << self.0
+    }
+}
+
+/// How an observation is kept alive when nothing has been heard for longer than Max-Age (RFC 7641 §3.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reregistration {
+    pub(crate) attempts: u8,
+    pub(crate) pause: Duration,
+}
+
+impl Reregistration {
+    /// Up to 4 attempts in a row, each sent as often as a Confirmable message is; the first a random 5 to 15 s after
+    /// Max-Age, the next 30 s after the failure of the one before, then 60 s and 120 s.
+    pub const DEFAULT: Self = Self { attempts: 4, pause: Duration::from_secs(30) };
+
+    /// None: the observation goes stale and waits for the next notification.
+    pub const OFF: Self = Self { attempts: 0, pause: Duration::ZERO };
+
+    /// Up to so many attempts in a row, with a pause after the first failure that doubles after each further one. The
+    /// failure of the last ends the observation.
+    pub const fn new(attempts: u8, pause: Duration) -> Self {
+        Self { attempts, pause }
+    }
+}
+
+impl Default for Reregistration {
+    fn default() -> Self {
+        Self::DEFAULT
     }
 }

@@ -25,9 +25,10 @@ pub use self::errors::{RequestError, RespondError, TransmissionError};
 use crate::addr::{Local, Peer, Transmit};
 use crate::config::Config;
 use crate::deadlines::Deadlines;
-use crate::event::{Closed, Event, IncomingId, IncomingRequest, RequestId};
+use crate::event::{Closed, Event, IncomingId, IncomingRequest, RequestId, Wanted};
 use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
+use crate::message::BlockSize;
 use crate::outbox::{Outbound, Outbox, What};
 use crate::peers::{Admitted, Credit, PeerKey, Peers};
 use crate::reliability::{Flights, MessageIds, Recent};
@@ -220,6 +221,7 @@ impl Endpoint {
                     message_id: of.message_id,
                     token: of.token.clone(),
                     request,
+                    wanted: Wanted { offset: 0, max: BlockSize::MAX.bytes() },
                 }))
             }
             Told::TimedOut => Some(Event::IncomingClosed { id: IncomingId(key), why: Closed::TimedOut }),

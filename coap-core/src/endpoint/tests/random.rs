@@ -98,6 +98,7 @@ impl Model {
                 }
                 Event::Retransmitted { id, .. } => assert!(self.open.contains(&id)),
                 Event::IncomingClosed { id, .. } => assert!(self.incoming.contains(&id)),
+                other => panic!("nothing asked for {other:?}"),
             }
         }
     }
