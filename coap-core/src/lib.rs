@@ -61,6 +61,7 @@
 extern crate alloc;
 
 mod addr;
+mod blockwise;
 mod config;
 mod deadlines;
 mod endpoint;
