@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 
 use super::Endpoint;
 use crate::addr::Peer;
-use crate::blockwise::{Next, Operation};
+use crate::blockwise::client::{Next, Operation};
 use crate::deadlines::Reason;
 use crate::event::{BlockFailure, Failure, Timing};
 use crate::exchange::{Bodies, Outcome, OutgoingKey, Stage};

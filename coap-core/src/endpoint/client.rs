@@ -8,7 +8,7 @@ use super::inbound::{Path, response_of};
 use super::upload::Plan;
 use super::{Endpoint, Phase};
 use crate::addr::Peer;
-use crate::blockwise::Operation;
+use crate::blockwise::client::Operation;
 use crate::deadlines::Reason;
 use crate::event::{Failure, RequestId};
 use crate::exchange::{self, Bodies, NewRequest, Outcome, Outgoing, OutgoingKey, Stage};

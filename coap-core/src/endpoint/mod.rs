@@ -2,17 +2,22 @@
 //!
 //! ```text
 //!   handle_datagram ──► inbound.rs ──► server.rs: a request is opened ─────► poll_event ──► respond ─┐
+//!                           │     ├──► serving.rs: its blocks, bodies.rs: its body, streams.rs: its response's body
 //!                           │     └──► client.rs: a request is settled ────► poll_event              │
 //!   handle_timeout ───► time.rs                                                                      ▼
 //!   request, ping ────► client.rs: in flight, or waiting for its turn ─────────────────────► poll_transmit
 //! ```
 
 mod blocks;
+mod bodies;
 mod client;
 mod download;
 mod errors;
 mod inbound;
+mod parts;
 mod server;
+mod serving;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -26,13 +31,14 @@ use rand_core::CryptoRng;
 pub use self::client::{Place, Scope, Why};
 pub use self::errors::{RequestError, RespondError, SupplyError, TransmissionError};
 use crate::addr::{Local, Peer, Transmit};
-use crate::blockwise::{Budget, News, Part, Tags};
+use crate::blockwise::Budget;
+use crate::blockwise::client::{News, Part, Tags};
+use crate::blockwise::server::Transfers;
 use crate::config::Config;
 use crate::deadlines::Deadlines;
-use crate::event::{Closed, Event, IncomingId, IncomingRequest, RequestId, Wanted};
+use crate::event::{Event, IncomingId, IncomingRequest, RequestId};
 use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
-use crate::message::BlockSize;
 use crate::outbox::{Outbound, Outbox, What};
 use crate::peers::{Admitted, Credit, PeerKey, Peers};
 use crate::reliability::{Flights, MessageIds, Recent};
@@ -67,6 +73,7 @@ pub struct Endpoint {
     recent: Recent,
     outgoing: Outgoings,
     incoming: Incomings,
+    transfers: Transfers,
     deadlines: Deadlines,
     /// The memory of all bodies that are put together or kept.
     budget: Budget,
@@ -107,6 +114,7 @@ impl Endpoint {
             recent: Recent::new(config.max_remembered, config.max_remembered_bytes, hash),
             outgoing: Outgoings::new(hash),
             incoming: Incomings::new(),
+            transfers: Transfers::new(config.max_transfers),
             deadlines: Deadlines::default(),
             budget: Budget::new(config.max_transfer_bytes),
             tags: Tags::default(),
@@ -198,8 +206,9 @@ impl Endpoint {
             peers: self.peers.len(),
             remembered: self.recent.len(),
             requests: self.outgoing.len(),
-            incoming: self.incoming.len(),
+            incoming: self.incoming.counted(),
             in_flight: self.flights.len(),
+            transfers: self.transfers.len(),
             transfer_bytes: self.budget.used(),
         }
     }
@@ -219,22 +228,31 @@ impl Endpoint {
     // ----- What the rooms share ------------------------------------------------------------------------------------
 
     fn poll_incoming(&mut self) -> Option<Event> {
-        let (key, told) = self.incoming.poll()?;
-        match told {
-            Told::Request(request) => {
-                let of = self.incoming.get(key)?;
-                Some(Event::Request(IncomingRequest {
-                    id: IncomingId(key),
-                    peer: of.from,
-                    local: of.local,
-                    kind: of.kind,
-                    message_id: of.message_id,
-                    token: of.token.clone(),
-                    request,
-                    wanted: Wanted { offset: 0, max: BlockSize::MAX.bytes() },
-                }))
+        loop {
+            let (key, told) = self.incoming.poll()?;
+            let id = IncomingId(key);
+            match told {
+                Told::Request(request) => {
+                    let of = self.incoming.get(key)?;
+                    return Some(Event::Request(IncomingRequest {
+                        id,
+                        peer: of.from,
+                        local: of.local,
+                        kind: of.kind,
+                        message_id: of.message_id,
+                        token: of.token.clone(),
+                        request,
+                        wanted: self.wanted(of.asked),
+                    }));
+                }
+                Told::Closed(why) => return Some(Event::IncomingClosed { id, why }),
+                Told::Body => {
+                    // What there was to say can be said already, or out of date.
+                    if let Some(event) = self.poll_body(id) {
+                        return Some(event);
+                    }
+                }
             }
-            Told::TimedOut => Some(Event::IncomingClosed { id: IncomingId(key), why: Closed::TimedOut }),
         }
     }
 
@@ -327,10 +345,12 @@ pub struct Usage {
     pub remembered: usize,
     /// Requests of ours, until their outcome has been polled.
     pub requests: usize,
-    /// Requests received, until they have been answered.
+    /// Requests received, until they have been answered. One whose peer has to send the next block is a transfer meanwhile.
     pub incoming: usize,
     /// Messages of ours that a peer may still acknowledge or reset.
     pub in_flight: usize,
+    /// Bodies that peers send or fetch block by block, and those kept in case the last answer was lost.
+    pub transfers: usize,
     /// Bytes of memory for bodies that are put together block by block, or kept to be fetched so.
     pub transfer_bytes: usize,
 }

@@ -2,6 +2,8 @@
 
 mod blocks;
 mod blocks_down;
+mod blocks_in;
+mod blocks_out;
 mod blocks_up;
 mod client;
 mod corners;

@@ -11,8 +11,8 @@
 use bytes::Bytes;
 
 use super::assembler::{Added, Assembler};
-use super::budget::Budget;
 use super::slicer::{Slicer, TooManyBlocks};
+use crate::blockwise::Budget;
 use crate::config::OnChange;
 use crate::event::{BlockFailure, Timing};
 use crate::message::{Blocks, Body, Response};

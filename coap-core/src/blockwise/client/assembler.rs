@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::budget::Budget;
 use super::operation::Part;
+use crate::blockwise::Budget;
 use crate::event::BlockFailure;
 use crate::message::Response;
 use crate::wire::{Code, ETag, Options};
