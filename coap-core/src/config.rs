@@ -124,8 +124,8 @@ impl Config {
         self.max_body
     }
 
-    /// Whether the critical option `number` is understood: Uri-Host, Uri-Port, Uri-Path, Uri-Query, Accept, If-Match
-    /// and If-None-Match always, others as the application said with [`ConfigBuilder::understands`].
+    /// Whether the critical option `number` is understood: Uri-Host, Uri-Port, Uri-Path, Uri-Query, Accept, If-Match,
+    /// If-None-Match, Block1 and Block2 always, others as the application said with [`ConfigBuilder::understands`].
     pub fn is_understood(&self, number: OptionNumber) -> bool {
         matches!(
             number,
@@ -136,6 +136,8 @@ impl Config {
                 | OptionNumber::URI_PATH
                 | OptionNumber::URI_QUERY
                 | OptionNumber::ACCEPT
+                | OptionNumber::BLOCK1
+                | OptionNumber::BLOCK2
         ) || self.understood.contains(&number)
     }
 }
@@ -476,8 +478,8 @@ mod tests {
     #[test]
     fn being_in_the_registry_is_not_being_understood() {
         let config = Config::default();
-        assert!(config.is_understood(OptionNumber::URI_PATH));
-        assert!(!config.is_understood(OptionNumber::OSCORE) && !config.is_understood(OptionNumber::BLOCK1));
+        assert!(config.is_understood(OptionNumber::URI_PATH) && config.is_understood(OptionNumber::BLOCK1));
+        assert!(!config.is_understood(OptionNumber::OSCORE) && !config.is_understood(OptionNumber::Q_BLOCK1));
         let more = Config::builder().understands(OptionNumber::new(65_001)).build().unwrap();
         assert!(more.is_understood(OptionNumber::new(65_001)));
     }

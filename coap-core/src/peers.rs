@@ -31,6 +31,8 @@ pub(crate) struct PeerRecord {
     pub(crate) in_flight: u32,
     /// Requests received from it and not yet answered.
     pub(crate) incoming: u32,
+    /// Bodies that it sends or fetches block by block, the longest silent first.
+    pub(crate) transfers: List,
     /// All requests to it that are open.
     pub(crate) requests: List,
     /// The Confirmable ones of them that wait for their turn.
@@ -171,6 +173,7 @@ impl Peers {
             message_ids,
             in_flight: 0,
             incoming: 0,
+            transfers: List::new(),
             requests: List::new(),
             backlog: List::new(),
             paced: List::new(),
@@ -275,6 +278,7 @@ pub(crate) mod testing {
             message_ids: MessageIds::unicast(0, 0),
             in_flight: 0,
             incoming: 0,
+            transfers: List::new(),
             requests: List::new(),
             backlog: List::new(),
             paced: List::new(),

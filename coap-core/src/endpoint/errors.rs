@@ -104,6 +104,18 @@ pub enum RespondError {
         /// What is allowed.
         max: usize,
     },
+    /// The `Body::Range` does not reach from where the peer asked, `IncomingRequest::wanted`, over one block, nor to the end
+    /// of the body.
+    WrongRange {
+        /// From where on, in bytes.
+        offset: u64,
+        /// How many bytes a block has.
+        max: usize,
+    },
+    /// A body in parts cannot be sent to a group, nor from its middle on, nor before the request has come in whole.
+    PartsImpossible,
+    /// `max_transfers` is reached, and all of them go on: answer with a whole body, or a range, or 5.03.
+    TooManyTransfers,
     /// All Message IDs towards the peer were used within EXCHANGE_LIFETIME: answer again at `until`.
     NoMessageId {
         /// When there will be one.
@@ -119,9 +131,38 @@ impl fmt::Display for RespondError {
             Self::TooLarge { len, max } => {
                 write!(f, "the response needs a datagram of {len} bytes, and {max} are allowed")
             }
+            Self::WrongRange { offset, max } => write!(f, "the range does not have the {max} bytes from {offset} on"),
+            Self::PartsImpossible => {
+                write!(f, "a body in parts cannot answer a group, a later block, or a request that is still coming")
+            }
+            Self::TooManyTransfers => write!(f, "too many bodies go in blocks already"),
             Self::NoMessageId { until } => write!(f, "no free Message ID towards this peer before {until}"),
         }
     }
 }
 
 impl core::error::Error for RespondError {}
+
+/// Why bytes of a body were not taken. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SupplyError {
+    /// The body has been given to its end, or nobody waits for it any more.
+    Stale,
+    /// So many bytes do not fit before those that wait have been sent.
+    TooMuch {
+        /// How many do.
+        max: usize,
+    },
+}
+
+impl fmt::Display for SupplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stale => write!(f, "nobody waits for this body any more"),
+            Self::TooMuch { max } => write!(f, "only {max} bytes fit before others have been sent"),
+        }
+    }
+}
+
+impl core::error::Error for SupplyError {}

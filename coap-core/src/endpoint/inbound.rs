@@ -121,12 +121,12 @@ impl Endpoint {
             self.refuse(path, &message, refusal);
             return;
         }
-        if self.is_shutting_down() {
+        if self.is_shutting_down() && !peer.is_some_and(|peer| self.goes_on(peer, &message)) {
             self.stats.refused_shutdown += 1;
             return;
         }
         let of_peer = peer.and_then(|peer| self.peers.get(peer)).map_or(0, |record| record.incoming as usize);
-        if self.incoming.len() >= self.config.max_incoming || of_peer >= self.config.max_incoming_per_peer {
+        if self.incoming.counted() >= self.config.max_incoming || of_peer >= self.config.max_incoming_per_peer {
             self.stats.refused_incoming += 1;
             return;
         }
@@ -152,7 +152,7 @@ impl Endpoint {
             self.stats.served_unremembered += 1;
             None
         };
-        self.open_incoming(now, path, peer, recent, message);
+        self.on_admitted(now, path, peer, recent, message);
     }
 
     /// RFC 7252 §5.4.1, §5.7.2: options that must be understood, and requests for a proxy.
@@ -280,7 +280,11 @@ impl Endpoint {
     pub(super) fn is_understood_in_response(&self, message: &Message, number: OptionNumber) -> bool {
         let whole = || message.options.block2().is_some_and(|block| block.num() == 0 && !block.more());
         let defined = number.definition().is_none_or(|known| known.in_response);
-        (defined && self.config.is_understood(number)) || (number == OptionNumber::BLOCK2 && whole())
+        match number {
+            OptionNumber::BLOCK1 => false,
+            OptionNumber::BLOCK2 => whole(),
+            _ => defined && self.config.is_understood(number),
+        }
     }
 }
 

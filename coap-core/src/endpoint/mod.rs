@@ -2,15 +2,19 @@
 //!
 //! ```text
 //!   handle_datagram ──► inbound.rs ──► server.rs: a request is opened ─────► poll_event ──► respond ─┐
+//!                           │     ├──► serving.rs: its blocks, bodies.rs: its body, streams.rs: its response's body
 //!                           │     └──► client.rs: a request is settled ────► poll_event              │
 //!   handle_timeout ───► time.rs                                                                      ▼
 //!   request, ping ────► client.rs: in flight, or waiting for its turn ─────────────────────► poll_transmit
 //! ```
 
+mod bodies;
 mod client;
 mod errors;
 mod inbound;
 mod server;
+mod serving;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -21,14 +25,14 @@ use core::fmt;
 use rand_core::CryptoRng;
 
 pub use self::client::{Place, Scope, Why};
-pub use self::errors::{RequestError, RespondError, TransmissionError};
+pub use self::errors::{RequestError, RespondError, SupplyError, TransmissionError};
 use crate::addr::{Local, Peer, Transmit};
+use crate::blockwise::{Budget, Transfers};
 use crate::config::Config;
 use crate::deadlines::Deadlines;
-use crate::event::{Closed, Event, IncomingId, IncomingRequest, RequestId, Wanted};
+use crate::event::{Event, IncomingId, IncomingRequest, RequestId};
 use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
-use crate::message::BlockSize;
 use crate::outbox::{Outbound, Outbox, What};
 use crate::peers::{Admitted, Credit, PeerKey, Peers};
 use crate::reliability::{Flights, MessageIds, Recent};
@@ -63,6 +67,8 @@ pub struct Endpoint {
     recent: Recent,
     outgoing: Outgoings,
     incoming: Incomings,
+    transfers: Transfers,
+    budget: Budget,
     deadlines: Deadlines,
     outbox: Outbox,
     group_ids: MessageIds,
@@ -100,6 +106,8 @@ impl Endpoint {
             recent: Recent::new(config.max_remembered, config.max_remembered_bytes, hash),
             outgoing: Outgoings::new(hash),
             incoming: Incomings::new(),
+            transfers: Transfers::new(config.max_transfers),
+            budget: Budget::new(config.max_transfer_bytes),
             deadlines: Deadlines::default(),
             outbox: Outbox::new(config.max_outbox),
             group_ids: MessageIds::multicast(rng.next_u64()),
@@ -189,8 +197,10 @@ impl Endpoint {
             peers: self.peers.len(),
             remembered: self.recent.len(),
             requests: self.outgoing.len(),
-            incoming: self.incoming.len(),
+            incoming: self.incoming.counted(),
             in_flight: self.flights.len(),
+            transfers: self.transfers.len(),
+            transfer_bytes: self.budget.used(),
         }
     }
 
@@ -209,22 +219,31 @@ impl Endpoint {
     // ----- What the rooms share ------------------------------------------------------------------------------------
 
     fn poll_incoming(&mut self) -> Option<Event> {
-        let (key, told) = self.incoming.poll()?;
-        match told {
-            Told::Request(request) => {
-                let of = self.incoming.get(key)?;
-                Some(Event::Request(IncomingRequest {
-                    id: IncomingId(key),
-                    peer: of.from,
-                    local: of.local,
-                    kind: of.kind,
-                    message_id: of.message_id,
-                    token: of.token.clone(),
-                    request,
-                    wanted: Wanted { offset: 0, max: BlockSize::MAX.bytes() },
-                }))
+        loop {
+            let (key, told) = self.incoming.poll()?;
+            let id = IncomingId(key);
+            match told {
+                Told::Request(request) => {
+                    let of = self.incoming.get(key)?;
+                    return Some(Event::Request(IncomingRequest {
+                        id,
+                        peer: of.from,
+                        local: of.local,
+                        kind: of.kind,
+                        message_id: of.message_id,
+                        token: of.token.clone(),
+                        request,
+                        wanted: self.wanted(of.asked),
+                    }));
+                }
+                Told::Closed(why) => return Some(Event::IncomingClosed { id, why }),
+                Told::Body => {
+                    // What there was to say can be said already, or out of date.
+                    if let Some(event) = self.poll_body(id) {
+                        return Some(event);
+                    }
+                }
             }
-            Told::TimedOut => Some(Event::IncomingClosed { id: IncomingId(key), why: Closed::TimedOut }),
         }
     }
 
@@ -309,10 +328,14 @@ pub struct Usage {
     pub remembered: usize,
     /// Requests of ours, until their outcome has been polled.
     pub requests: usize,
-    /// Requests received, until they have been answered.
+    /// Requests received, until they have been answered. One whose peer has to send the next block is a transfer meanwhile.
     pub incoming: usize,
     /// Messages of ours that a peer may still acknowledge or reset.
     pub in_flight: usize,
+    /// Bodies that peers send or fetch block by block, and those kept in case the last answer was lost.
+    pub transfers: usize,
+    /// Bytes of bodies put together or kept.
+    pub transfer_bytes: usize,
 }
 
 impl fmt::Debug for Endpoint {

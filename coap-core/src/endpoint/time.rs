@@ -22,6 +22,7 @@ impl Endpoint {
         work -= self.recent.expire(now, work);
         work -= self.forget_peers(now, work);
         work -= self.close_unanswered(now, work);
+        work -= self.abandon_transfers(now, work);
         for _ in 0..work {
             let Some((reason, index)) = self.deadlines.pop_due(now) else { break };
             self.on_deadline(now, reason, index);
@@ -36,6 +37,7 @@ impl Endpoint {
             due(self.incoming.next_unanswered(), self.config.incoming_timeout),
             self.recent.next_expiry(),
             self.peers.next_expiry(lifetime),
+            self.transfers.next_expiry(lifetime),
         ]
         .into_iter()
         .flatten()

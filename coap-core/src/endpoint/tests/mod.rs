@@ -1,5 +1,7 @@
 //! The rooms together, through the door: one endpoint in virtual time, with its peers played by hand.
 
+mod blocks_in;
+mod blocks_out;
 mod client;
 mod corners;
 mod limits;
