@@ -32,10 +32,16 @@ impl Endpoint {
             return Err(RespondError::NotAResponse { code: response.code });
         }
         self.deliver(now, to.0, response)?;
-        if self.incoming.get(to.0).is_some_and(|request| matches!(request.waiting, Waiting::Response)) {
-            self.close_incoming(now, to.0);
-        }
+        self.end_registration(now, to.0);
+        self.close_answered(now, to.0);
         Ok(())
+    }
+
+    /// Closes a request that has been answered, unless its answer has to wait.
+    pub(super) fn close_answered(&mut self, now: Instant, key: IncomingKey) {
+        if self.incoming.get(key).is_some_and(|request| matches!(request.waiting, Waiting::Response)) {
+            self.close_incoming(now, key);
+        }
     }
 
     /// Leaves a request without a response. The acknowledgement of a Confirmable one is sent if it is still owed, so
@@ -63,6 +69,7 @@ impl Endpoint {
         if let Some(record) = self.peers.get_mut(peer) {
             record.incoming += 1;
         }
+        let registration = self.on_observe(now, path, peer, &message);
         let new = NewIncoming {
             peer,
             from: path.from,
@@ -72,6 +79,7 @@ impl Endpoint {
             token: message.token.clone(),
             recent,
             no_response: message.options.no_response(),
+            registration,
             request: request_of(message),
         };
         self.incoming.open(now, new);
@@ -127,6 +135,7 @@ impl Endpoint {
         if !multicast && self.deliver(now, key, Response::new(Code::SERVICE_UNAVAILABLE)).is_err() {
             self.acknowledge(key);
         }
+        self.end_registration(now, key);
         self.release_incoming(now, key);
         self.incoming.time_out(key);
     }
@@ -141,7 +150,7 @@ impl Endpoint {
     }
 
     /// Sends a response by the way that the request asks for. The request stays open.
-    fn deliver(&mut self, now: Instant, key: IncomingKey, response: Response) -> Result<(), RespondError> {
+    pub(super) fn deliver(&mut self, now: Instant, key: IncomingKey, response: Response) -> Result<(), RespondError> {
         let open = self.incoming.get(key).filter(|request| matches!(request.waiting, Waiting::Response));
         let request = open.ok_or(RespondError::Stale)?;
         let (peer, to, local, recent) = (request.peer, request.from, request.local, request.recent);
@@ -248,13 +257,13 @@ impl Endpoint {
     }
 
     /// A Message ID towards a peer: neither used within EXCHANGE_LIFETIME nor still in flight, which a request with
-    /// slow parameters of its own can be for longer.
+    /// slow parameters of its own can be for longer, nor that of a notification that can still be rejected.
     pub(super) fn draw_message_id(&mut self, now: Instant, peer: PeerKey) -> Result<u16, Instant> {
         let lifetime = self.transmission(peer).exchange_lifetime();
         loop {
             // It ends: each round uses one of 61,440 up, and when all are used up there is none to be had.
             let drawn = self.peers.get_mut(peer).map_or(Err(now), |record| record.message_ids.draw(now, lifetime))?;
-            if self.flights.find(peer, drawn).is_none() {
+            if self.flights.find(peer, drawn).is_none() && self.observers.find_message(peer, drawn).is_none() {
                 return Ok(drawn);
             }
         }

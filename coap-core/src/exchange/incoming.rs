@@ -5,6 +5,7 @@ use core::time::Duration;
 use crate::addr::{Local, Peer};
 use crate::links::{Link, List};
 use crate::message::Request;
+use crate::observe::Registration;
 use crate::peers::PeerKey;
 use crate::reliability::RecentKey;
 use crate::slab::{Key, Slab};
@@ -25,6 +26,8 @@ pub(crate) struct Incoming {
     /// Where its Message ID is remembered.
     pub(crate) recent: Option<RecentKey>,
     pub(crate) no_response: Option<u8>,
+    /// It asks to observe.
+    pub(crate) registration: Option<Registration>,
     pub(crate) opened: Instant,
     pub(crate) waiting: Waiting,
     /// Until it is handed up.
@@ -82,6 +85,7 @@ pub(crate) struct NewIncoming {
     pub(crate) token: Token,
     pub(crate) recent: Option<RecentKey>,
     pub(crate) no_response: Option<u8>,
+    pub(crate) registration: Option<Registration>,
     pub(crate) request: Request,
 }
 
@@ -108,7 +112,8 @@ impl Incomings {
 
     /// Opens a request: its response is owed, and a Confirmable one's acknowledgement.
     pub(crate) fn open(&mut self, now: Instant, new: NewIncoming) -> IncomingKey {
-        let NewIncoming { peer, from, local, kind, message_id, token, recent, no_response, request } = new;
+        let NewIncoming { peer, from, local, kind, message_id, token, recent, no_response, registration, request } =
+            new;
         let key = self.requests.insert(Incoming {
             peer,
             from,
@@ -118,6 +123,7 @@ impl Incomings {
             token,
             recent,
             no_response,
+            registration,
             opened: now,
             waiting: Waiting::Response,
             request: Some(request),
