@@ -7,6 +7,7 @@ mod corners;
 mod limits;
 mod random;
 mod server;
+mod topics;
 
 use alloc::collections::VecDeque;
 use alloc::vec;
