@@ -119,6 +119,11 @@ impl Config {
         self.max_datagram
     }
 
+    /// The longest body that is put together, in bytes.
+    pub const fn max_body(&self) -> usize {
+        self.max_body
+    }
+
     /// Whether the critical option `number` is understood: Uri-Host, Uri-Port, Uri-Path, Uri-Query, Accept, If-Match,
     /// If-None-Match, Block1 and Block2 always, others as the application said with [`ConfigBuilder::understands`].
     pub fn is_understood(&self, number: OptionNumber) -> bool {

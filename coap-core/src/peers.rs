@@ -9,6 +9,7 @@ use hashbrown::HashTable;
 use crate::addr::Peer;
 use crate::hash::KeyedHash;
 use crate::links::{Link, List};
+use crate::observe::OfPeer;
 use crate::reliability::MessageIds;
 use crate::slab::{Key, Slab};
 use crate::time::Instant;
@@ -40,11 +41,18 @@ pub(crate) struct PeerRecord {
     /// The Non-confirmable ones.
     pub(crate) paced: List,
     pub(crate) credit: Credit,
+    /// What it observes here.
+    pub(crate) observing: OfPeer,
     /// Parameters of its own.
     pub(crate) transmission: Option<Box<TransmissionParameters>>,
 }
 
 impl PeerRecord {
+    /// It has shown that it receives what is sent to its address.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proof == Proof::Given
+    }
+
     /// Where requests of this type wait.
     pub(crate) const fn queue_of(&mut self, kind: Type) -> &mut List {
         match kind {
@@ -178,6 +186,7 @@ impl Peers {
             backlog: List::new(),
             paced: List::new(),
             credit,
+            observing: OfPeer::new(),
             transmission: None,
         };
         let new = self.records.insert(record);
@@ -283,6 +292,7 @@ pub(crate) mod testing {
             backlog: List::new(),
             paced: List::new(),
             credit: Credit::full(now, 0),
+            observing: OfPeer::new(),
             transmission: None,
         }
     }

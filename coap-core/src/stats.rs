@@ -56,6 +56,12 @@ pub struct Stats {
     pub unacknowledged_responses: u64,
     /// Separate responses sent Non-confirmable because too many were unacknowledged.
     pub unrepeated_responses: u64,
+    /// Notifications sent (RFC 7641), repetitions not counted.
+    pub notifications_sent: u64,
+    /// Notifications that were never acknowledged; each cost its observer the entry.
+    pub unacknowledged_notifications: u64,
+    /// Registrations answered as plain requests because `max_observers` or `max_observers_per_peer` was reached.
+    pub refused_observers: u64,
     /// Requests that the application did not answer in time.
     pub unanswered: u64,
     /// Requests whose block was answered 4.00 or 4.08: it makes no sense, or belongs to no body that is known (RFC 7959 §2.5).

@@ -60,7 +60,7 @@ impl Endpoint {
         match next {
             Next::UnderWay => {}
             Next::Exchange => self.next_exchange(now, key),
-            Next::Pause => self.pause(now, key),
+            Next::Pause => self.pause_request(now, key),
             Next::Done(response) => self.settle(now, key, Outcome::Response { from, response }),
             Next::LastPart(part) => self.settle(now, key, Outcome::LastPart(part)),
             Next::Fail(reason) => self.settle(now, key, Outcome::Failed(Failure::Blockwise(reason))),
@@ -82,7 +82,7 @@ impl Endpoint {
         let Some(operation) = self.outgoing.get(key).and_then(|request| request.operation()) else { return };
         let message = match operation.message(token) {
             Ok(Some(message)) => message,
-            Ok(None) => return self.pause(now, key),
+            Ok(None) => return self.pause_request(now, key),
             Err(reason) => return self.settle(now, key, Outcome::Failed(Failure::Blockwise(reason))),
         };
         if message.encoded_len() > self.config.max_datagram {
@@ -97,7 +97,7 @@ impl Endpoint {
     }
 
     /// The application must supply or consume something first. Others have their turn.
-    fn pause(&mut self, now: Instant, key: OutgoingKey) {
+    fn pause_request(&mut self, now: Instant, key: OutgoingKey) {
         let Some(request) = self.outgoing.get(key) else { return };
         let peer = request.peer;
         if let Stage::InFlight(flight) = request.stage {

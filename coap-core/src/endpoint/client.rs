@@ -10,7 +10,7 @@ use super::{Endpoint, Phase};
 use crate::addr::Peer;
 use crate::blockwise::client::Operation;
 use crate::deadlines::Reason;
-use crate::event::{Failure, RequestId};
+use crate::event::{Closed, Failure, RequestId};
 use crate::exchange::{self, Bodies, NewRequest, Outcome, Outgoing, OutgoingKey, Stage};
 use crate::message::{Pacing, Request, RequestOptions};
 use crate::outbox::What;
@@ -415,7 +415,10 @@ impl Endpoint {
                 let outcome = if ping { Outcome::Pong } else { Outcome::Failed(Failure::Reset) };
                 self.settle(now, key, outcome);
             }
-            Some(Owner::Response) => self.end_response(now, flight),
+            Some(Owner::Response) => {
+                self.end_registered_by(now, flight, Closed::Reset);
+                self.end_response(now, flight);
+            }
             None => {}
         }
     }
@@ -430,6 +433,7 @@ impl Endpoint {
             }
             Some(Owner::Response) => {
                 self.stats.unacknowledged_responses += 1;
+                self.end_registered_by(now, flight, Closed::NoAck);
                 let peer = self.land(flight);
                 self.let_go(now, peer);
             }

@@ -55,10 +55,12 @@ impl Endpoint {
     /// The network reports that nothing can be sent to `peer` (ICMP, or an error of the socket).
     ///
     /// Requests to it that have not been acknowledged, or were sent Non-confirmable, fail with
-    /// `Failure::Unreachable`, and those that wait have their turn. Such a report can be forged, as a Reset can.
+    /// `Failure::Unreachable`, and those that wait have their turn. Its observers that were just notified are removed. Such a
+    /// report can be forged, as a Reset can.
     pub fn handle_unreachable(&mut self, now: Instant, peer: Peer) {
         let now = self.advance(now);
         if let Some(key) = self.peers.find(&peer) {
+            self.lose_unreachable(now, key);
             self.fail_in_flight(now, key);
         }
     }
@@ -257,18 +259,24 @@ impl Endpoint {
 
     /// An Empty acknowledgement, or one that carries a response (RFC 7252 §4.2, §5.2.1).
     fn on_acknowledgement(&mut self, now: Instant, path: Path, message: Message) {
-        let flight = self.peers.find(&path.from).and_then(|peer| self.flights.find(peer, message.message_id));
-        let Some(flight) = flight else {
-            self.stats.unmatched += 1;
+        let peer = self.peers.find(&path.from);
+        let Some(flight) = peer.and_then(|peer| self.flights.find(peer, message.message_id)) else {
+            match peer.and_then(|peer| self.observers.find_message(peer, message.message_id)) {
+                Some(observer) => self.on_notification_acknowledged(now, observer),
+                None => self.stats.unmatched += 1,
+            }
             return;
         };
         self.on_acknowledged(now, path, flight, message);
     }
 
     fn on_reset(&mut self, now: Instant, path: Path, message_id: u16) {
-        let flight = self.peers.find(&path.from).and_then(|peer| self.flights.find(peer, message_id));
-        let Some(flight) = flight else {
-            self.stats.unmatched += 1;
+        let peer = self.peers.find(&path.from);
+        let Some(flight) = peer.and_then(|peer| self.flights.find(peer, message_id)) else {
+            match peer.and_then(|peer| self.observers.find_message(peer, message_id)) {
+                Some(observer) => self.on_notification_rejected(now, observer),
+                None => self.stats.unmatched += 1,
+            }
             return;
         };
         self.stats.resets_received += 1;

@@ -5,6 +5,7 @@
 //!                           │     ├──► serving.rs: its blocks, bodies.rs: its body, streams.rs: its response's body
 //!                           │     └──► client.rs: a request is settled ────► poll_event              │
 //!   handle_timeout ───► time.rs                                                                      ▼
+//!   publish ──────────► topics.rs: all observers wait ─► notify.rs, one at a time ─────────► poll_transmit
 //!   request, ping ────► client.rs: in flight, or waiting for its turn ─────────────────────► poll_transmit
 //! ```
 
@@ -14,6 +15,7 @@ mod client;
 mod download;
 mod errors;
 mod inbound;
+mod notify;
 mod parts;
 mod server;
 mod serving;
@@ -21,6 +23,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod time;
+mod topics;
 mod upload;
 
 use alloc::boxed::Box;
@@ -39,6 +42,7 @@ use crate::deadlines::Deadlines;
 use crate::event::{Event, IncomingId, IncomingRequest, RequestId};
 use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
+use crate::observe::{Observers, Topics};
 use crate::outbox::{Outbound, Outbox, What};
 use crate::peers::{Admitted, Credit, PeerKey, Peers};
 use crate::reliability::{Flights, MessageIds, Recent};
@@ -53,7 +57,7 @@ use crate::wire::Type;
 ///
 /// * `handle_*`: something came from the network or the clock. These cannot fail: a peer's fault is a counter.
 /// * commands of the application: [`request`](Self::request), [`ping`](Self::ping), [`cancel`](Self::cancel),
-///   [`respond`](Self::respond), [`ignore`](Self::ignore). They refuse what cannot be, and change nothing then.
+///   [`respond`](Self::respond), [`ignore`](Self::ignore), [`publish`](Self::publish). They refuse what cannot be, and change nothing then.
 /// * `poll_*`: what to send, when to wake up, what happened.
 /// * getters.
 ///
@@ -74,6 +78,8 @@ pub struct Endpoint {
     outgoing: Outgoings,
     incoming: Incomings,
     transfers: Transfers,
+    topics: Topics,
+    observers: Observers,
     deadlines: Deadlines,
     /// The memory of all bodies that are put together or kept.
     budget: Budget,
@@ -115,6 +121,8 @@ impl Endpoint {
             outgoing: Outgoings::new(hash),
             incoming: Incomings::new(),
             transfers: Transfers::new(config.max_transfers),
+            topics: Topics::new(),
+            observers: Observers::new(hash),
             deadlines: Deadlines::default(),
             budget: Budget::new(config.max_transfer_bytes),
             tags: Tags::default(),
@@ -143,7 +151,7 @@ impl Endpoint {
             return None;
         }
         loop {
-            let Outbound { to, from, what } = self.outbox.pop()?;
+            let Some(Outbound { to, from, what }) = self.outbox.pop() else { return self.notify_next(buf) };
             let written = match &what {
                 What::Flight(key) => self.flights.get(*key).and_then(|flight| flight.message.encode(buf).ok()),
                 What::Reply(reply) => {
@@ -151,6 +159,7 @@ impl Endpoint {
                     self.recent.replies.sent(*reply);
                     written
                 }
+                What::Notification(observer, message_id) => self.notify_again(*observer, *message_id, buf),
                 What::Empty(kind, message_id) => encode_empty(*kind, *message_id, buf),
                 What::Message(message) => message.encode(buf).ok(),
             };
@@ -177,11 +186,11 @@ impl Endpoint {
         match self.turn {
             Turn::Incoming => {
                 self.turn = Turn::Outgoing;
-                self.poll_incoming().or_else(|| self.poll_outgoing())
+                self.poll_incoming().or_else(|| self.poll_outgoing()).or_else(|| self.poll_observers())
             }
             Turn::Outgoing => {
                 self.turn = Turn::Incoming;
-                self.poll_outgoing().or_else(|| self.poll_incoming())
+                self.poll_outgoing().or_else(|| self.poll_incoming()).or_else(|| self.poll_observers())
             }
         }
     }
@@ -207,9 +216,11 @@ impl Endpoint {
             remembered: self.recent.len(),
             requests: self.outgoing.len(),
             incoming: self.incoming.counted(),
-            in_flight: self.flights.len(),
+            in_flight: self.flights.len() + self.observers.in_flight(),
             transfers: self.transfers.len(),
             transfer_bytes: self.budget.used(),
+            topics: self.topics.len(),
+            observers: self.observers.len(),
         }
     }
 
@@ -220,9 +231,12 @@ impl Endpoint {
         self.phase = Phase::ShuttingDown;
     }
 
-    /// Nothing is open in either direction, and nothing waits to be sent.
+    /// Nothing is open in either direction, and nothing waits to be sent. Topics and observers that know the latest state
+    /// may be there.
     pub fn is_idle(&self) -> bool {
-        self.outgoing.open_count() == 0 && self.incoming.len() == 0 && self.flights.len() == 0 && self.outbox.is_empty()
+        let told = self.observers.in_flight() == 0 && self.topics.are_quiet();
+        let quiet = self.flights.len() == 0 && self.outbox.is_empty() && told;
+        self.outgoing.open_count() == 0 && self.incoming.len() == 0 && quiet
     }
 
     // ----- What the rooms share ------------------------------------------------------------------------------------
@@ -353,6 +367,10 @@ pub struct Usage {
     pub transfers: usize,
     /// Bytes of memory for bodies that are put together block by block, or kept to be fetched so.
     pub transfer_bytes: usize,
+    /// Topics, those that have ended and whose observers are still to be told included.
+    pub topics: usize,
+    /// Observers of all topics, until their end has been polled.
+    pub observers: usize,
 }
 
 impl fmt::Debug for Endpoint {

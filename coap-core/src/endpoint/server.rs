@@ -41,12 +41,17 @@ impl Endpoint {
         if !response.code.is_response() {
             return Err(RespondError::NotAResponse { code: response.code });
         }
+        let registering = self.registering(to.0);
         match self.incoming.get(to.0).map(|request| &request.waiting) {
             Some(Waiting::Response) if response.body.is_in_parts() => self.start_stream(now, to.0, response),
             Some(Waiting::Response) => self.answer(now, to.0, response),
             Some(Waiting::Nothing) => self.answer_next(now, to.0, response),
             _ => Err(RespondError::Stale),
+        }?;
+        if let Some((peer, token)) = registering {
+            self.lose_by_token(now, peer, &token, Closed::Superseded);
         }
+        Ok(())
     }
 
     /// Leaves a request without a response. The acknowledgement of a Confirmable one is sent if it is still owed, so
@@ -70,6 +75,7 @@ impl Endpoint {
         if let Some(record) = self.peers.get_mut(operation.peer) {
             record.incoming += 1;
         }
+        let registration = self.on_observe(now, *path, operation.peer, message);
         let new = NewIncoming {
             peer: operation.peer,
             from: path.from,
@@ -81,6 +87,7 @@ impl Endpoint {
             no_response: message.options.no_response(),
             asked: *asked,
             operation: operation.hash,
+            registration,
         };
         self.incoming.open(now, new)
     }
@@ -135,6 +142,7 @@ impl Endpoint {
         if multicast || self.say(now, key, Response::new(Code::SERVICE_UNAVAILABLE)).is_err() {
             self.acknowledge(key);
         }
+        self.end_registration(now, key);
         self.release_incoming(now, key);
         self.incoming.close(key, Closed::TimedOut);
     }
@@ -264,13 +272,13 @@ impl Endpoint {
     }
 
     /// A Message ID towards a peer: neither used within EXCHANGE_LIFETIME nor still in flight, which a request with
-    /// slow parameters of its own can be for longer.
+    /// slow parameters of its own can be for longer, nor that of a notification that can still be rejected.
     pub(super) fn draw_message_id(&mut self, now: Instant, peer: PeerKey) -> Result<u16, Instant> {
         let lifetime = self.transmission(peer).exchange_lifetime();
         loop {
             // It ends: each round uses one of 61,440 up, and when all are used up there is none to be had.
             let drawn = self.peers.get_mut(peer).map_or(Err(now), |record| record.message_ids.draw(now, lifetime))?;
-            if self.flights.find(peer, drawn).is_none() {
+            if self.flights.find(peer, drawn).is_none() && self.observers.find_message(peer, drawn).is_none() {
                 return Ok(drawn);
             }
         }

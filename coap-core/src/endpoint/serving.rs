@@ -187,7 +187,10 @@ impl Endpoint {
     /// (RFC 7959 §2.7).
     fn on_unkept_block(&mut self, now: Instant, arrival: Arrival, block: Block) {
         let has_content = !arrival.message.payload.is_empty();
-        if let Some(kept) = self.observed_body(arrival.operation) {
+        let Operation { peer, hash } = arrival.operation;
+        // Of the state that it was notified of a peer may fetch the rest (RFC 7959 §3.4).
+        if let Some((code, options, body)) = self.observed_body(peer, hash) {
+            let kept = Kept { code, options, body };
             let reply = self.reply_from(&kept, &arrival.message.token, block.offset(), self.szx_for(Some(block)));
             match reply {
                 Some(reply) => self.reply_now(now, arrival, reply),
@@ -198,11 +201,6 @@ impl Endpoint {
         } else {
             self.reply_bad(now, arrival, Code::REQUEST_ENTITY_INCOMPLETE);
         }
-    }
-
-    /// The state that the peer was last notified of with this operation (RFC 7959 §3.4), of which it may fetch the rest.
-    const fn observed_body(&self, _of: Operation) -> Option<Kept> {
-        None
     }
 
     /// A block of a body that is kept; `None`: there is no such block.

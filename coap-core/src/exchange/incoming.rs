@@ -7,6 +7,7 @@ use crate::blockwise::server::TransferKey;
 use crate::event::Closed;
 use crate::links::{Link, List, Pick};
 use crate::message::Request;
+use crate::observe::Registration;
 use crate::peers::PeerKey;
 use crate::reliability::RecentKey;
 use crate::slab::{Key, Slab};
@@ -32,6 +33,8 @@ pub(crate) struct Incoming {
     pub(crate) operation: u64,
     /// Its content, or that of its response, if that goes part by part.
     pub(crate) transfer: Option<TransferKey>,
+    /// It asks to observe.
+    pub(crate) registration: Option<Registration>,
     pub(crate) opened: Instant,
     pub(crate) waiting: Waiting,
     /// Until it is handed up.
@@ -104,6 +107,7 @@ pub(crate) struct NewIncoming {
     pub(crate) no_response: Option<u8>,
     pub(crate) asked: Asked,
     pub(crate) operation: u64,
+    pub(crate) registration: Option<Registration>,
 }
 
 /// What of a request is another with each of its messages.
@@ -146,7 +150,7 @@ impl Incomings {
     /// Opens a request: its response is owed, and a Confirmable one's acknowledgement. The application is not told.
     pub(crate) fn open(&mut self, now: Instant, new: NewIncoming) -> IncomingKey {
         let NewIncoming { peer, from, local, kind, message_id, token, recent, no_response, .. } = new;
-        let NewIncoming { asked, operation, .. } = new;
+        let NewIncoming { asked, operation, registration, .. } = new;
         let key = self.requests.insert(Incoming {
             peer,
             from,
@@ -159,6 +163,7 @@ impl Incomings {
             asked,
             operation,
             transfer: None,
+            registration,
             opened: now,
             waiting: Waiting::Response,
             request: None,

@@ -10,6 +10,7 @@ mod corners;
 mod limits;
 mod random;
 mod server;
+mod topics;
 
 use alloc::collections::VecDeque;
 use alloc::vec;
