@@ -4,6 +4,7 @@ mod blocks;
 mod blocks_down;
 mod blocks_in;
 mod blocks_out;
+mod blocks_random;
 mod blocks_up;
 mod client;
 mod corners;
