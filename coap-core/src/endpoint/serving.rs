@@ -307,7 +307,7 @@ impl Endpoint {
             return Ok(Cut { reply: Reply { code, options, payload: stretch.data }, kept: None });
         }
         let is_whole = stretch.start == 0 && stretch.total == Some(stretch.data.len() as u64);
-        if is_whole && stretch.data.len() > 16 << szx {
+        if is_whole && (offset > 0 || stretch.data.len() > room.min(16 << szx)) {
             self.tag(&mut options, &stretch.data);
         }
         let mut base = options.clone();

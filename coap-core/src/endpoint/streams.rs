@@ -54,7 +54,8 @@ impl Endpoint {
         let mut first = options.clone();
         complete_first(&mut first, asked.block1, size);
         let szx = self.szx_beside(&first, self.szx_for(asked.block2));
-        let szx = szx.ok_or(RespondError::TooLarge { len: first.encoded_len(), max: self.config.max_datagram })?;
+        let (len, max) = (first.encoded_len(), self.config.max_datagram);
+        let szx = szx.ok_or(RespondError::TooLarge { len, max })?;
         if suppressed {
             self.stats.responses_suppressed += 1;
             self.acknowledge(key);

@@ -2,6 +2,7 @@
 
 mod blocks_in;
 mod blocks_out;
+mod blocks_random;
 mod client;
 mod corners;
 mod limits;
