@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Endpoint;
 use super::errors::{RespondError, SupplyError};
-use super::serving::Arrival;
+use super::serving::{Arrival, echo_block1};
 use crate::blockwise::{Next, Operation, Piece, Reply, Stage, Standing, Stream, TransferKey, Way};
 use crate::event::{BodyId, BodyOf};
 use crate::exchange::{IncomingKey, Waiting};
@@ -174,7 +174,7 @@ fn reply_of(stream: &Stream, piece: &Piece, block1: Option<Block>) -> Reply {
 /// RFC 7959 §2.7, §4: the first block also answers the last block of the request, and says how long the body is.
 fn complete_first(options: &mut Options, block1: Option<Block>, size: Option<u64>) {
     if let Some(block) = block1 {
-        options.set_block1(Block::new(block.num(), false, block.szx()).unwrap_or(block));
+        echo_block1(options, block);
     }
     if let Some(size) = size.and_then(|size| u32::try_from(size).ok()) {
         options.set_size2(size);

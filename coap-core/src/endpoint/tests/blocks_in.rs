@@ -671,3 +671,36 @@ fn a_body_that_has_begun_is_taken_to_its_end_in_a_shutdown() {
     assert_eq!(rig.answered().1, Code::CHANGED);
     assert!(rig.endpoint.is_idle());
 }
+
+/// Served again as one that is idempotent, it could end up in the next body of the same client.
+#[test]
+fn a_duplicate_block_whose_reply_was_forgotten_is_swallowed() {
+    let config = Config::builder().max_remembered_bytes(0).build().unwrap();
+    let (mut rig, mut client) = (Rig::with(config), fresh(1));
+    rig.begin(&mut client, 100);
+    let old = client.block(1, true, 0, &[b'B'; 16]);
+    rig.receive(client.from, &old);
+    rig.sent();
+    client.send(&mut rig, 0, true, 0, &[b'X'; 16]);
+    rig.closed();
+    let id = rig.handed_up().id;
+    rig.collect(id, 100);
+    rig.sent();
+    rig.receive(client.from, &old);
+    rig.sent_nothing();
+    client.send(&mut rig, 1, false, 0, b"Y");
+    assert_eq!(rig.part().2, [&[b'X'; 16][..], b"Y"].concat());
+}
+
+/// The answer must still fit when it goes to a block with a longer number.
+#[test]
+fn an_early_answer_leaves_room_for_the_number_of_the_block_that_gets_it() {
+    for len in 1..70 {
+        let config = Config::builder().max_datagram(100).build().unwrap();
+        let (mut rig, mut client) = (Rig::with(config), fresh(1));
+        let id = rig.begin(&mut client, 100);
+        rig.respond(id, Response::diagnostic(Code::CONFLICT, vec![b'x'; len]));
+        client.send(&mut rig, 1 << 17, true, 0, &[b'B'; 16]);
+        assert_eq!(rig.answered(), (ACK, Code::CONFLICT, Some((1 << 17, false, 0))), "{len} bytes");
+    }
+}

@@ -157,12 +157,12 @@ impl Model {
                 let response = Response::new(Code::CONTENT).with_body(Body::Parts { size: None });
                 endpoint.respond(now, id, response).ok();
             }
-            6..=8 => drop(endpoint.supply(now, id.response_body(), vec![5; len].into(), len % 3 == 0)),
+            6..=8 => drop(endpoint.supply(now, id.response_body(), vec![5; len].into(), len.is_multiple_of(3))),
             9 => {
                 let response = Response::new(Code::CONTENT).with_body(Body::Range {
                     offset: (len as u64 % 8) * 64,
                     data: vec![6; 300].into(),
-                    size: (len % 2 == 0).then_some(1_000),
+                    size: len.is_multiple_of(2).then_some(1_000),
                 });
                 endpoint.respond(now, id, response).ok();
             }
