@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::Endpoint;
-use super::serving::Arrival;
+use super::serving::{Arrival, echo_block1};
 use crate::blockwise::server::{Intake, Part, Place, Reply, Stage, Standing, TransferKey, Upload, Way};
 use crate::event::{Closed, Event, IncomingId};
 use crate::exchange::{IncomingKey, Waiting};
@@ -77,7 +77,10 @@ impl Endpoint {
             Some(Stage::Answered(answered))
                 if answered.of.is_none_or(|of| of == (block.offset(), block.offset() + len as u64)) =>
             {
-                let reply = self.echoing(answered.reply.clone(), block);
+                let mut reply = answered.reply.clone();
+                if reply.code != Code::REQUEST_ENTITY_TOO_LARGE {
+                    echo_block1(&mut reply.options, block);
+                }
                 self.stand(now, key, Standing::Done);
                 return self.reply_now(now, arrival, reply);
             }
@@ -201,14 +204,6 @@ impl Endpoint {
         let mut options = Options::new();
         options.set_block1(Block::new(block.num(), true, self.szx_for(Some(block))).unwrap_or(block));
         Reply { code: Code::CONTINUE, options, payload: Bytes::new() }
-    }
-
-    /// A response that was made before, to this block.
-    fn echoing(&self, mut reply: Reply, block: Block) -> Reply {
-        if reply.code != Code::REQUEST_ENTITY_TOO_LARGE {
-            reply.options.set_block1(Block::new(block.num(), false, block.szx()).unwrap_or(block));
-        }
-        reply
     }
 
     pub(super) fn collect_upload(&mut self, now: Instant, key: IncomingKey, limit: usize) -> bool {

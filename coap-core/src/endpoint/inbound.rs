@@ -106,7 +106,9 @@ impl Endpoint {
         let peer = self.peers.find(&path.from);
         if let Some(known) = peer.and_then(|peer| self.recent.find(now, peer, path.received(&message))) {
             // Asking the application again does no harm then, and the client gets its answer (RFC 7252 §4.5).
-            if self.recent.has_lost_reply(known) && message.code.is_idempotent() {
+            // Not a block of a longer body: by now it could end up in the next one.
+            let block = message.options.block1().filter(|block| block.more() || block.num() > 0);
+            if self.recent.has_lost_reply(known) && message.code.is_idempotent() && block.is_none() {
                 self.serve(now, path, message, peer, Some(known));
             } else {
                 let answer = self.recent.answer(known);

@@ -2,7 +2,7 @@
 
 use super::Endpoint;
 use super::errors::{RespondError, SupplyError};
-use super::serving::Arrival;
+use super::serving::{Arrival, echo_block1};
 use crate::blockwise::server::{Next, Operation, Piece, Reply, Stage, Standing, Stream, TransferKey, Way};
 use crate::exchange::{IncomingKey, Waiting};
 use crate::message::{Body, Response};
@@ -38,7 +38,8 @@ impl Endpoint {
         let mut first = options.clone();
         complete_first(&mut first, asked.block1, size);
         let szx = self.szx_beside(&first, self.szx_for(asked.block2));
-        let szx = szx.ok_or(RespondError::TooLarge { len: first.encoded_len(), max: self.config.max_datagram })?;
+        let (len, max) = (first.encoded_len(), self.config.max_datagram);
+        let szx = szx.ok_or(RespondError::TooLarge { len, max })?;
         if suppressed {
             self.stats.responses_suppressed += 1;
             self.acknowledge(key);
@@ -163,7 +164,7 @@ fn reply_of(stream: &Stream, piece: &Piece, block1: Option<Block>) -> Reply {
 /// RFC 7959 §2.7, §4: the first block also answers the last block of the request, and says how long the body is.
 fn complete_first(options: &mut Options, block1: Option<Block>, size: Option<u64>) {
     if let Some(block) = block1 {
-        options.set_block1(Block::new(block.num(), false, block.szx()).unwrap_or(block));
+        echo_block1(options, block);
     }
     if let Some(size) = size.and_then(|size| u32::try_from(size).ok()) {
         options.set_size2(size);

@@ -3,6 +3,7 @@
 mod blocks;
 mod blocks_down;
 mod blocks_in;
+mod blocks_in_random;
 mod blocks_out;
 mod blocks_random;
 mod blocks_up;
