@@ -3,6 +3,8 @@
 mod client;
 mod corners;
 mod limits;
+mod notify;
+mod observed;
 mod random;
 mod server;
 mod topics;
