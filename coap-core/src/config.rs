@@ -336,14 +336,15 @@ impl ConfigBuilder {
         self
     }
 
-    /// Observers of all topics together (RFC 7641), at most 250 bytes each; 4,096 by default. When full a registration is
-    /// answered as a plain request.
+    /// Observers of all topics together (RFC 7641), at most 250 bytes each beside their peer, which each of them keeps from
+    /// being forgotten; 4,096 by default. When full a registration is answered as a plain request, and counted
+    /// (`Stats::refused_observers`). An observer that is lost counts until its event has been polled.
     pub const fn max_observers(mut self, observers: usize) -> Self {
         self.wanted.max_observers = observers;
         self
     }
 
-    /// How many of them for one peer; 16 by default.
+    /// How many of them for one peer; 16 by default. When full as above.
     pub const fn max_observers_per_peer(mut self, observers: usize) -> Self {
         self.wanted.max_observers_per_peer = observers;
         self

@@ -10,6 +10,8 @@ mod blocks_up;
 mod client;
 mod corners;
 mod limits;
+mod notify;
+mod observed;
 mod random;
 mod server;
 mod topics;
