@@ -15,8 +15,9 @@ use crate::error::Error;
 use crate::request::{PingBuilder, RequestBuilder};
 use crate::runtime::Runtime;
 use crate::shared::Shared;
-use crate::state::{ClientId, Phase};
+use crate::state::Phase;
 use crate::target::IntoTarget;
+use crate::waiting::ClientId;
 
 /// Sends requests. Clones share the socket, and are cheap.
 ///

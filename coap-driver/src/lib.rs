@@ -32,6 +32,7 @@ mod current;
 mod drive;
 mod error;
 pub mod net;
+mod queues;
 mod race;
 mod reply;
 mod request;
@@ -44,6 +45,7 @@ mod state;
 mod target;
 mod timeout;
 mod traffic;
+mod waiting;
 
 pub use builder::{BindAddr, Builder};
 pub use client::Client;

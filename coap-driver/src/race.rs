@@ -10,11 +10,12 @@ use coap_core::{Failure, Instant, Peer, Request, RequestError, RequestId, Reques
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::queues::{Left, Room, Ticket};
 use crate::runtime::Runtime;
 use crate::shared::Shared;
-use crate::state::{ClientId, Left, Outcome, Progress, Room, Ticket};
 use crate::target::Target;
 use crate::timeout::within;
+use crate::waiting::{ClientId, News, Outcome};
 
 /// How long a request without a timeout may wait for a name or for room in a table: MAX_TRANSMIT_WAIT by default
 /// (RFC 7252 §4.8.2), which is also how long the endpoint lets a request wait for its turn.
@@ -108,8 +109,8 @@ impl<R: Runtime> Race<R> {
                     Err(error) => return Err(error),
                 }
             }
-            match poll_fn(|cx| self.poll_progress(cx)).await {
-                Progress::Repeated => {
+            match poll_fn(|cx| self.poll_news(cx)).await {
+                News::Repeated => {
                     // The first address has had its chance. It keeps it, unless two servers might both act.
                     if self.is_harmless()
                         && let Some(peer) = peers.next()
@@ -119,10 +120,10 @@ impl<R: Runtime> Race<R> {
                     }
                 }
                 // Nobody has it: any request may go to the next address.
-                Progress::Ended(Outcome::Unreachable { peer, cause, timing }) => {
+                News::Ended(Outcome::Unreachable { peer, cause, timing }) => {
                     failed = Error::Unreachable { peer, cause, timing };
                 }
-                Progress::Ended(Outcome::Failed { peer, reason, timing }) => {
+                News::Ended(Outcome::Failed { peer, reason, timing }) => {
                     failed = Error::from_failure(peer, reason, timing);
                     let is_silent = matches!(reason, Failure::NoAck | Failure::NoResponse);
                     let may_move_on = is_silent && self.is_harmless();
@@ -130,8 +131,8 @@ impl<R: Runtime> Race<R> {
                         return Err(failed);
                     }
                 }
-                Progress::Ended(Outcome::Closed) => return Err(Error::Closed),
-                Progress::Ended(outcome) => return Ok(outcome),
+                News::Ended(Outcome::Closed) => return Err(Error::Closed),
+                News::Ended(outcome) => return Ok(outcome),
             }
         }
     }
@@ -207,18 +208,18 @@ impl<R: Runtime> Race<R> {
         }
     }
 
-    fn poll_progress(&mut self, cx: &Context<'_>) -> Poll<Progress> {
+    fn poll_news(&mut self, cx: &Context<'_>) -> Poll<News> {
         let mut state = self.client.shared().lock();
-        let found = self.running.iter().enumerate().find_map(|(index, id)| match state.poll_progress(*id, cx) {
-            Poll::Ready(progress) => Some((index, progress)),
+        let found = self.running.iter().enumerate().find_map(|(index, id)| match state.waiting.poll(*id, cx) {
+            Poll::Ready(news) => Some((index, news)),
             Poll::Pending => None,
         });
         drop(state);
-        let Some((index, progress)) = found else { return Poll::Pending };
-        if matches!(progress, Progress::Ended(_)) {
+        let Some((index, news)) = found else { return Poll::Pending };
+        if matches!(news, News::Ended(_)) {
             self.running.swap_remove(index);
         }
-        Poll::Ready(progress)
+        Poll::Ready(news)
     }
 }
 
@@ -241,12 +242,12 @@ struct Place<R: Runtime> {
 
 impl<R: Runtime> Place<R> {
     fn new(shared: Arc<Shared<R>>, room: Room) -> Self {
-        let ticket = shared.lock().draw_ticket();
+        let ticket = shared.lock().queues.draw_ticket();
         Self { shared, room, ticket, left: Left::Unused }
     }
 
     fn wait(&self, cx: &Context<'_>) {
-        self.shared.lock().wait_for_room(self.room, self.ticket, cx.waker());
+        self.shared.lock().queues.wait(self.room, self.ticket, cx.waker());
     }
 
     fn change(&mut self, room: Room) {
@@ -256,7 +257,7 @@ impl<R: Runtime> Place<R> {
 
     fn leave(&self) {
         let mut wake = Vec::new();
-        self.shared.lock().leave_queue(self.room, self.ticket, self.left, &mut wake);
+        self.shared.lock().queues.leave(self.room, self.ticket, self.left, &mut wake);
         wake.into_iter().for_each(Waker::wake);
     }
 }

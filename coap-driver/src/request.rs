@@ -14,8 +14,8 @@ use crate::error::Error;
 use crate::race::{Deadline, Race, resolve};
 use crate::reply::Reply;
 use crate::runtime::Runtime;
-use crate::state::Outcome;
 use crate::target::{IntoTarget, Target};
+use crate::waiting::Outcome;
 
 /// A request to be sent: `.await` sends it. Nothing happens before that.
 ///

@@ -54,6 +54,11 @@ pub enum RequestError {
         /// What is allowed.
         max: usize,
     },
+    /// The body needs more than 2^20 blocks of the block size: use larger ones (RFC 7959 §2.2).
+    TooManyBlocks,
+    /// `Body::Range` is for responses, and one exchange of its own, as a request to a group or one with a Block1 option is,
+    /// takes a whole body.
+    WrongBody,
     /// An open request to the same peer has this token.
     TokenInUse,
     /// `max_backlog` requests wait for this peer already: try again when one of them has ended.
@@ -75,6 +80,8 @@ impl fmt::Display for RequestError {
             Self::TooLarge { len, max } => {
                 write!(f, "the request needs a datagram of {len} bytes, and {max} are allowed")
             }
+            Self::TooManyBlocks => write!(f, "the body needs more blocks than can be numbered"),
+            Self::WrongBody => write!(f, "this request cannot have a range or parts for its body"),
             Self::TokenInUse => write!(f, "an open request to the same peer has this token"),
             Self::Busy => write!(f, "too many requests wait for this peer already"),
             Self::TooManyRequests => write!(f, "too many requests are open"),
@@ -85,6 +92,33 @@ impl fmt::Display for RequestError {
 }
 
 impl core::error::Error for RequestError {}
+
+/// Why bytes of a body in parts were not accepted. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SupplyError {
+    /// No such body is under way: its request is over, or has a whole body.
+    Stale,
+    /// The last part of it has been supplied.
+    Complete,
+    /// More than may wait: supply at most `max` bytes now, and the rest when they are wanted.
+    TooMuch {
+        /// For how many bytes there is room.
+        max: usize,
+    },
+}
+
+impl fmt::Display for SupplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stale => write!(f, "no such body is under way"),
+            Self::Complete => write!(f, "all of the body has been supplied"),
+            Self::TooMuch { max } => write!(f, "no more than {max} bytes can be taken at the moment"),
+        }
+    }
+}
+
+impl core::error::Error for SupplyError {}
 
 /// Why a response was not accepted. The request is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +138,18 @@ pub enum RespondError {
         /// What is allowed.
         max: usize,
     },
+    /// The `Body::Range` does not reach from where the peer asked, `IncomingRequest::wanted`, over one block, nor to the end
+    /// of the body.
+    WrongRange {
+        /// From where on, in bytes.
+        offset: u64,
+        /// How many bytes a block has.
+        max: usize,
+    },
+    /// A body in parts cannot be sent to a group, nor from its middle on, nor before the request has come in whole.
+    PartsImpossible,
+    /// `max_transfers` is reached, and all of them go on: answer with a whole body, or a range, or 5.03.
+    TooManyTransfers,
     /// All Message IDs towards the peer were used within EXCHANGE_LIFETIME: answer again at `until`.
     NoMessageId {
         /// When there will be one.
@@ -119,6 +165,11 @@ impl fmt::Display for RespondError {
             Self::TooLarge { len, max } => {
                 write!(f, "the response needs a datagram of {len} bytes, and {max} are allowed")
             }
+            Self::WrongRange { offset, max } => write!(f, "the range does not have the {max} bytes from {offset} on"),
+            Self::PartsImpossible => {
+                write!(f, "a body in parts cannot answer a group, a later block, or a request that is still coming")
+            }
+            Self::TooManyTransfers => write!(f, "too many bodies go in blocks already"),
             Self::NoMessageId { until } => write!(f, "no free Message ID towards this peer before {until}"),
         }
     }
