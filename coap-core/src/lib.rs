@@ -53,6 +53,7 @@
 //! | [`uri`] | URIs and the options that they become (RFC 7252 §6) |
 //! | `reliability/` | the message layer: in flight, back-off, Message IDs, deduplication (§4) |
 //! | `exchange/` | requests that we sent, requests that we received (§5) |
+//! | `observe/` | observing resources (RFC 7641) |
 //! | `peers`, `slab`, `links`, `deadlines`, `outbox` | whom we know, and how things are kept and waited for |
 //! | `config`, `transmission`, `stats`, `event`, `message`, `addr`, `time` | what goes in and comes out |
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
@@ -69,6 +70,7 @@ mod exchange;
 mod hash;
 mod links;
 mod message;
+mod observe;
 mod outbox;
 mod peers;
 mod reliability;

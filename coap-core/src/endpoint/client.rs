@@ -76,7 +76,12 @@ impl Endpoint {
     /// was over already.
     pub fn cancel(&mut self, now: Instant, request: RequestId) -> bool {
         let now = self.advance(now);
-        let open = self.outgoing.get(request.0).is_some_and(|request| !request.is_settled());
+        let found = self.outgoing.get(request.0);
+        // One that was deregistered is not the application's any more.
+        if found.is_some_and(|request| request.is_leaving()) {
+            return false;
+        }
+        let open = found.is_some_and(|request| !request.is_settled());
         self.detach(now, request.0);
         self.outgoing.remove(request.0);
         open
@@ -84,7 +89,7 @@ impl Endpoint {
 
     /// Where a request is: sent, or how many wait before it, and why. `None`: it is over.
     pub fn place(&self, request: RequestId) -> Option<Place> {
-        let found = self.outgoing.get(request.0).filter(|request| !request.is_settled())?;
+        let found = self.outgoing.get(request.0).filter(|request| !request.is_settled() && !request.is_leaving())?;
         let Stage::Waiting(message) = &found.stage else { return Some(Place::Sent) };
         let mut ahead = 0;
         let mut before = found.waiting.prev();
@@ -189,17 +194,24 @@ impl Endpoint {
         let key = self.outgoing.open(now, NewRequest { peer: Some(peer), ..new });
         self.peers.hold(peer);
         if let Some(record) = self.peers.get_mut(peer) {
-            let requests = self.outgoing.slab_mut();
-            record.requests.push_back(requests, key.index(), exchange::of_peer);
-            record.queue_of(kind).push_back(requests, key.index(), exchange::waiting);
+            record.requests.push_back(self.outgoing.slab_mut(), key.index(), exchange::of_peer);
+        }
+        self.queue(now, peer, key, kind);
+        Ok(RequestId(key))
+    }
+
+    /// A request in the stage of waiting gets its place among those to its peer, and leaves if its turn has come.
+    pub(super) fn queue(&mut self, now: Instant, peer: PeerKey, key: OutgoingKey, kind: Type) {
+        if let Some(record) = self.peers.get_mut(peer) {
+            record.queue_of(kind).push_back(self.outgoing.slab_mut(), key.index(), exchange::waiting);
         }
         self.limit(key, now + self.config.response_timeout);
+        let unpaced = self.outgoing.get(key).is_some_and(|request| request.pacing == Pacing::Unpaced);
         // Nothing but a Message ID can hold this one back; if there is none, it queues as the others do.
-        if kind == Type::NonConfirmable && how.pacing == Pacing::Unpaced && self.start(now, peer, key).is_ok() {
-            return Ok(RequestId(key));
+        if kind == Type::NonConfirmable && unpaced && self.start(now, peer, key).is_ok() {
+            return;
         }
         self.drain(now, peer);
-        Ok(RequestId(key))
     }
 
     /// A request to a group is sent at once, and once (RFC 7252 §8.1).
@@ -289,6 +301,9 @@ impl Endpoint {
     /// A response that fits a request of ours has arrived.
     pub(super) fn on_answer(&mut self, now: Instant, key: OutgoingKey, from: Peer, message: Message) {
         let Some(request) = self.outgoing.get(key) else { return };
+        if request.observing.is_some() {
+            return self.on_observed(now, key, from, message);
+        }
         let timing = request.timing(now, Some(now - request.last_sent));
         if request.is_group() {
             let max = self.config.max_group_responses;
@@ -405,7 +420,7 @@ impl Endpoint {
             }
             Stage::Acknowledged => Outcome::Failed(Failure::NoResponse),
             Stage::Group => Outcome::Finished,
-            Stage::Settled(_) => return,
+            Stage::Observing | Stage::Settled(_) => return,
         };
         self.settle(now, key, outcome);
     }
@@ -424,7 +439,7 @@ impl Endpoint {
     }
 
     /// Ends a request, and lets the next one have its turn.
-    fn settle(&mut self, now: Instant, key: OutgoingKey, outcome: Outcome) {
+    pub(super) fn settle(&mut self, now: Instant, key: OutgoingKey, outcome: Outcome) {
         let peer = self.outgoing.get(key).and_then(|request| request.peer);
         self.end(now, key, outcome);
         if let Some(peer) = peer {
@@ -432,7 +447,8 @@ impl Endpoint {
         }
     }
 
-    fn end(&mut self, now: Instant, key: OutgoingKey, outcome: Outcome) {
+    pub(super) fn end(&mut self, now: Instant, key: OutgoingKey, outcome: Outcome) {
+        let Some(outcome) = self.outlived(now, key, outcome) else { return };
         let Some(request) = self.outgoing.get(key) else { return };
         let answered = !matches!(outcome, Outcome::Failed(_) | Outcome::Finished);
         let timing = request.timing(now, answered.then(|| now - request.last_sent));
@@ -450,8 +466,9 @@ impl Endpoint {
         }
     }
 
-    fn unlink(&mut self, now: Instant, key: OutgoingKey) {
+    pub(super) fn unlink(&mut self, now: Instant, key: OutgoingKey) {
         self.deadlines.set(Reason::Request, key.index(), None);
+        self.deadlines.set(Reason::Observation, key.index(), None);
         let Some(request) = self.outgoing.get(key) else { return };
         let (peer, flight) = match &request.stage {
             Stage::InFlight(flight) => (request.peer, Some(*flight)),
@@ -473,7 +490,7 @@ impl Endpoint {
     }
 
     /// A message is not in flight any more. Whose it was.
-    fn land(&mut self, flight: FlightKey) -> Option<PeerKey> {
+    pub(super) fn land(&mut self, flight: FlightKey) -> Option<PeerKey> {
         self.deadlines.set(Reason::Retransmission, flight.index(), None);
         let landed = self.flights.close(flight)?;
         if let Some(record) = self.peers.get_mut(landed.peer).filter(|_| landed.backoff.is_some()) {
@@ -500,7 +517,7 @@ impl Endpoint {
     }
 
     /// The peer answered with what only its address could know: it is there, and may be sent to.
-    fn heard(&mut self, now: Instant, key: OutgoingKey) {
+    pub(super) fn heard(&mut self, now: Instant, key: OutgoingKey) {
         let Some(peer) = self.outgoing.get(key).and_then(|request| request.peer) else { return };
         self.recent.prove(peer);
         self.peers.prove(now, peer);

@@ -10,6 +10,7 @@
 mod client;
 mod errors;
 mod inbound;
+mod observing;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use crate::event::{Closed, Event, IncomingId, IncomingRequest, RequestId, Wanted
 use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
 use crate::message::BlockSize;
+use crate::observe::Tidings;
 use crate::outbox::{Outbound, Outbox, What};
 use crate::peers::{Admitted, Credit, PeerKey, Peers};
 use crate::reliability::{Flights, MessageIds, Recent};
@@ -42,8 +44,8 @@ use crate::wire::Type;
 /// Its methods are of four kinds:
 ///
 /// * `handle_*`: something came from the network or the clock. These cannot fail: a peer's fault is a counter.
-/// * commands of the application: [`request`](Self::request), [`ping`](Self::ping), [`cancel`](Self::cancel),
-///   [`respond`](Self::respond), [`ignore`](Self::ignore). They refuse what cannot be, and change nothing then.
+/// * commands of the application: [`request`](Self::request), [`observe`](Self::observe), [`ping`](Self::ping),
+///   [`cancel`](Self::cancel), [`respond`](Self::respond), [`ignore`](Self::ignore). They refuse what cannot be, and change nothing then.
 /// * `poll_*`: what to send, when to wake up, what happened.
 /// * getters.
 ///
@@ -196,9 +198,13 @@ impl Endpoint {
 
     /// No more requests are accepted, from the application or from peers; what is open goes on to its end.
     /// [`is_idle`](Self::is_idle) tells when it has come.
+    ///
+    /// Observations have no end of their own: they fail with `Failure::Shutdown`, and their peers are not told. Those
+    /// that are to be told are deregistered before.
     pub fn begin_shutdown(&mut self, now: Instant) {
-        self.advance(now);
+        let now = self.advance(now);
         self.phase = Phase::ShuttingDown;
+        self.end_observations(now);
     }
 
     /// Nothing is open in either direction, and nothing waits to be sent.
@@ -233,6 +239,9 @@ impl Endpoint {
         let id = RequestId(key);
         Some(match notice {
             Notice::Repeated { attempt } => Event::Retransmitted { id, attempt },
+            Notice::Observed(Tidings::State(response)) => Event::Notification { id, response },
+            Notice::Observed(Tidings::Stale) => Event::Stale { id },
+            Notice::Observed(Tidings::Reregistering { attempt }) => Event::Reregistering { id, attempt },
             Notice::GroupResponse { from, response, timing } => Event::Response { id, from, response, timing },
             Notice::Settled(Outcome::Response { from, response }, timing) => {
                 Event::Response { id, from, response, timing }

@@ -11,6 +11,7 @@ use crate::event::{Failure, Timing};
 use crate::hash::KeyedHash;
 use crate::links::{Link, List};
 use crate::message::{Pacing, Progress, Response};
+use crate::observe::{Observing, Tidings};
 use crate::peers::PeerKey;
 use crate::reliability::FlightKey;
 use crate::slab::{Key, Slab};
@@ -37,6 +38,8 @@ pub(crate) struct Outgoing {
     pub(crate) attempts: u8,
     /// The end that the caller set, whatever the stage.
     pub(crate) until: Option<Instant>,
+    /// What makes it an observation.
+    pub(crate) observing: Option<Box<Observing>>,
     /// A repetition to be told.
     repeated: Option<u8>,
     /// Responses of a group to be told.
@@ -59,6 +62,8 @@ pub(crate) enum Stage {
     Acknowledged,
     /// It went to a group, and responses are collected.
     Group,
+    /// It is an observation that waits for notifications, and nothing of it is under way.
+    Observing,
     /// It is over, and the application must still be told how.
     Settled(Box<(Outcome, Timing)>),
 }
@@ -74,6 +79,7 @@ pub(crate) enum Outcome {
 /// What a request has to tell the application.
 pub(crate) enum Notice {
     Repeated { attempt: u8 },
+    Observed(Tidings),
     GroupResponse { from: Peer, response: Response, timing: Timing },
     Settled(Outcome, Timing),
 }
@@ -85,6 +91,23 @@ impl Outgoing {
 
     pub(crate) const fn is_group(&self) -> bool {
         self.peer.is_none()
+    }
+
+    /// An observation that the application has done with, while its peer is being told.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.observing.as_ref().is_some_and(|observing| observing.is_leaving())
+    }
+
+    /// It has reached the peer, or may have: a response with its token can be meant for it.
+    fn is_known_there(&self) -> bool {
+        let registered = || self.observing.as_ref().is_some_and(|observing| observing.is_registered());
+        !matches!(self.stage, Stage::Waiting(_)) || registered()
+    }
+
+    /// Whether the application is to be told more.
+    fn has_news(&self) -> bool {
+        let tidings = || self.observing.as_ref().is_some_and(|observing| observing.has_tidings());
+        self.repeated.is_some() || !self.responses.is_empty() || self.is_settled() || tidings()
     }
 
     pub(crate) fn timing(&self, now: Instant, round_trip: Option<Duration>) -> Timing {
@@ -177,6 +200,7 @@ impl Outgoings {
             last_sent: now,
             attempts: 0,
             until,
+            observing: None,
             repeated: None,
             responses: VecDeque::new(),
             ready: Link::new(),
@@ -199,8 +223,9 @@ impl Outgoings {
         let index = self.tokens.find(self.hash.bytes(token.as_bytes()), |index| {
             let found = self.requests.at(*index);
             found.is_some_and(|request| {
-                let sent = !matches!(request.stage, Stage::Waiting(_));
-                sent && request.token.as_ref() == Some(token) && (request.to == *from || request.is_group())
+                request.is_known_there()
+                    && request.token.as_ref() == Some(token)
+                    && (request.to == *from || request.is_group())
             })
         })?;
         self.requests.key_at(*index)
@@ -261,6 +286,23 @@ impl Outgoings {
         self.announce(key);
     }
 
+    /// From here on a request says nothing.
+    pub(crate) fn hush(&mut self, key: OutgoingKey) {
+        let Some(request) = self.requests.get_mut(key) else { return };
+        request.progress = Progress::Quiet;
+        request.repeated = None;
+        self.ready.remove(&mut self.requests, key.index(), ready);
+    }
+
+    /// The observations that are not over.
+    pub(crate) fn observations(&self) -> impl Iterator<Item = OutgoingKey> + '_ {
+        let open = |key: &OutgoingKey| {
+            let found = self.requests.get(*key);
+            found.is_some_and(|request| request.observing.is_some() && !request.is_settled())
+        };
+        self.requests.keys().filter(open)
+    }
+
     /// Takes a request out without a word.
     pub(crate) fn remove(&mut self, key: OutgoingKey) -> Option<Outgoing> {
         self.drop_token(key);
@@ -280,14 +322,15 @@ impl Outgoings {
         let request = self.requests.get_mut(key)?;
         let notice = if let Some(attempt) = request.repeated.take() {
             Notice::Repeated { attempt }
+        } else if let Some(tidings) = request.observing.as_mut().and_then(|observing| observing.tell()) {
+            Notice::Observed(tidings)
         } else if let Some((from, response, timing)) = request.responses.pop_front() {
             Notice::GroupResponse { from, response, timing }
         } else {
             let Stage::Settled(end) = self.remove(key)?.stage else { return None };
             return Some((key, Notice::Settled(end.0, end.1)));
         };
-        let more = !request.responses.is_empty() || request.is_settled();
-        if !more {
+        if !request.has_news() {
             self.ready.remove(&mut self.requests, index, ready);
         }
         Some((key, notice))

@@ -3,6 +3,7 @@
 mod client;
 mod corners;
 mod limits;
+mod observing;
 mod random;
 mod server;
 
