@@ -52,6 +52,13 @@ pub enum RequestError {
     },
     /// A group cannot be observed, its members can.
     MulticastObservation,
+    /// The content of a request that observes must fit one block: send less, or make the block larger.
+    ObservationTooLarge {
+        /// How long it is, in bytes; 0 if it comes in parts.
+        len: usize,
+        /// What is allowed.
+        max: usize,
+    },
     /// Nobody listens on port 0.
     PortZero,
     /// The datagram would be longer than `Config::max_datagram`: send less, or raise it.
@@ -80,6 +87,9 @@ impl fmt::Display for RequestError {
             Self::ConfirmableMulticast => write!(f, "a request to a group must be non-confirmable"),
             Self::NotObservable { code } => write!(f, "what {code} asks for cannot be observed: use GET or FETCH"),
             Self::MulticastObservation => write!(f, "a group cannot be observed: observe each of its members"),
+            Self::ObservationTooLarge { max, .. } => {
+                write!(f, "the content of a request that observes must be there and fit a block of {max} bytes")
+            }
             Self::PortZero => write!(f, "port 0 cannot be sent to"),
             Self::TooLarge { len, max } => {
                 write!(f, "the request needs a datagram of {len} bytes, and {max} are allowed")

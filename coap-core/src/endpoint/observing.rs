@@ -13,7 +13,7 @@ use crate::addr::Peer;
 use crate::deadlines::Reason;
 use crate::event::{Failure, RequestId};
 use crate::exchange::{self, Outcome, OutgoingKey, Stage};
-use crate::message::{Request, RequestOptions};
+use crate::message::{BlockSize, Request, RequestOptions};
 use crate::observe::{Next, Observing, Place, Verdict};
 use crate::reliability::Answer;
 use crate::time::Instant;
@@ -37,7 +37,8 @@ impl Endpoint {
     /// `Config::max_requests`. A registration that is repeated finds its place behind others even if `max_backlog` wait.
     ///
     /// # Errors
-    /// Those of a request; also if the method is neither GET nor FETCH, or `to` a group. Nothing has changed then.
+    /// Those of a request; also if the method is neither GET nor FETCH, `to` a group, or the content longer than a block:
+    /// what is sent in blocks has no first request that could be registered. Nothing has changed then.
     pub fn observe(
         &mut self,
         now: Instant,
@@ -50,6 +51,11 @@ impl Endpoint {
         }
         if to.is_multicast() {
             return Err(RequestError::MulticastObservation);
+        }
+        let block = how.blocks.size.or(self.config.block_size).unwrap_or(BlockSize::MAX);
+        let (len, max) = (request.body.len(), block.bytes());
+        if len > max || request.body.is_in_parts() {
+            return Err(RequestError::ObservationTooLarge { len, max });
         }
         request.options.set_observe(0);
         let id = self.request(now, to, request, how)?;

@@ -705,8 +705,14 @@ fn what_cannot_be_observed_is_refused() {
     let post = rig.endpoint.observe(rig.now, peer(1), Request::new(Code::POST), &how);
     assert_eq!(post, Err(RequestError::NotObservable { code: Code::POST }));
     let group = Peer::from(SocketAddr::from(([224, 0, 1, 187], 5_683)));
-    let group = rig.endpoint.observe(rig.now, group, Request::get(), &how.non_confirmable());
+    let group = rig.endpoint.observe(rig.now, group, Request::get(), &how.clone().non_confirmable());
     assert_eq!(group, Err(RequestError::MulticastObservation));
+    let long = Request::new(Code::FETCH).with_body(vec![0; 65]);
+    let long = rig.endpoint.observe(rig.now, peer(1), long, &how.block_size(BlockSize::new(64).unwrap()));
+    assert_eq!(long, Err(RequestError::ObservationTooLarge { len: 65, max: 64 }));
+    let parts = Request::new(Code::FETCH).with_body(Body::Parts { size: Some(1) });
+    let parts = rig.endpoint.observe(rig.now, peer(1), parts, &RequestOptions::new());
+    assert_eq!(parts, Err(RequestError::ObservationTooLarge { len: 0, max: 1_024 }));
     assert_eq!(rig.endpoint.usage(), Usage::default());
 }
 
