@@ -226,7 +226,8 @@ impl Endpoint {
         if self.is_unwanted(request, &message) {
             return self.reject(now, path, &message);
         }
-        let checked = message.options.check(|number| self.is_understood_in_response(&message, number));
+        let of_group = self.outgoing.get(request).is_some_and(|request| request.is_group());
+        let checked = message.options.check(|number| self.is_understood_in_response(&message, number, of_group));
         let answer = match (message.kind, &checked) {
             (Type::Confirmable, Ok(())) => Answer::Acknowledged,
             (Type::Confirmable, Err(_)) => Answer::Reset,
@@ -234,7 +235,6 @@ impl Endpoint {
         };
         // A Non-confirmable response to one peer needs no memory: its duplicate finds no request any more, or is a notification
         // that is not newer. One to a group would be told twice.
-        let of_group = self.outgoing.get(request).is_some_and(|request| request.is_group());
         if message.kind == Type::Confirmable || of_group {
             self.remember_response(now, path, &message, answer);
         }
@@ -280,12 +280,17 @@ impl Endpoint {
         self.on_rejected(now, flight);
     }
 
-    /// Block2 is understood where it says that the whole body is here; more needs blockwise transfer. An option that is
+    /// The block options are understood; to a group, Block2 only where it says that the whole body is here. An option that is
     /// for requests only is as good as unknown (RFC 7252 §5.4).
-    pub(super) fn is_understood_in_response(&self, message: &Message, number: OptionNumber) -> bool {
-        let whole = || message.options.block2().is_some_and(|block| block.num() == 0 && !block.more());
-        let defined = number.definition().is_none_or(|known| known.in_response);
-        (defined && self.config.is_understood(number)) || (number == OptionNumber::BLOCK2 && whole())
+    pub(super) fn is_understood_in_response(&self, message: &Message, number: OptionNumber, of_group: bool) -> bool {
+        match number {
+            OptionNumber::BLOCK1 | OptionNumber::BLOCK2 if !of_group => true,
+            OptionNumber::BLOCK2 => message.options.block2().is_some_and(|block| block.num() == 0 && !block.more()),
+            number => {
+                let defined = number.definition().is_none_or(|known| known.in_response);
+                defined && self.config.is_understood(number)
+            }
+        }
     }
 }
 

@@ -7,7 +7,9 @@
 //!   request, ping ────► client.rs: in flight, or waiting for its turn ─────────────────────► poll_transmit
 //! ```
 
+mod blocks;
 mod client;
+mod download;
 mod errors;
 mod inbound;
 mod observing;
@@ -15,6 +17,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod time;
+mod upload;
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -22,8 +25,9 @@ use core::fmt;
 use rand_core::CryptoRng;
 
 pub use self::client::{Place, Scope, Why};
-pub use self::errors::{RequestError, RespondError, TransmissionError};
+pub use self::errors::{RequestError, RespondError, SupplyError, TransmissionError};
 use crate::addr::{Local, Peer, Transmit};
+use crate::blockwise::{Budget, News, Part, Tags};
 use crate::config::Config;
 use crate::deadlines::Deadlines;
 use crate::event::{Closed, Event, IncomingId, IncomingRequest, RequestId, Wanted};
@@ -66,6 +70,9 @@ pub struct Endpoint {
     outgoing: Outgoings,
     incoming: Incomings,
     deadlines: Deadlines,
+    /// The memory of all bodies that are put together or kept.
+    budget: Budget,
+    tags: Tags,
     outbox: Outbox,
     group_ids: MessageIds,
     /// The furthest count of the Message IDs of a peer that was forgotten early.
@@ -103,6 +110,8 @@ impl Endpoint {
             outgoing: Outgoings::new(hash),
             incoming: Incomings::new(),
             deadlines: Deadlines::default(),
+            budget: Budget::new(config.max_transfer_bytes),
+            tags: Tags::default(),
             outbox: Outbox::new(config.max_outbox),
             group_ids: MessageIds::multicast(rng.next_u64()),
             id_floor: 0,
@@ -193,6 +202,7 @@ impl Endpoint {
             requests: self.outgoing.len(),
             incoming: self.incoming.len(),
             in_flight: self.flights.len(),
+            transfer_bytes: self.budget.used(),
         }
     }
 
@@ -246,6 +256,14 @@ impl Endpoint {
             Notice::Settled(Outcome::Response { from, response }, timing) => {
                 Event::Response { id, from, response, timing }
             }
+            Notice::News { from, news } => match news {
+                News::Progress { sent, received } => Event::Progress { id, sent, received },
+                News::Head(response, timing) => Event::Response { id, from, response, timing },
+                News::Part(part) => part_of(id, part),
+                News::Wanted { offset, max } => Event::BodyWanted { id: id.request_body(), offset, max },
+            },
+            Notice::Settled(Outcome::LastPart(part), _) => part_of(id, part),
+            Notice::Settled(Outcome::BodyFailed(reason), _) => Event::BodyFailed { id: id.response_body(), reason },
             Notice::Settled(Outcome::Pong, timing) => Event::Pong { id, timing },
             Notice::Settled(Outcome::Failed(reason), timing) => Event::Failed { id, reason, timing },
             Notice::Settled(Outcome::Finished, _) => Event::Finished { id },
@@ -322,12 +340,19 @@ pub struct Usage {
     pub incoming: usize,
     /// Messages of ours that a peer may still acknowledge or reset.
     pub in_flight: usize,
+    /// Bytes of memory for bodies that are put together block by block, or kept to be fetched so.
+    pub transfer_bytes: usize,
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint").field("now", &self.now).field("usage", &self.usage()).finish_non_exhaustive()
     }
+}
+
+fn part_of(id: RequestId, part: Part) -> Event {
+    let Part { offset, data, last } = part;
+    Event::BodyPart { id: id.response_body(), offset, data, last }
 }
 
 fn copy(bytes: &[u8], buf: &mut [u8]) -> Option<usize> {

@@ -9,15 +9,17 @@ use alloc::vec::Vec;
 use super::Endpoint;
 use super::errors::RequestError;
 use super::inbound::{Path, response_of};
+use super::upload::Plan;
 use crate::addr::Peer;
+use crate::blockwise::Operation;
 use crate::deadlines::Reason;
 use crate::event::{Failure, RequestId};
-use crate::exchange::{self, Outcome, OutgoingKey, Stage};
-use crate::message::{BlockSize, Request, RequestOptions};
+use crate::exchange::{self, Bodies, Outcome, OutgoingKey, Stage};
+use crate::message::{BlockSize, Blocks, Body, Request, RequestOptions, Response};
 use crate::observe::{Next, Observing, Place, Verdict};
 use crate::reliability::Answer;
 use crate::time::Instant;
-use crate::wire::{Code, Message, Type};
+use crate::wire::{Code, Message, OptionNumber, Token, Type};
 
 impl Endpoint {
     /// Observes a resource: sends a GET or FETCH request with Observe 0, as [`request`](Self::request) does, and raises
@@ -33,8 +35,13 @@ impl Endpoint {
     /// last; if that is still the state, the server can say so with 2.03. Until another ETag is told, it may say so later as
     /// well: keep the states whose ETags you were told if the server uses 2.03.
     ///
-    /// The timeout of `how` covers the first registration; parts and resumption do not apply. Bounded by
-    /// `Config::max_requests`. A registration that is repeated finds its place behind others even if `max_backlog` wait.
+    /// Of a state that is longer than a block the notification has the first, and the rest is fetched (RFC 7959 §2.6). Only
+    /// whole states are told: a newer one takes the place of one that is being fetched, and one that cannot be fetched is
+    /// left out (`Stats::notifications_incomplete`).
+    ///
+    /// The timeout of `how` covers the first registration; parts, resumption and progress of bodies do not apply. Bounded by
+    /// `Config::max_requests`, of which a fetch takes one too. A registration that is repeated finds its place behind others
+    /// even if `max_backlog` wait.
     ///
     /// # Errors
     /// Those of a request; also if the method is neither GET nor FETCH, `to` a group, or the content longer than a block:
@@ -52,21 +59,21 @@ impl Endpoint {
         if to.is_multicast() {
             return Err(RequestError::MulticastObservation);
         }
-        let block = how.blocks.size.or(self.config.block_size).unwrap_or(BlockSize::MAX);
-        let (len, max) = (request.body.len(), block.bytes());
-        if len > max || request.body.is_in_parts() {
-            return Err(RequestError::ObservationTooLarge { len, max });
-        }
         request.options.set_observe(0);
-        let id = self.request(now, to, request, how)?;
-        let first = self.outgoing.get(id.0).and_then(|request| match &request.stage {
-            Stage::Waiting(message) => Some(&**message),
-            Stage::InFlight(flight) => self.flights.get(*flight).map(|flight| &flight.message),
-            _ => None,
-        });
-        let observing = first.map(|first| Observing::new(first, how.reregistration));
+        let now = self.advance(now);
+        let how = whole_bodies(how);
+        let first = match self.plan(&to, request, &how)? {
+            Plan::OneExchange(message, _) => Some(message),
+            Plan::Blocks(operation) => operation.message(Token::EMPTY).ok().flatten(),
+        };
+        let first = first.filter(|first| !first.options.contains(OptionNumber::BLOCK1));
+        let first = first.ok_or(RequestError::ObservationTooLarge)?;
+        let message = Message { token: self.token_for(&to, &how)?, ..first };
+        let observing = Observing::new(&message, &how);
+        // Its messages keep their token, whatever blocks their answers come in.
+        let id = self.open_request(now, to, Some(message), Bodies::Raw, &how)?;
         if let Some(request) = self.outgoing.get_mut(id.0) {
-            request.observing = observing.map(Into::into);
+            request.observing = Some(observing.into());
         }
         Ok(id)
     }
@@ -88,6 +95,7 @@ impl Endpoint {
             return self.cancel(now, observation);
         }
         self.rest(key);
+        self.abandon_fetch(now, key);
         self.deadlines.set(Reason::Observation, key.index(), None);
         self.outgoing.hush(key);
         if let Some(farewell) = self.outgoing.get_mut(key).and_then(|request| Some(request.observing.as_mut()?.leave()))
@@ -104,7 +112,7 @@ impl Endpoint {
         let Some(observing) = &mut request.observing else { return };
         let place = match &request.stage {
             _ if message.kind == Type::Acknowledgement => Place::Answer,
-            Stage::Acknowledged => Place::Answer,
+            Stage::Acknowledged(_) => Place::Answer,
             // A Non-confirmable request has no acknowledgement that could tell its answer from another notification.
             Stage::InFlight(flight) if self.flights.get(*flight).is_some_and(|flight| flight.backoff.is_none()) => {
                 Place::Answer
@@ -129,15 +137,69 @@ impl Endpoint {
         if answers || (waits && verdict == Verdict::News) {
             self.rest(key);
             self.resume(now, key);
+        } else {
+            // A fetch that was abandoned may have held the turn.
+            self.pass_turn(now, key);
         }
     }
 
-    /// A newer state.
-    fn on_news(&mut self, now: Instant, key: OutgoingKey, message: Message) {
+    /// A newer state, or the first block of it.
+    fn on_news(&mut self, now: Instant, key: OutgoingKey, mut message: Message) {
         self.stats.responses_received += 1;
+        self.stats.notifications_incomplete += u64::from(self.abandon_fetch(now, key));
+        if is_partial(&message) {
+            return self.fetch_state(now, key, message);
+        }
+        strip_blocks(&mut message);
+        self.on_state(now, key, response_of(message));
+    }
+
+    /// RFC 7959 §2.6: the rest is fetched with a token of its own, and without Observe.
+    fn fetch_state(&mut self, now: Instant, key: OutgoingKey, first: Message) {
+        let Some(observing) = self.observing_mut(key) else { return };
+        let (code, options, how) = observing.fetch();
+        match self.fetch_rest(now, key, code, &options, how, first) {
+            Ok(fetch) => {
+                if let Some(observing) = self.observing_mut(key) {
+                    observing.set_fetch(now, fetch);
+                }
+            }
+            Err(_) => self.on_unfetched(now, key),
+        }
+    }
+
+    /// The fetch of a state has come to its end, and its slot is free. Called from the middle of other work: no request is
+    /// ended here.
+    pub(super) fn child_ended(&mut self, now: Instant, key: OutgoingKey, result: Result<Response, Failure>) {
+        let Some((_, arrived)) = self.observing_mut(key).and_then(Observing::take_fetch) else { return };
+        match result {
+            Ok(response) if response.code.is_success() => self.on_state(arrived, key, response),
+            _ => self.on_unfetched(now, key),
+        }
+    }
+
+    /// A state is not told: what is known goes stale in its time, and the observation is registered again.
+    fn on_unfetched(&mut self, now: Instant, key: OutgoingKey) {
+        self.stats.notifications_incomplete += 1;
+        let Some(observing) = self.observing_mut(key) else { return };
+        observing.rest(now);
+        let next = observing.next();
+        self.deadlines.set(Reason::Observation, key.index(), next);
+    }
+
+    /// Whatever is being fetched for an observation is not wanted any more. False: there was nothing.
+    pub(super) fn abandon_fetch(&mut self, now: Instant, key: OutgoingKey) -> bool {
+        let Some((fetch, _)) = self.observing_mut(key).and_then(Observing::take_fetch) else { return false };
+        self.unlink(now, fetch);
+        self.outgoing.remove(fetch);
+        true
+    }
+
+    /// A newer state, which came at `arrived`.
+    fn on_state(&mut self, arrived: Instant, key: OutgoingKey, response: Response) {
         let draw = self.rng.next_u64();
         let Some(observing) = self.observing_mut(key) else { return };
-        let superseded = observing.renew(now, response_of(message), draw);
+        let superseded = observing.renew(arrived, response, draw);
         let next = observing.next();
         self.stats.notifications_superseded += u64::from(superseded);
         self.deadlines.set(Reason::Observation, key.index(), next);
@@ -145,14 +207,39 @@ impl Endpoint {
     }
 
     /// The response that ends an observation. `answers`: it came for a registration, and not on its own.
-    fn on_last_response(&mut self, now: Instant, key: OutgoingKey, from: Peer, message: Message, answers: bool) {
+    fn on_last_response(&mut self, now: Instant, key: OutgoingKey, from: Peer, mut message: Message, answers: bool) {
         self.stats.responses_received += 1;
         let Some(request) = self.outgoing.get(key) else { return };
         let (peer, timing) = (request.peer, request.timing(now, answers.then(|| now - request.last_sent)));
+        if is_partial(&message) {
+            self.become_ordinary(now, key);
+            return self.on_block_answer(now, key, from, message, timing);
+        }
+        strip_blocks(&mut message);
         self.unlink(now, key);
         self.outgoing.settle(key, Outcome::Response { from, response: response_of(message) }, timing);
         if let Some(peer) = peer {
             self.drain(now, peer);
+        }
+    }
+
+    /// A last response that is longer than a block: what was an observation goes on as any other request whose response has
+    /// begun.
+    fn become_ordinary(&mut self, now: Instant, key: OutgoingKey) {
+        let Some(until) = self.outgoing.get(key).map(|request| request.until) else { return };
+        self.rest(key);
+        self.abandon_fetch(now, key);
+        self.deadlines.set(Reason::Observation, key.index(), None);
+        let Some(observing) = self.outgoing.get_mut(key).and_then(|request| request.observing.take()) else { return };
+        let (kind, payload) = observing.ask();
+        let (code, options, blocks) = observing.fetch();
+        let size = blocks.size.or(self.config.block_size);
+        let (operation, tagged) = (self.hash.operation(code, &options), options.contains(OptionNumber::REQUEST_TAG));
+        let rules = self.rules(blocks, size.unwrap_or(BlockSize::MAX).szx(), size.is_some(), tagged);
+        let operation = Operation::new(kind, code, options, Body::Whole(payload), operation, rules);
+        if let Some(request) = self.outgoing.get_mut(key) {
+            request.until = until;
+            request.bodies = Bodies::Blocks(operation.into());
         }
     }
 
@@ -176,8 +263,9 @@ impl Endpoint {
         let Some(request) = self.outgoing.get_mut(key) else { return };
         let Some(observing) = &mut request.observing else { return };
         let due = observing.is_due(now);
-        // One that is being registered already is not registered twice at a time.
-        let again = (due && matches!(request.stage, Stage::Observing)).then(|| observing.reregister(room));
+        // One that is being registered already is not registered twice at a time, and one whose state is on its way not at all.
+        let rests = matches!(request.stage, Stage::Observing) && !observing.is_fetching();
+        let again = (due && rests).then(|| observing.reregister(room));
         let (next, tidings) = (observing.next(), observing.has_tidings());
         self.deadlines.set(Reason::Observation, key.index(), next);
         if tidings {
@@ -245,13 +333,17 @@ impl Endpoint {
 
     /// A registration has been answered: others have their turn, and the next one has its time.
     fn resume(&mut self, now: Instant, key: OutgoingKey) {
-        let Some(request) = self.outgoing.get_mut(key) else { return };
-        let peer = request.peer;
-        if let Some(observing) = &mut request.observing {
+        if let Some(observing) = self.observing_mut(key) {
             observing.rest(now);
-            self.deadlines.set(Reason::Observation, key.index(), observing.next());
+            let next = observing.next();
+            self.deadlines.set(Reason::Observation, key.index(), next);
         }
-        if let Some(peer) = peer {
+        self.pass_turn(now, key);
+    }
+
+    /// Lets the next request to the same peer have its turn.
+    fn pass_turn(&mut self, now: Instant, key: OutgoingKey) {
+        if let Some(peer) = self.outgoing.get(key).and_then(|request| request.peer) {
             self.drain(now, peer);
         }
     }
@@ -279,6 +371,24 @@ impl Endpoint {
     fn observing_mut(&mut self, key: OutgoingKey) -> Option<&mut Observing> {
         self.outgoing.get_mut(key)?.observing.as_deref_mut()
     }
+}
+
+/// A block of a longer body.
+fn is_partial(message: &Message) -> bool {
+    message.options.block2().is_some_and(|block| block.more() || block.num() > 0)
+}
+
+/// The application sees bodies, the network blocks.
+fn strip_blocks(message: &mut Message) {
+    message.options.remove(OptionNumber::BLOCK1);
+    message.options.remove(OptionNumber::BLOCK2);
+}
+
+/// States are told whole, and from their start.
+fn whole_bodies(how: &RequestOptions) -> RequestOptions {
+    let mut how = how.clone();
+    how.blocks = Blocks { in_parts: false, resume: None, report: false, ..how.blocks };
+    how
 }
 
 /// Failures that another attempt may not meet. The others say that the server or we have come to an end with it.

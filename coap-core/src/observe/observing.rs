@@ -14,9 +14,10 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::order::Order;
-use crate::message::{Reregistration, Response};
+use crate::exchange::OutgoingKey;
+use crate::message::{Blocks, RequestOptions, Reregistration, Response};
 use crate::time::Instant;
-use crate::wire::{Code, ETag, Message, Options, Token, Type};
+use crate::wire::{Code, ETag, Message, OptionNumber, Options, Token, Type};
 
 /// RFC 7252 §5.10.5: the Max-Age of a response that does not say.
 const DEFAULT_MAX_AGE: u32 = 60;
@@ -33,6 +34,7 @@ const SPREAD: Duration = Duration::from_secs(10);
 /// An observation.
 pub(crate) struct Observing {
     registration: Registration,
+    blocks: Blocks,
     how: Reregistration,
     phase: Phase,
     order: Order,
@@ -44,6 +46,8 @@ pub(crate) struct Observing {
     attempt: u8,
     /// What has been heard since it was registered the last time.
     heard: Heard,
+    /// What fetches the rest of a newer state, and when that arrived.
+    fetch: Option<(OutgoingKey, Instant)>,
     /// The tag of the state that the application was told last.
     etag: Option<ETag>,
     untold: Untold,
@@ -125,7 +129,7 @@ pub(crate) enum Next {
 
 impl Observing {
     /// An observation that `first` registers.
-    pub(crate) fn new(first: &Message, how: Reregistration) -> Self {
+    pub(crate) fn new(first: &Message, how: &RequestOptions) -> Self {
         let registration = Registration {
             kind: first.kind,
             code: first.code,
@@ -135,13 +139,15 @@ impl Observing {
         };
         Self {
             registration,
-            how,
+            blocks: how.blocks.clone(),
+            how: how.reregistration,
             phase: Phase::Registering,
             order: Order::default(),
             stale_at: None,
             again_at: None,
             attempt: 0,
             heard: Heard::Nothing,
+            fetch: None,
             etag: None,
             untold: Untold::default(),
         }
@@ -250,10 +256,37 @@ impl Observing {
     /// Nothing of it is under way any more: it is registered again when the state has become old, or after a pause if that
     /// time has come already.
     pub(crate) fn rest(&mut self, now: Instant) {
-        if self.again_at.is_none() && self.how.attempts > 0 {
+        if self.again_at.is_none() && self.how.attempts > 0 && !self.is_fetching() {
             let doublings = u32::from(self.attempt.saturating_sub(1)).min(31);
             self.again_at = Some(now + self.how.pause.saturating_mul(1 << doublings));
         }
+    }
+
+    /// How the rest of a state is fetched: as it is registered, but for Observe, and without tags that could spare the answer
+    /// its content.
+    pub(crate) fn fetch(&self) -> (Code, Options, Blocks) {
+        let mut options = self.registration.options.clone();
+        for number in [OptionNumber::OBSERVE, OptionNumber::ETAG, OptionNumber::BLOCK2] {
+            options.remove(number);
+        }
+        (self.registration.code, options, self.blocks.clone())
+    }
+
+    /// What else it was registered with.
+    pub(crate) fn ask(&self) -> (Type, Bytes) {
+        (self.registration.kind, self.registration.payload.clone())
+    }
+
+    pub(crate) const fn set_fetch(&mut self, now: Instant, fetch: OutgoingKey) {
+        self.fetch = Some((fetch, now));
+    }
+
+    pub(crate) const fn take_fetch(&mut self) -> Option<(OutgoingKey, Instant)> {
+        self.fetch.take()
+    }
+
+    pub(crate) const fn is_fetching(&self) -> bool {
+        self.fetch.is_some()
     }
 
     /// The next thing that the application must be told, in the order in which they happened.

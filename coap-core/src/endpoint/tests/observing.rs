@@ -8,7 +8,7 @@ const ACK: Type = Type::Acknowledgement;
 
 /// A state of the resource, to be sent in answer to a registration or as a notification.
 #[derive(Clone, Copy)]
-struct State {
+pub(super) struct State {
     number: Option<u32>,
     max_age: Option<u32>,
     etag: Option<u8>,
@@ -16,7 +16,7 @@ struct State {
     payload: &'static str,
 }
 
-const fn state(number: u32, payload: &'static str) -> State {
+pub(super) const fn state(number: u32, payload: &'static str) -> State {
     State { number: Some(number), max_age: None, etag: None, code: Code::CONTENT, payload }
 }
 
@@ -25,22 +25,28 @@ const fn error(code: Code) -> State {
 }
 
 impl State {
-    const fn max_age(mut self, seconds: u32) -> Self {
+    /// Without an Observe option.
+    pub(super) const fn plain(mut self) -> Self {
+        self.number = None;
+        self
+    }
+
+    pub(super) const fn max_age(mut self, seconds: u32) -> Self {
         self.max_age = Some(seconds);
         self
     }
 
-    const fn etag(mut self, tag: u8) -> Self {
+    pub(super) const fn etag(mut self, tag: u8) -> Self {
         self.etag = Some(tag);
         self
     }
 
-    const fn code(mut self, code: Code) -> Self {
+    pub(super) const fn code(mut self, code: Code) -> Self {
         self.code = code;
         self
     }
 
-    fn message(self, kind: Type, message_id: u16, request: &Message) -> Message {
+    pub(super) fn message(self, kind: Type, message_id: u16, request: &Message) -> Message {
         let mut options = Options::new();
         if let Some(number) = self.number {
             options.set_observe(number);
@@ -57,19 +63,19 @@ impl State {
 }
 
 impl Rig {
-    fn observe_with(&mut self, how: &RequestOptions) -> (RequestId, Message) {
+    pub(super) fn observe_with(&mut self, how: &RequestOptions) -> (RequestId, Message) {
         let request = Request::get().with_options(path(&["obs"]));
         let id = self.endpoint.observe(self.now, peer(1), request, how).unwrap();
         self.drain();
         (id, self.sent().1)
     }
 
-    fn observe(&mut self) -> (RequestId, Message) {
+    pub(super) fn observe(&mut self) -> (RequestId, Message) {
         self.observe_with(&RequestOptions::new())
     }
 
     /// An observation whose first state was told.
-    fn observing(&mut self, first: State) -> (RequestId, Message) {
+    pub(super) fn observing(&mut self, first: State) -> (RequestId, Message) {
         let (id, request) = self.observe();
         self.answer(&request, first);
         assert_eq!(self.notification().0, id);
@@ -77,15 +83,15 @@ impl Rig {
     }
 
     /// A piggybacked answer.
-    fn answer(&mut self, request: &Message, state: State) {
+    pub(super) fn answer(&mut self, request: &Message, state: State) {
         self.receive(peer(1), &encode(&state.message(ACK, request.message_id, request)));
     }
 
-    fn notify(&mut self, kind: Type, message_id: u16, request: &Message, state: State) {
+    pub(super) fn notify(&mut self, kind: Type, message_id: u16, request: &Message, state: State) {
         self.receive(peer(1), &encode(&state.message(kind, message_id, request)));
     }
 
-    fn notification(&mut self) -> (RequestId, Response) {
+    pub(super) fn notification(&mut self) -> (RequestId, Response) {
         match self.event() {
             Event::Notification { id, response } => (id, response),
             other => panic!("{other:?}"),
@@ -93,23 +99,23 @@ impl Rig {
     }
 
     #[track_caller]
-    fn told(&mut self, payload: &str) {
+    pub(super) fn told(&mut self, payload: &str) {
         let (_, response) = self.notification();
         assert_eq!(response.body.as_bytes(), payload.as_bytes());
     }
 
     #[track_caller]
-    fn acknowledged(&mut self, message_id: u16) {
+    pub(super) fn acknowledged(&mut self, message_id: u16) {
         assert_eq!(self.sent_bytes(), empty(ACK, message_id));
     }
 
     #[track_caller]
-    fn rejected(&mut self, message_id: u16) {
+    pub(super) fn rejected(&mut self, message_id: u16) {
         assert_eq!(self.sent_bytes(), empty(Type::Reset, message_id));
     }
 
     /// Lets time pass until the registration is repeated, and returns the wait and the request.
-    fn reregistered(&mut self, attempt: u8) -> (Duration, Message) {
+    pub(super) fn reregistered(&mut self, attempt: u8) -> (Duration, Message) {
         let start = self.now;
         while self.sent.is_empty() {
             self.pass(ms(10));
@@ -122,14 +128,14 @@ impl Rig {
     }
 
     #[track_caller]
-    fn stale(&mut self) {
+    pub(super) fn stale(&mut self) {
         let event = self.event();
         assert!(matches!(event, Event::Stale { .. }), "{event:?}");
     }
 
     /// Nothing is left of the observation but what is remembered of its messages.
     #[track_caller]
-    fn is_over(&mut self) {
+    pub(super) fn is_over(&mut self) {
         let usage = self.endpoint.usage();
         assert_eq!((usage.requests, usage.in_flight), (0, 0));
         self.said_nothing();
@@ -214,7 +220,7 @@ fn an_answer_without_observe_is_an_ordinary_response() {
     let mut rig = Rig::new();
     let (id, request) = rig.observe();
     rig.pass(ms(20));
-    rig.answer(&request, State { number: None, ..state(0, "a") });
+    rig.answer(&request, state(0, "a").plain());
     let (ended, response, timing) = rig.response();
     assert_eq!((ended, response.body.as_bytes(), timing.round_trip), (id, &b"a"[..], Some(ms(20))));
     for (kind, message_id) in [(CON, 10), (NON, 11)] {
@@ -588,7 +594,7 @@ fn a_deregistration_is_the_same_request_with_observe_1() {
     rig.rejected(10);
     rig.notify(NON, 11, &request, state(3, "c"));
     rig.rejected(11);
-    rig.answer(&farewell, State { number: None, ..state(0, "b") });
+    rig.answer(&farewell, state(0, "b").plain());
     assert!(rig.endpoint.is_idle());
     rig.is_over();
 }
@@ -709,10 +715,10 @@ fn what_cannot_be_observed_is_refused() {
     assert_eq!(group, Err(RequestError::MulticastObservation));
     let long = Request::new(Code::FETCH).with_body(vec![0; 65]);
     let long = rig.endpoint.observe(rig.now, peer(1), long, &how.block_size(BlockSize::new(64).unwrap()));
-    assert_eq!(long, Err(RequestError::ObservationTooLarge { len: 65, max: 64 }));
+    assert_eq!(long, Err(RequestError::ObservationTooLarge));
     let parts = Request::new(Code::FETCH).with_body(Body::Parts { size: Some(1) });
     let parts = rig.endpoint.observe(rig.now, peer(1), parts, &RequestOptions::new());
-    assert_eq!(parts, Err(RequestError::ObservationTooLarge { len: 0, max: 1_024 }));
+    assert_eq!(parts, Err(RequestError::ObservationTooLarge));
     assert_eq!(rig.endpoint.usage(), Usage::default());
 }
 

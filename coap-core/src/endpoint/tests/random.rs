@@ -172,10 +172,16 @@ impl Model {
                 options.set_observe(self.draw(5) as u32);
                 options.set_max_age(self.draw(100) as u32);
             }
+            6 => options.set_block2(Block::new(self.draw(3) as u32, self.draw(2) == 0, 0).unwrap()),
+            7 => {
+                options.set_observe(self.draw(5) as u32);
+                options.set_block2(Block::new(0, true, 0).unwrap());
+            }
             _ => {}
         }
         let message_id = self.draw(40) as u16;
-        let mut message = Message { kind, code, message_id, token: Token::EMPTY, options, payload: Bytes::new() };
+        let payload = Bytes::from_static(&[0; 16][..if options.block2().is_some() { 16 } else { 0 }]);
+        let mut message = Message { kind, code, message_id, token: Token::EMPTY, options, payload };
         let mut from = from;
         if let Some((to, sent)) = sent.filter(|_| self.draw(2) == 0) {
             message.token = sent.token.clone();
