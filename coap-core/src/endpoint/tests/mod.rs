@@ -7,6 +7,7 @@ mod client;
 mod corners;
 mod limits;
 mod observing;
+mod observing_again;
 mod observing_blocks;
 mod random;
 mod server;
