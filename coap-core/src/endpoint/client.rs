@@ -76,8 +76,8 @@ impl Endpoint {
         self.open_request(now, to, Some(Message::empty(Type::Confirmable, 0)), Bodies::Raw, how)
     }
 
-    /// Forgets a request: it is not repeated any more, no event follows, and a response is met as a stranger's. False: it
-    /// was over already.
+    /// Forgets a request: it is not repeated any more, no event follows, and a response is met as a stranger's. An
+    /// observation ends so too, and its next notification is met with a Reset. False: it was over already.
     pub fn cancel(&mut self, now: Instant, request: RequestId) -> bool {
         let now = self.advance(now);
         let found = self.outgoing.get(request.0);

@@ -37,7 +37,7 @@ impl Endpoint {
     ///
     /// Of a state that is longer than a block the notification has the first, and the rest is fetched (RFC 7959 §2.6). Only
     /// whole states are told: a newer one takes the place of one that is being fetched, and one that cannot be fetched is
-    /// left out (`Stats::notifications_incomplete`).
+    /// left out (`Stats::notifications_incomplete`); if that is the first, `Event::Stale` says so at once.
     ///
     /// The timeout of `how` covers the first registration; parts, resumption and progress of bodies do not apply. Bounded by
     /// `Config::max_requests`, of which a fetch takes one too. A registration that is repeated finds its place behind others
@@ -182,9 +182,12 @@ impl Endpoint {
     fn on_unfetched(&mut self, now: Instant, key: OutgoingKey) {
         self.stats.notifications_incomplete += 1;
         let Some(observing) = self.observing_mut(key) else { return };
-        observing.rest(now);
-        let next = observing.next();
+        observing.miss(now);
+        let (next, tidings) = (observing.next(), observing.has_tidings());
         self.deadlines.set(Reason::Observation, key.index(), next);
+        if tidings {
+            self.outgoing.announce(key);
+        }
     }
 
     /// Whatever is being fetched for an observation is not wanted any more. False: there was nothing.

@@ -38,6 +38,8 @@ pub(crate) struct Observing {
     how: Reregistration,
     phase: Phase,
     order: Order,
+    /// There has been no state yet, and nothing has been said about that.
+    blank: bool,
     /// When the state is too old to be trusted, until that has been told.
     stale_at: Option<Instant>,
     /// When it is registered again.
@@ -143,6 +145,7 @@ impl Observing {
             how: how.reregistration,
             phase: Phase::Registering,
             order: Order::default(),
+            blank: true,
             stale_at: None,
             again_at: None,
             attempt: 0,
@@ -188,6 +191,7 @@ impl Observing {
     pub(crate) fn renew(&mut self, now: Instant, response: Response, draw: u64) -> bool {
         let max_age = Duration::from_secs(response.options.max_age().unwrap_or(DEFAULT_MAX_AGE).into());
         let wait = LEAST_WAIT + Duration::from_micros(((SPREAD.as_micros() * u128::from(draw)) >> 64) as u64);
+        self.blank = false;
         self.stale_at = Some(now + max_age + GRACE);
         self.again_at = (self.how.attempts > 0).then(|| now + max_age + wait);
         let Untold { state, stale, attempt } = &mut self.untold;
@@ -283,6 +287,12 @@ impl Observing {
 
     pub(crate) const fn take_fetch(&mut self) -> Option<(OutgoingKey, Instant)> {
         self.fetch.take()
+    }
+
+    /// A newer state could not be fetched. If there is none before it that could go stale, that is told at once.
+    pub(crate) fn miss(&mut self, now: Instant) {
+        self.untold.stale |= core::mem::take(&mut self.blank);
+        self.rest(now);
     }
 
     pub(crate) const fn is_fetching(&self) -> bool {

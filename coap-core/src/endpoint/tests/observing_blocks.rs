@@ -283,6 +283,7 @@ fn the_block_size_is_named_in_each_registration_and_kept_for_the_fetch() {
     rig.receive_block(ACK, request.message_id, &request, state(1, FIRST), block(0, true));
     let fetch = rig.fetched(&request, 1);
     rig.answer_block(&fetch, state(0, "too long"), false);
+    rig.stale();
     rig.said_nothing();
     assert_eq!(rig.endpoint.stats().notifications_incomplete, 1);
     let (_, again) = rig.reregistered(1);
