@@ -7,7 +7,7 @@ use crate::blockwise::client::{Next, Operation, Rules};
 use crate::config::OnChange;
 use crate::event::{BlockFailure, Failure};
 use crate::exchange::{Bodies, NewRequest, OutgoingKey};
-use crate::message::{Blocks, Body, Pacing, Progress, Response};
+use crate::message::{Blocks, Body, Pacing, Progress};
 use crate::time::Instant;
 use crate::wire::{Block, Code, Message, OptionNumber, Options, Type};
 
@@ -33,6 +33,7 @@ impl Endpoint {
         parent: OutgoingKey,
         code: Code,
         options: &Options,
+        how: Blocks,
         first: Message,
     ) -> Result<OutgoingKey, Failure> {
         let request = self.outgoing.get(parent).ok_or(Failure::Blockwise(BlockFailure::NoRoom))?;
@@ -41,7 +42,6 @@ impl Endpoint {
             return Err(Failure::Blockwise(BlockFailure::NoRoom));
         }
         let (to, from, transmission) = (request.to, request.from, request.transmission.clone());
-        let how = request.operation().map(|operation| operation.how().clone()).unwrap_or_default();
         let blocks = Blocks { in_parts: false, resume: None, report: false, ..how };
         let szx = blocks.size.map_or(Block::MAX_SZX, |size| size.szx());
         let tagged = options.contains(OptionNumber::REQUEST_TAG);
@@ -75,12 +75,5 @@ impl Endpoint {
             until: None,
         };
         Ok(self.open_to(now, peer, new))
-    }
-
-    /// A request that was opened with `fetch_rest` is over; its slot is free. Called from the middle of other work: this may
-    /// mark and announce its parent, but must not end a request.
-    #[expect(clippy::needless_pass_by_ref_mut, reason = "what observes is still to come")]
-    pub(super) fn child_ended(&mut self, now: Instant, parent: OutgoingKey, result: Result<Response, Failure>) {
-        let _ = (now, parent, result);
     }
 }
