@@ -26,10 +26,9 @@ impl Endpoint {
         timing: Timing,
     ) {
         let simple = self.outgoing.get(key).is_some_and(|request| matches!(request.bodies, Bodies::Simple));
-        if simple && let Some(operation) = self.operation_of_one_exchange(key) {
-            if let Some(request) = self.outgoing.get_mut(key) {
-                request.bodies = Bodies::Blocks(operation);
-            }
+        let operation = if simple { self.operation_of_one_exchange(key) } else { None };
+        if let (Some(operation), Some(request)) = (operation, self.outgoing.get_mut(key)) {
+            request.bodies = Bodies::Blocks(operation);
         }
         let Self { outgoing, tags, budget, .. } = self;
         let Some(operation) = outgoing.get_mut(key).and_then(|request| request.operation_mut()) else { return };

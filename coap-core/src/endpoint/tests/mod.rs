@@ -2,6 +2,7 @@
 
 mod blocks;
 mod blocks_down;
+mod blocks_random;
 mod blocks_up;
 mod client;
 mod corners;
