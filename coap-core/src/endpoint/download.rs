@@ -22,11 +22,11 @@ impl Endpoint {
     }
 
     /// Fetches the rest of a response whose first block is `first`, for an observation: a request of its own, with the method
-    /// and the options of its parent, but for Observe. Its end is given to `child_ended`, and nothing of it is told the
-    /// application. `Err`: there is no room for it, the block makes no sense, or the body is too large.
+    /// and the options of its parent, but for Observe; `how` says how long the body may be, and its blocks. Its end is given to
+    /// `child_ended`, and nothing of it is told the application. `Err`: there is no room for it, the block makes no sense, or
+    /// the body is too large.
     ///
-    /// It ends without a word with `cancel`, which its parent must call when it does not want the rest any more.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what observes is still to come"))]
+    /// It ends without a word with `abandon_fetch`, when its parent does not want the rest any more.
     pub(super) fn fetch_rest(
         &mut self,
         now: Instant,
