@@ -219,6 +219,11 @@ impl Plugtest {
                 self.store(path, content);
                 push_location(&mut response.options, &["location1", "location2", "location3"]);
             }
+            // One of the tests changes it so, and another with PUT.
+            "/obs" | "/obs-non" => {
+                self.store(path, content);
+                response = Response::new(Code::CHANGED);
+            }
             "/location-query" => {
                 for argument in ["first=1", "second=2"] {
                     // Both are short enough for any option.
