@@ -47,7 +47,9 @@ use crate::wire::Type;
 ///
 /// * `handle_*`: something came from the network or the clock. These cannot fail: a peer's fault is a counter.
 /// * commands of the application: [`request`](Self::request), [`ping`](Self::ping), [`cancel`](Self::cancel),
-///   [`respond`](Self::respond), [`ignore`](Self::ignore). They refuse what cannot be, and change nothing then.
+///   [`respond`](Self::respond), [`ignore`](Self::ignore), and for bodies that come or go part by part
+///   [`collect`](Self::collect), [`consumed`](Self::consumed), [`supply`](Self::supply). They refuse what cannot be, and
+///   change nothing then.
 /// * `poll_*`: what to send, when to wake up, what happened.
 /// * getters.
 ///
