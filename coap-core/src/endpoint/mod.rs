@@ -58,8 +58,9 @@ use crate::wire::Type;
 ///
 /// * `handle_*`: something came from the network or the clock. These cannot fail: a peer's fault is a counter.
 /// * commands of the application: [`request`](Self::request), [`observe`](Self::observe), [`ping`](Self::ping),
-///   [`cancel`](Self::cancel), [`respond`](Self::respond), [`ignore`](Self::ignore), [`publish`](Self::publish), and
-///   others. They refuse what cannot be, and change nothing then.
+///   [`cancel`](Self::cancel), [`respond`](Self::respond), [`ignore`](Self::ignore), [`publish`](Self::publish), for
+///   bodies that come or go part by part [`collect`](Self::collect), [`consumed`](Self::consumed) and
+///   [`supply`](Self::supply), and others. They refuse what cannot be, and change nothing then.
 /// * `poll_*`: what to send, when to wake up, what happened.
 /// * getters.
 ///
