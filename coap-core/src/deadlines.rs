@@ -16,9 +16,11 @@ pub(crate) enum Reason {
     Incoming,
     /// A Non-confirmable request may go out to a peer that has been silent (PROBING_RATE).
     Pacing,
+    /// The state of an observation of ours is old: it is told, or the observation registered again (RFC 7641 §3.3.1).
+    Observation,
 }
 
-const REASONS: usize = 4;
+const REASONS: usize = 5;
 
 /// Four below each: with a million deadlines a way through the heap is ten steps instead of twenty, and the four that are
 /// compared lie side by side, while each step costs a look far away.
@@ -165,7 +167,8 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Reason; REASONS] = [Reason::Retransmission, Reason::Request, Reason::Incoming, Reason::Pacing];
+    const ALL: [Reason; REASONS] =
+        [Reason::Retransmission, Reason::Request, Reason::Incoming, Reason::Pacing, Reason::Observation];
 
     #[test]
     fn a_deadline_that_moved_is_due_at_its_new_time_only() {

@@ -53,6 +53,8 @@
 //! | [`uri`] | URIs and the options that they become (RFC 7252 §6) |
 //! | `reliability/` | the message layer: in flight, back-off, Message IDs, deduplication (§4) |
 //! | `exchange/` | requests that we sent, requests that we received (§5) |
+//! | `observe/` | observing resources (RFC 7641) |
+//! | `blockwise/` | bodies that travel block by block (RFC 7959) |
 //! | `peers`, `slab`, `links`, `deadlines`, `outbox` | whom we know, and how things are kept and waited for |
 //! | `config`, `transmission`, `stats`, `event`, `message`, `addr`, `time` | what goes in and comes out |
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
@@ -61,6 +63,7 @@
 extern crate alloc;
 
 mod addr;
+mod blockwise;
 mod config;
 mod deadlines;
 mod endpoint;
@@ -69,6 +72,7 @@ mod exchange;
 mod hash;
 mod links;
 mod message;
+mod observe;
 mod outbox;
 mod peers;
 mod reliability;
@@ -81,7 +85,7 @@ pub mod wire;
 
 pub use addr::{Datagram, Local, Peer, SessionId, Transmit, UdpAddr};
 pub use config::{Config, ConfigBuilder, ConfigError, OnChange};
-pub use endpoint::{Endpoint, Place, RequestError, RespondError, Scope, TransmissionError, Usage, Why};
+pub use endpoint::{Endpoint, Place, RequestError, RespondError, Scope, SupplyError, TransmissionError, Usage, Why};
 pub use event::{BlockFailure, BodyId, Closed, Event, Failure, IncomingId, IncomingRequest, RequestId, Timing, Wanted};
 pub use message::{BlockSize, Body, Request, RequestOptions, Reregistration, Response};
 pub use stats::Stats;

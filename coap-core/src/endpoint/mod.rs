@@ -7,13 +7,17 @@
 //!   request, ping ────► client.rs: in flight, or waiting for its turn ─────────────────────► poll_transmit
 //! ```
 
+mod blocks;
 mod client;
+mod download;
 mod errors;
 mod inbound;
+mod observing;
 mod server;
 #[cfg(test)]
 mod tests;
 mod time;
+mod upload;
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -21,14 +25,16 @@ use core::fmt;
 use rand_core::CryptoRng;
 
 pub use self::client::{Place, Scope, Why};
-pub use self::errors::{RequestError, RespondError, TransmissionError};
+pub use self::errors::{RequestError, RespondError, SupplyError, TransmissionError};
 use crate::addr::{Local, Peer, Transmit};
+use crate::blockwise::{Budget, News, Part, Tags};
 use crate::config::Config;
 use crate::deadlines::Deadlines;
 use crate::event::{Closed, Event, IncomingId, IncomingRequest, RequestId, Wanted};
 use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
 use crate::message::BlockSize;
+use crate::observe::Tidings;
 use crate::outbox::{Outbound, Outbox, What};
 use crate::peers::{Admitted, Credit, PeerKey, Peers};
 use crate::reliability::{Flights, MessageIds, Recent};
@@ -42,8 +48,8 @@ use crate::wire::Type;
 /// Its methods are of four kinds:
 ///
 /// * `handle_*`: something came from the network or the clock. These cannot fail: a peer's fault is a counter.
-/// * commands of the application: [`request`](Self::request), [`ping`](Self::ping), [`cancel`](Self::cancel),
-///   [`respond`](Self::respond), [`ignore`](Self::ignore). They refuse what cannot be, and change nothing then.
+/// * commands of the application: [`request`](Self::request), [`observe`](Self::observe), [`ping`](Self::ping),
+///   [`cancel`](Self::cancel), [`respond`](Self::respond), [`ignore`](Self::ignore). They refuse what cannot be, and change nothing then.
 /// * `poll_*`: what to send, when to wake up, what happened.
 /// * getters.
 ///
@@ -64,6 +70,9 @@ pub struct Endpoint {
     outgoing: Outgoings,
     incoming: Incomings,
     deadlines: Deadlines,
+    /// The memory of all bodies that are put together or kept.
+    budget: Budget,
+    tags: Tags,
     outbox: Outbox,
     group_ids: MessageIds,
     /// The furthest count of the Message IDs of a peer that was forgotten early.
@@ -101,6 +110,8 @@ impl Endpoint {
             outgoing: Outgoings::new(hash),
             incoming: Incomings::new(),
             deadlines: Deadlines::default(),
+            budget: Budget::new(config.max_transfer_bytes),
+            tags: Tags::default(),
             outbox: Outbox::new(config.max_outbox),
             group_ids: MessageIds::multicast(rng.next_u64()),
             id_floor: 0,
@@ -191,14 +202,19 @@ impl Endpoint {
             requests: self.outgoing.len(),
             incoming: self.incoming.len(),
             in_flight: self.flights.len(),
+            transfer_bytes: self.budget.used(),
         }
     }
 
     /// No more requests are accepted, from the application or from peers; what is open goes on to its end.
     /// [`is_idle`](Self::is_idle) tells when it has come.
+    ///
+    /// Observations have no end of their own: they fail with `Failure::Shutdown`, and their peers are not told. Those
+    /// that are to be told are deregistered before.
     pub fn begin_shutdown(&mut self, now: Instant) {
-        self.advance(now);
+        let now = self.advance(now);
         self.phase = Phase::ShuttingDown;
+        self.end_observations(now);
     }
 
     /// Nothing is open in either direction, and nothing waits to be sent.
@@ -233,10 +249,21 @@ impl Endpoint {
         let id = RequestId(key);
         Some(match notice {
             Notice::Repeated { attempt } => Event::Retransmitted { id, attempt },
+            Notice::Observed(Tidings::State(response)) => Event::Notification { id, response },
+            Notice::Observed(Tidings::Stale) => Event::Stale { id },
+            Notice::Observed(Tidings::Reregistering { attempt }) => Event::Reregistering { id, attempt },
             Notice::GroupResponse { from, response, timing } => Event::Response { id, from, response, timing },
             Notice::Settled(Outcome::Response { from, response }, timing) => {
                 Event::Response { id, from, response, timing }
             }
+            Notice::News { from, news } => match news {
+                News::Progress { sent, received } => Event::Progress { id, sent, received },
+                News::Head(response, timing) => Event::Response { id, from, response, timing },
+                News::Part(part) => part_of(id, part),
+                News::Wanted { offset, max } => Event::BodyWanted { id: id.request_body(), offset, max },
+            },
+            Notice::Settled(Outcome::LastPart(part), _) => part_of(id, part),
+            Notice::Settled(Outcome::BodyFailed(reason), _) => Event::BodyFailed { id: id.response_body(), reason },
             Notice::Settled(Outcome::Pong, timing) => Event::Pong { id, timing },
             Notice::Settled(Outcome::Failed(reason), timing) => Event::Failed { id, reason, timing },
             Notice::Settled(Outcome::Finished, _) => Event::Finished { id },
@@ -313,12 +340,19 @@ pub struct Usage {
     pub incoming: usize,
     /// Messages of ours that a peer may still acknowledge or reset.
     pub in_flight: usize,
+    /// Bytes of memory for bodies that are put together block by block, or kept to be fetched so.
+    pub transfer_bytes: usize,
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint").field("now", &self.now).field("usage", &self.usage()).finish_non_exhaustive()
     }
+}
+
+fn part_of(id: RequestId, part: Part) -> Event {
+    let Part { offset, data, last } = part;
+    Event::BodyPart { id: id.response_body(), offset, data, last }
 }
 
 fn copy(bytes: &[u8], buf: &mut [u8]) -> Option<usize> {

@@ -5,5 +5,5 @@ mod outgoing;
 
 pub(crate) use self::incoming::{Incoming, IncomingKey, Incomings, NewIncoming, Told, Waiting, due};
 pub(crate) use self::outgoing::{
-    NewRequest, Notice, Outcome, Outgoing, OutgoingKey, Outgoings, Stage, of_peer, waiting,
+    Bodies, NewRequest, Notice, Outcome, Outgoing, OutgoingKey, Outgoings, Stage, of_peer, waiting,
 };

@@ -1,8 +1,14 @@
 //! The rooms together, through the door: one endpoint in virtual time, with its peers played by hand.
 
+mod blocks;
+mod blocks_down;
+mod blocks_up;
 mod client;
 mod corners;
 mod limits;
+mod observing;
+mod observing_again;
+mod observing_blocks;
 mod random;
 mod server;
 

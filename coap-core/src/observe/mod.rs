@@ -1,0 +1,6 @@
+//! Observing resources (RFC 7641).
+
+mod observing;
+mod order;
+
+pub(crate) use self::observing::{Next, Observing, Place, Tidings, Verdict};
