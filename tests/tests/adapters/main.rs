@@ -3,7 +3,11 @@
 
 mod clients;
 mod endings;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../support/plain.rs"]
+mod plain;
 mod servers;
+mod streams;
 mod support;
 
 /// Runs every test on every adapter.
@@ -88,4 +92,10 @@ on_each_runtime! {
         a_wrong_route_is_an_error_of_serve
         a_zone_may_be_bound_to
         a_port_in_use_is_an_error_of_bind;
+    streams:
+        a_reader_is_sent_and_a_download_is_one
+        a_download_that_breaks_is_never_taken_for_whole
+        an_observer_is_told_and_the_server_of_its_end
+        a_task_that_waits_for_a_state_is_woken_by_whoever_ends_it
+        a_slow_reader_does_not_hold_up_a_response;
 }
