@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::addr::{Local, Peer};
 use crate::exchange::{Incoming, Outgoing};
 use crate::message::{Request, Response};
+use crate::observe::{ObserverId, TopicId};
 use crate::slab::Key;
 use crate::wire::{Code, OptionNumber, Token, Type};
 
@@ -155,6 +156,16 @@ pub enum Event {
         id: RequestId,
         /// Which attempt in a row, from 1.
         attempt: u8,
+    },
+    /// A peer does not observe a topic any more: it said so, or it could not be told. There is none where the application ended
+    /// it: by closing the topic, by telling an error, or by removing the observer.
+    ObserverLost {
+        /// The observer.
+        id: ObserverId,
+        /// What it observed.
+        topic: TopicId,
+        /// Why.
+        why: Closed,
     },
     /// The next bytes of a body in parts. The one after comes when this has been consumed (`Endpoint::consumed`). Also a body
     /// that was collected (`Endpoint::collect`): all of it at once.
@@ -317,7 +328,7 @@ impl core::error::Error for Failure {}
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timing {
-    /// How often it was sent; 0 if it never was.
+    /// How often it was sent, or its last block was; 0 if it never was.
     pub attempts: u8,
     /// From the call to the outcome.
     pub elapsed: Duration,
@@ -326,13 +337,14 @@ pub struct Timing {
     pub round_trip: Option<Duration>,
 }
 
-/// Why a request that we received will not be answered any more.
+/// Why a request that we received will not be answered any more, or why an observer is one no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Closed {
     /// The application did not answer within `incoming_timeout`: the peer was told 5.03, unless it had asked a group.
     TimedOut,
-    /// The peer began to send the same request anew.
+    /// The peer began to send the same request anew. An observer: it registered again, and was answered without being
+    /// accepted.
     Superseded,
     /// The peer did not go on with its body, or stopped to ask for ours, for EXCHANGE_LIFETIME, or lost its place to others
     /// that did (`Config::max_transfers`).
@@ -342,4 +354,12 @@ pub enum Closed {
     TooLarge,
     /// A block of the body made no sense: the peer was told 4.00 or 4.08.
     BadBlock,
+    /// The observer asked for it (RFC 7641 §3.6: Observe 1).
+    Deregistered,
+    /// The observer answered a notification with a Reset message: it does not know what to do with it.
+    Reset,
+    /// The observer did not acknowledge a notification.
+    NoAck,
+    /// The network reported that the observer cannot be reached.
+    Unreachable,
 }

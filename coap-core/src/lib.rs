@@ -55,6 +55,7 @@
 //! | `exchange/` | requests that we sent, requests that we received (§5) |
 //! | `observe/` | observing resources (RFC 7641) |
 //! | `blockwise/` | bodies that travel block by block (RFC 7959) |
+//! | `observe/` | topics and their observers (RFC 7641) |
 //! | `peers`, `slab`, `links`, `deadlines`, `outbox` | whom we know, and how things are kept and waited for |
 //! | `config`, `transmission`, `stats`, `event`, `message`, `addr`, `time` | what goes in and comes out |
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
@@ -88,6 +89,7 @@ pub use config::{Config, ConfigBuilder, ConfigError, OnChange};
 pub use endpoint::{Endpoint, Place, RequestError, RespondError, Scope, SupplyError, TransmissionError, Usage, Why};
 pub use event::{BlockFailure, BodyId, Closed, Event, Failure, IncomingId, IncomingRequest, RequestId, Timing, Wanted};
 pub use message::{BlockSize, Body, Request, RequestOptions, Reregistration, Response};
+pub use observe::{ObserverId, Reliability, TopicId, TopicOptions};
 pub use stats::Stats;
 pub use time::Instant;
 pub use transmission::{ParameterError, TransmissionBuilder, TransmissionParameters};

@@ -102,6 +102,19 @@ impl List {
         self.len -= 1;
     }
 
+    /// Appends all slots of another list, which is empty then. It costs the same however many they are.
+    pub(crate) fn append<T>(&mut self, slab: &mut Slab<T>, other: &mut Self, pick: Pick<T>) {
+        let Self { head, tail, len } = core::mem::replace(other, Self::new());
+        let Some(first) = slab.at_mut(head).map(pick) else { return };
+        first.prev = self.tail;
+        match slab.at_mut(self.tail).map(pick) {
+            Some(last) => last.next = head,
+            None => self.head = head,
+        }
+        self.tail = tail;
+        self.len += len;
+    }
+
     /// Takes out the slot that has waited longest.
     #[inline]
     pub(crate) fn pop_front<T>(&mut self, slab: &mut Slab<T>, pick: Pick<T>) -> Option<u32> {
@@ -141,5 +154,24 @@ mod tests {
         list.push_back(&mut slab, 2, link);
         assert_eq!(drain(&mut list, &mut slab), [0, 1, 3, 2]);
         assert_eq!((list.len(), list.front()), (0, None));
+    }
+
+    #[test]
+    fn a_list_is_appended_to_another_whole() {
+        let (mut slab, mut one, mut other) = (Slab::new(), List::new(), List::new());
+        for n in 0..6 {
+            let key = slab.insert(Slot(Link::new()));
+            let list = if n < 3 { &mut one } else { &mut other };
+            list.push_back(&mut slab, key.index(), link);
+        }
+        one.append(&mut slab, &mut other, link);
+        one.append(&mut slab, &mut other, link);
+        assert_eq!((one.len(), other.len(), other.front()), (6, 0, None));
+        // At the seam as anywhere else.
+        one.remove(&mut slab, 2, link);
+        one.remove(&mut slab, 3, link);
+        other.append(&mut slab, &mut one, link);
+        assert_eq!(drain(&mut other, &mut slab), [0, 1, 4, 5]);
+        assert_eq!((one.len(), one.front(), one.back()), (0, None, None));
     }
 }

@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 
 use crate::addr::{Local, Peer};
+use crate::observe::ObserverKey;
 use crate::reliability::{FlightKey, ReplyRef};
 use crate::wire::{Message, Type};
 
@@ -19,6 +20,8 @@ pub(crate) enum What {
     Flight(FlightKey),
     /// A remembered reply.
     Reply(ReplyRef),
+    /// One more copy of the notification with this Message ID, or of what has taken its place.
+    Notification(ObserverKey, u16),
     /// An Empty message.
     Empty(Type, u16),
     /// A message that nobody keeps.

@@ -9,6 +9,7 @@ use hashbrown::HashTable;
 use crate::addr::Peer;
 use crate::hash::KeyedHash;
 use crate::links::{Link, List};
+use crate::observe::OfPeer;
 use crate::reliability::MessageIds;
 use crate::slab::{Key, Slab};
 use crate::time::Instant;
@@ -31,6 +32,8 @@ pub(crate) struct PeerRecord {
     pub(crate) in_flight: u32,
     /// Requests received from it and not yet answered.
     pub(crate) incoming: u32,
+    /// Bodies that it sends or fetches block by block, the longest silent first.
+    pub(crate) transfers: List,
     /// All requests to it that are open.
     pub(crate) requests: List,
     /// The Confirmable ones of them that wait for their turn.
@@ -38,11 +41,18 @@ pub(crate) struct PeerRecord {
     /// The Non-confirmable ones.
     pub(crate) paced: List,
     pub(crate) credit: Credit,
+    /// What it observes here.
+    pub(crate) observing: OfPeer,
     /// Parameters of its own.
     pub(crate) transmission: Option<Box<TransmissionParameters>>,
 }
 
 impl PeerRecord {
+    /// It has shown that it receives what is sent to its address.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.proof == Proof::Given
+    }
+
     /// Where requests of this type wait.
     pub(crate) const fn queue_of(&mut self, kind: Type) -> &mut List {
         match kind {
@@ -171,10 +181,12 @@ impl Peers {
             message_ids,
             in_flight: 0,
             incoming: 0,
+            transfers: List::new(),
             requests: List::new(),
             backlog: List::new(),
             paced: List::new(),
             credit,
+            observing: OfPeer::new(),
             transmission: None,
         };
         let new = self.records.insert(record);
@@ -275,10 +287,12 @@ pub(crate) mod testing {
             message_ids: MessageIds::unicast(0, 0),
             in_flight: 0,
             incoming: 0,
+            transfers: List::new(),
             requests: List::new(),
             backlog: List::new(),
             paced: List::new(),
             credit: Credit::full(now, 0),
+            observing: OfPeer::new(),
             transmission: None,
         }
     }

@@ -12,7 +12,7 @@ pub struct Stats {
     /// Datagrams handed out by `poll_transmit`.
     pub datagrams_sent: u64,
 
-    /// Requests handed up.
+    /// Requests handed up, and further blocks of their content.
     pub requests_received: u64,
     /// Responses that settled a request of ours, brought it a block further, or added to a multicast one, and notifications
     /// with a newer state.
@@ -64,8 +64,24 @@ pub struct Stats {
     pub unacknowledged_responses: u64,
     /// Separate responses sent Non-confirmable because too many were unacknowledged.
     pub unrepeated_responses: u64,
+    /// Notifications sent (RFC 7641), repetitions not counted.
+    pub notifications_sent: u64,
+    /// Notifications that were never acknowledged; each cost its observer the entry.
+    pub unacknowledged_notifications: u64,
+    /// Registrations answered as plain requests because `max_observers` or `max_observers_per_peer` was reached.
+    pub refused_observers: u64,
     /// Requests that the application did not answer in time.
     pub unanswered: u64,
+    /// Requests whose block was answered 4.00 or 4.08: it makes no sense, or belongs to no body that is known (RFC 7959 §2.5).
+    pub bad_blocks: u64,
+    /// Request bodies refused with 4.13 or 5.03: longer than the application takes, or no room for them.
+    pub uploads_refused: u64,
+    /// Response bodies that were not kept for want of room: the application is asked for each block.
+    pub bodies_unkept: u64,
+    /// Bodies given up because their peer did not go on with them for EXCHANGE_LIFETIME.
+    pub transfers_abandoned: u64,
+    /// Bodies given up earlier, for others.
+    pub transfers_evicted: u64,
     /// Responses withheld: No-Response (RFC 7967), errors to a multicast request (RFC 7252 §8.2).
     pub responses_suppressed: u64,
     /// Reset messages withheld by `max_resets_per_second`.

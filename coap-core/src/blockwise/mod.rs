@@ -1,10 +1,8 @@
-//! Bodies that travel block by block (RFC 7959).
+//! Bodies that travel block by block (RFC 7959): those of our requests and their responses, and those of the requests
+//! that we receive and of our responses to them.
 
-mod assembler;
 mod budget;
-mod operation;
-mod slicer;
+pub(crate) mod client;
+pub(crate) mod server;
 
 pub(crate) use self::budget::Budget;
-pub(crate) use self::operation::{News, Next, Operation, Part, Rules, Tags};
-pub(crate) use self::slicer::MOST_AHEAD;

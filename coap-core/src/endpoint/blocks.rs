@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 
 use super::Endpoint;
 use crate::addr::Peer;
-use crate::blockwise::{Next, Operation};
+use crate::blockwise::client::{Next, Operation};
 use crate::deadlines::Reason;
 use crate::event::{BlockFailure, Failure, Timing};
 use crate::exchange::{Bodies, Outcome, OutgoingKey, Stage};
@@ -26,10 +26,9 @@ impl Endpoint {
         timing: Timing,
     ) {
         let simple = self.outgoing.get(key).is_some_and(|request| matches!(request.bodies, Bodies::Simple));
-        if simple && let Some(operation) = self.operation_of_one_exchange(key) {
-            if let Some(request) = self.outgoing.get_mut(key) {
-                request.bodies = Bodies::Blocks(operation);
-            }
+        let operation = if simple { self.operation_of_one_exchange(key) } else { None };
+        if let (Some(operation), Some(request)) = (operation, self.outgoing.get_mut(key)) {
+            request.bodies = Bodies::Blocks(operation);
         }
         let Self { outgoing, tags, budget, .. } = self;
         let Some(operation) = outgoing.get_mut(key).and_then(|request| request.operation_mut()) else { return };
@@ -60,7 +59,7 @@ impl Endpoint {
         match next {
             Next::UnderWay => {}
             Next::Exchange => self.next_exchange(now, key),
-            Next::Pause => self.pause(now, key),
+            Next::Pause => self.pause_request(now, key),
             Next::Done(response) => self.settle(now, key, Outcome::Response { from, response }),
             Next::LastPart(part) => self.settle(now, key, Outcome::LastPart(part)),
             Next::Fail(reason) => self.settle(now, key, Outcome::Failed(Failure::Blockwise(reason))),
@@ -82,7 +81,7 @@ impl Endpoint {
         let Some(operation) = self.outgoing.get(key).and_then(|request| request.operation()) else { return };
         let message = match operation.message(token) {
             Ok(Some(message)) => message,
-            Ok(None) => return self.pause(now, key),
+            Ok(None) => return self.pause_request(now, key),
             Err(reason) => return self.settle(now, key, Outcome::Failed(Failure::Blockwise(reason))),
         };
         if message.encoded_len() > self.config.max_datagram {
@@ -97,7 +96,7 @@ impl Endpoint {
     }
 
     /// The application must supply or consume something first. Others have their turn.
-    fn pause(&mut self, now: Instant, key: OutgoingKey) {
+    fn pause_request(&mut self, now: Instant, key: OutgoingKey) {
         let Some(request) = self.outgoing.get(key) else { return };
         let peer = request.peer;
         if let Stage::InFlight(flight) = request.stage {

@@ -8,9 +8,9 @@ use super::inbound::{Path, response_of};
 use super::upload::Plan;
 use super::{Endpoint, Phase};
 use crate::addr::Peer;
-use crate::blockwise::Operation;
+use crate::blockwise::client::Operation;
 use crate::deadlines::Reason;
-use crate::event::{Failure, RequestId};
+use crate::event::{Closed, Failure, RequestId};
 use crate::exchange::{self, Bodies, NewRequest, Outcome, Outgoing, OutgoingKey, Stage};
 use crate::message::{Pacing, Request, RequestOptions};
 use crate::outbox::What;
@@ -94,7 +94,11 @@ impl Endpoint {
     /// Where a request is: sent, or how many wait before it, and why. `None`: it is over.
     pub fn place(&self, request: RequestId) -> Option<Place> {
         let found = self.outgoing.get(request.0).filter(|request| !request.is_settled() && !request.is_leaving())?;
-        let Stage::Waiting(message) = &found.stage else { return Some(Place::Sent) };
+        let message = match &found.stage {
+            Stage::Waiting(message) => message,
+            Stage::Paused => return Some(Place::Paused),
+            _ => return Some(Place::Sent),
+        };
         let mut ahead = 0;
         let mut before = found.waiting.prev();
         while let Some(request) = before.and_then(|index| self.outgoing.at(index)) {
@@ -398,12 +402,12 @@ impl Endpoint {
     /// RFC 7252 §5.2.2: not repeated any more, and not for ever without an answer.
     fn await_separate(&mut self, now: Instant, key: OutgoingKey, flight: FlightKey) {
         self.heard(now, key);
-        let sent = self.flights.get(flight).map(|flight| flight.message.clone());
-        let peer = self.land(flight);
         if let Some(request) = self.outgoing.get_mut(key) {
-            let simple = matches!(request.bodies, Bodies::Simple);
-            request.stage = Stage::Acknowledged(sent.filter(|_| simple).map(Box::new));
+            // An operation makes its further requests itself.
+            let kept = self.flights.get(flight).filter(|_| matches!(request.bodies, Bodies::Simple));
+            request.stage = Stage::Acknowledged(kept.map(|flight| Box::new(flight.message.clone())));
         }
+        let peer = self.land(flight);
         self.limit(key, now + self.config.response_timeout);
         if let Some(peer) = peer {
             self.drain(now, peer);
@@ -419,7 +423,10 @@ impl Endpoint {
                 let outcome = if ping { Outcome::Pong } else { Outcome::Failed(Failure::Reset) };
                 self.settle(now, key, outcome);
             }
-            Some(Owner::Response) => self.end_response(now, flight),
+            Some(Owner::Response) => {
+                self.end_registered_by(now, flight, Closed::Reset);
+                self.end_response(now, flight);
+            }
             None => {}
         }
     }
@@ -434,6 +441,7 @@ impl Endpoint {
             }
             Some(Owner::Response) => {
                 self.stats.unacknowledged_responses += 1;
+                self.end_registered_by(now, flight, Closed::NoAck);
                 let peer = self.land(flight);
                 self.let_go(now, peer);
             }
@@ -674,6 +682,8 @@ impl Endpoint {
 pub enum Place {
     /// It has been sent.
     Sent,
+    /// Before or between its blocks: the application must supply or consume a part of a body.
+    Paused,
     /// It waits for its turn.
     Waiting {
         /// How many go first.

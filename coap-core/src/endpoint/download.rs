@@ -3,32 +3,30 @@
 use alloc::boxed::Box;
 
 use super::Endpoint;
-use crate::blockwise::{Next, Operation, Rules};
+use crate::blockwise::client::{Next, Operation, Rules};
 use crate::config::OnChange;
-use crate::event::{BlockFailure, BodyId, BodyOf, Failure};
+use crate::event::{BlockFailure, Failure};
 use crate::exchange::{Bodies, NewRequest, OutgoingKey};
 use crate::message::{Blocks, Body, Pacing, Progress};
 use crate::time::Instant;
 use crate::wire::{Block, Code, Message, OptionNumber, Options, Type};
 
 impl Endpoint {
-    /// The part of a body that `Event::BodyPart` brought has been consumed: the next one may come. It is there already, or asked
-    /// for: one block is fetched ahead. False: there is no such body, or no part of it is waiting for this.
-    pub fn consumed(&mut self, now: Instant, body: BodyId) -> bool {
-        let now = self.advance(now);
-        let BodyOf::Response(id) = body.0 else { return false };
-        let Some(request) = self.outgoing.get_mut(id.0).filter(|request| !request.is_settled()) else { return false };
+    /// A part of a response body has been consumed.
+    pub(super) fn consume_download(&mut self, now: Instant, key: OutgoingKey) -> bool {
+        let Some(request) = self.outgoing.get_mut(key).filter(|request| !request.is_settled()) else { return false };
         let to = request.to;
         let Some(next) = request.operation_mut().and_then(Operation::consumed) else { return false };
-        self.go_on(now, id.0, to, next);
+        self.go_on(now, key, to, next);
         true
     }
 
     /// Fetches the rest of a response whose first block is `first`, for an observation: a request of its own, with the method
-    /// and the options of its parent, but for Observe. Its end is given to `child_ended`, and nothing of it is told the
-    /// application. `None`: there is no room for it, the block makes no sense, or the body is too large.
+    /// and the options of its parent, but for Observe; `how` says how long the body may be, and its blocks. Its end is given to
+    /// `child_ended`, and nothing of it is told the application. `Err`: there is no room for it, the block makes no sense, or
+    /// the body is too large.
     ///
-    /// It ends without a word with `cancel`, which its parent must call when it does not want the rest any more.
+    /// It ends without a word with `abandon_fetch`, when its parent does not want the rest any more.
     pub(super) fn fetch_rest(
         &mut self,
         now: Instant,

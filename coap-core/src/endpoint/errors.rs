@@ -153,6 +153,18 @@ pub enum RespondError {
         /// What is allowed.
         max: usize,
     },
+    /// The `Body::Range` does not reach from where the peer asked, `IncomingRequest::wanted`, over one block, nor to the end
+    /// of the body.
+    WrongRange {
+        /// From where on, in bytes.
+        offset: u64,
+        /// How many bytes a block has.
+        max: usize,
+    },
+    /// A body in parts cannot be sent to a group, nor from its middle on, nor before the request has come in whole.
+    PartsImpossible,
+    /// `max_transfers` is reached, and all of them go on: answer with a whole body, or a range, or 5.03.
+    TooManyTransfers,
     /// All Message IDs towards the peer were used within EXCHANGE_LIFETIME: answer again at `until`.
     NoMessageId {
         /// When there will be one.
@@ -168,6 +180,11 @@ impl fmt::Display for RespondError {
             Self::TooLarge { len, max } => {
                 write!(f, "the response needs a datagram of {len} bytes, and {max} are allowed")
             }
+            Self::WrongRange { offset, max } => write!(f, "the range does not have the {max} bytes from {offset} on"),
+            Self::PartsImpossible => {
+                write!(f, "a body in parts cannot answer a group, a later block, or a request that is still coming")
+            }
+            Self::TooManyTransfers => write!(f, "too many bodies go in blocks already"),
             Self::NoMessageId { until } => write!(f, "no free Message ID towards this peer before {until}"),
         }
     }

@@ -55,10 +55,12 @@ impl Endpoint {
     /// The network reports that nothing can be sent to `peer` (ICMP, or an error of the socket).
     ///
     /// Requests to it that have not been acknowledged, or were sent Non-confirmable, fail with
-    /// `Failure::Unreachable`, and those that wait have their turn. Such a report can be forged, as a Reset can.
+    /// `Failure::Unreachable`, and those that wait have their turn. Its observers that were just notified are removed. Such a
+    /// report can be forged, as a Reset can.
     pub fn handle_unreachable(&mut self, now: Instant, peer: Peer) {
         let now = self.advance(now);
         if let Some(key) = self.peers.find(&peer) {
+            self.lose_unreachable(now, key);
             self.fail_in_flight(now, key);
         }
     }
@@ -104,7 +106,9 @@ impl Endpoint {
         let peer = self.peers.find(&path.from);
         if let Some(known) = peer.and_then(|peer| self.recent.find(now, peer, path.received(&message))) {
             // Asking the application again does no harm then, and the client gets its answer (RFC 7252 §4.5).
-            if self.recent.has_lost_reply(known) && message.code.is_idempotent() {
+            // Not a block of a longer body: by now it could end up in the next one.
+            let block = message.options.block1().filter(|block| block.more() || block.num() > 0);
+            if self.recent.has_lost_reply(known) && message.code.is_idempotent() && block.is_none() {
                 self.serve(now, path, message, peer, Some(known));
             } else {
                 let answer = self.recent.answer(known);
@@ -121,12 +125,12 @@ impl Endpoint {
             self.refuse(path, &message, refusal);
             return;
         }
-        if self.is_shutting_down() {
+        if self.is_shutting_down() && !peer.is_some_and(|peer| self.goes_on(peer, &message)) {
             self.stats.refused_shutdown += 1;
             return;
         }
         let of_peer = peer.and_then(|peer| self.peers.get(peer)).map_or(0, |record| record.incoming as usize);
-        if self.incoming.len() >= self.config.max_incoming || of_peer >= self.config.max_incoming_per_peer {
+        if self.incoming.counted() >= self.config.max_incoming || of_peer >= self.config.max_incoming_per_peer {
             self.stats.refused_incoming += 1;
             return;
         }
@@ -152,7 +156,7 @@ impl Endpoint {
             self.stats.served_unremembered += 1;
             None
         };
-        self.open_incoming(now, path, peer, recent, message);
+        self.on_admitted(now, path, peer, recent, message);
     }
 
     /// RFC 7252 §5.4.1, §5.7.2: options that must be understood, and requests for a proxy.
@@ -262,18 +266,24 @@ impl Endpoint {
 
     /// An Empty acknowledgement, or one that carries a response (RFC 7252 §4.2, §5.2.1).
     fn on_acknowledgement(&mut self, now: Instant, path: Path, message: Message) {
-        let flight = self.peers.find(&path.from).and_then(|peer| self.flights.find(peer, message.message_id));
-        let Some(flight) = flight else {
-            self.stats.unmatched += 1;
+        let peer = self.peers.find(&path.from);
+        let Some(flight) = peer.and_then(|peer| self.flights.find(peer, message.message_id)) else {
+            match peer.and_then(|peer| self.observers.find_message(peer, message.message_id)) {
+                Some(observer) => self.on_notification_acknowledged(now, observer),
+                None => self.stats.unmatched += 1,
+            }
             return;
         };
         self.on_acknowledged(now, path, flight, message);
     }
 
     fn on_reset(&mut self, now: Instant, path: Path, message_id: u16) {
-        let flight = self.peers.find(&path.from).and_then(|peer| self.flights.find(peer, message_id));
-        let Some(flight) = flight else {
-            self.stats.unmatched += 1;
+        let peer = self.peers.find(&path.from);
+        let Some(flight) = peer.and_then(|peer| self.flights.find(peer, message_id)) else {
+            match peer.and_then(|peer| self.observers.find_message(peer, message_id)) {
+                Some(observer) => self.on_notification_rejected(now, observer),
+                None => self.stats.unmatched += 1,
+            }
             return;
         };
         self.stats.resets_received += 1;

@@ -2,21 +2,29 @@
 //!
 //! ```text
 //!   handle_datagram ──► inbound.rs ──► server.rs: a request is opened ─────► poll_event ──► respond ─┐
+//!                           │     ├──► serving.rs: its blocks, bodies.rs: its body, streams.rs: its response's body
 //!                           │     └──► client.rs: a request is settled ────► poll_event              │
 //!   handle_timeout ───► time.rs                                                                      ▼
+//!   publish ──────────► topics.rs: all observers wait ─► notify.rs, one at a time ─────────► poll_transmit
 //!   request, ping ────► client.rs: in flight, or waiting for its turn ─────────────────────► poll_transmit
 //! ```
 
 mod blocks;
+mod bodies;
 mod client;
 mod download;
 mod errors;
 mod inbound;
+mod notify;
 mod observing;
+mod parts;
 mod server;
+mod serving;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod time;
+mod topics;
 mod upload;
 
 use alloc::boxed::Box;
@@ -27,14 +35,15 @@ use rand_core::CryptoRng;
 pub use self::client::{Place, Scope, Why};
 pub use self::errors::{RequestError, RespondError, SupplyError, TransmissionError};
 use crate::addr::{Local, Peer, Transmit};
-use crate::blockwise::{Budget, News, Part, Tags};
+use crate::blockwise::Budget;
+use crate::blockwise::client::{News, Part, Tags};
+use crate::blockwise::server::Transfers;
 use crate::config::Config;
 use crate::deadlines::Deadlines;
-use crate::event::{Closed, Event, IncomingId, IncomingRequest, RequestId, Wanted};
+use crate::event::{Event, IncomingId, IncomingRequest, RequestId};
 use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
-use crate::message::BlockSize;
-use crate::observe::Tidings;
+use crate::observe::{Observers, Tidings, Topics};
 use crate::outbox::{Outbound, Outbox, What};
 use crate::peers::{Admitted, Credit, PeerKey, Peers};
 use crate::reliability::{Flights, MessageIds, Recent};
@@ -49,7 +58,9 @@ use crate::wire::Type;
 ///
 /// * `handle_*`: something came from the network or the clock. These cannot fail: a peer's fault is a counter.
 /// * commands of the application: [`request`](Self::request), [`observe`](Self::observe), [`ping`](Self::ping),
-///   [`cancel`](Self::cancel), [`respond`](Self::respond), [`ignore`](Self::ignore). They refuse what cannot be, and change nothing then.
+///   [`cancel`](Self::cancel), [`respond`](Self::respond), [`ignore`](Self::ignore), [`publish`](Self::publish), for
+///   bodies that come or go part by part [`collect`](Self::collect), [`consumed`](Self::consumed) and
+///   [`supply`](Self::supply), and others. They refuse what cannot be, and change nothing then.
 /// * `poll_*`: what to send, when to wake up, what happened.
 /// * getters.
 ///
@@ -69,6 +80,9 @@ pub struct Endpoint {
     recent: Recent,
     outgoing: Outgoings,
     incoming: Incomings,
+    transfers: Transfers,
+    topics: Topics,
+    observers: Observers,
     deadlines: Deadlines,
     /// The memory of all bodies that are put together or kept.
     budget: Budget,
@@ -109,6 +123,9 @@ impl Endpoint {
             recent: Recent::new(config.max_remembered, config.max_remembered_bytes, hash),
             outgoing: Outgoings::new(hash),
             incoming: Incomings::new(),
+            transfers: Transfers::new(config.max_transfers),
+            topics: Topics::new(),
+            observers: Observers::new(hash),
             deadlines: Deadlines::default(),
             budget: Budget::new(config.max_transfer_bytes),
             tags: Tags::default(),
@@ -137,7 +154,7 @@ impl Endpoint {
             return None;
         }
         loop {
-            let Outbound { to, from, what } = self.outbox.pop()?;
+            let Some(Outbound { to, from, what }) = self.outbox.pop() else { return self.notify_next(buf) };
             let written = match &what {
                 What::Flight(key) => self.flights.get(*key).and_then(|flight| flight.message.encode(buf).ok()),
                 What::Reply(reply) => {
@@ -145,6 +162,7 @@ impl Endpoint {
                     self.recent.replies.sent(*reply);
                     written
                 }
+                What::Notification(observer, message_id) => self.notify_again(*observer, *message_id, buf),
                 What::Empty(kind, message_id) => encode_empty(*kind, *message_id, buf),
                 What::Message(message) => message.encode(buf).ok(),
             };
@@ -171,11 +189,11 @@ impl Endpoint {
         match self.turn {
             Turn::Incoming => {
                 self.turn = Turn::Outgoing;
-                self.poll_incoming().or_else(|| self.poll_outgoing())
+                self.poll_incoming().or_else(|| self.poll_outgoing()).or_else(|| self.poll_observers())
             }
             Turn::Outgoing => {
                 self.turn = Turn::Incoming;
-                self.poll_outgoing().or_else(|| self.poll_incoming())
+                self.poll_outgoing().or_else(|| self.poll_incoming()).or_else(|| self.poll_observers())
             }
         }
     }
@@ -200,9 +218,12 @@ impl Endpoint {
             peers: self.peers.len(),
             remembered: self.recent.len(),
             requests: self.outgoing.len(),
-            incoming: self.incoming.len(),
-            in_flight: self.flights.len(),
+            incoming: self.incoming.counted(),
+            in_flight: self.flights.len() + self.observers.in_flight(),
+            transfers: self.transfers.len(),
             transfer_bytes: self.budget.used(),
+            topics: self.topics.len(),
+            observers: self.observers.len(),
         }
     }
 
@@ -217,30 +238,42 @@ impl Endpoint {
         self.end_observations(now);
     }
 
-    /// Nothing is open in either direction, and nothing waits to be sent.
+    /// Nothing is open in either direction, and nothing waits to be sent. Topics and observers that know the latest state
+    /// may be there.
     pub fn is_idle(&self) -> bool {
-        self.outgoing.open_count() == 0 && self.incoming.len() == 0 && self.flights.len() == 0 && self.outbox.is_empty()
+        let told = self.observers.in_flight() == 0 && self.topics.are_quiet();
+        let quiet = self.flights.len() == 0 && self.outbox.is_empty() && told;
+        self.outgoing.open_count() == 0 && self.incoming.len() == 0 && quiet
     }
 
     // ----- What the rooms share ------------------------------------------------------------------------------------
 
     fn poll_incoming(&mut self) -> Option<Event> {
-        let (key, told) = self.incoming.poll()?;
-        match told {
-            Told::Request(request) => {
-                let of = self.incoming.get(key)?;
-                Some(Event::Request(IncomingRequest {
-                    id: IncomingId(key),
-                    peer: of.from,
-                    local: of.local,
-                    kind: of.kind,
-                    message_id: of.message_id,
-                    token: of.token.clone(),
-                    request,
-                    wanted: Wanted { offset: 0, max: BlockSize::MAX.bytes() },
-                }))
+        loop {
+            let (key, told) = self.incoming.poll()?;
+            let id = IncomingId(key);
+            match told {
+                Told::Request(request) => {
+                    let of = self.incoming.get(key)?;
+                    return Some(Event::Request(IncomingRequest {
+                        id,
+                        peer: of.from,
+                        local: of.local,
+                        kind: of.kind,
+                        message_id: of.message_id,
+                        token: of.token.clone(),
+                        request,
+                        wanted: self.wanted(of.asked),
+                    }));
+                }
+                Told::Closed(why) => return Some(Event::IncomingClosed { id, why }),
+                Told::Body => {
+                    // What there was to say can be said already, or out of date.
+                    if let Some(event) = self.poll_body(id) {
+                        return Some(event);
+                    }
+                }
             }
-            Told::TimedOut => Some(Event::IncomingClosed { id: IncomingId(key), why: Closed::TimedOut }),
         }
     }
 
@@ -336,12 +369,18 @@ pub struct Usage {
     pub remembered: usize,
     /// Requests of ours, until their outcome has been polled.
     pub requests: usize,
-    /// Requests received, until they have been answered.
+    /// Requests received, until they have been answered. One whose peer has to send the next block is a transfer meanwhile.
     pub incoming: usize,
     /// Messages of ours that a peer may still acknowledge or reset.
     pub in_flight: usize,
+    /// Bodies that peers send or fetch block by block, and those kept in case the last answer was lost.
+    pub transfers: usize,
     /// Bytes of memory for bodies that are put together block by block, or kept to be fetched so.
     pub transfer_bytes: usize,
+    /// Topics, those that have ended and whose observers are still to be told included.
+    pub topics: usize,
+    /// Observers of all topics, until their end has been polled.
+    pub observers: usize,
 }
 
 impl fmt::Debug for Endpoint {

@@ -11,7 +11,7 @@ use super::errors::RequestError;
 use super::inbound::{Path, response_of};
 use super::upload::Plan;
 use crate::addr::Peer;
-use crate::blockwise::Operation;
+use crate::blockwise::client::Operation;
 use crate::deadlines::Reason;
 use crate::event::{Failure, RequestId};
 use crate::exchange::{self, Bodies, Outcome, OutgoingKey, Stage};
@@ -94,7 +94,7 @@ impl Endpoint {
         if request.is_settled() || never_left {
             return self.cancel(now, observation);
         }
-        self.rest(key);
+        self.rest_until_notified(key);
         self.abandon_fetch(now, key);
         self.deadlines.set(Reason::Observation, key.index(), None);
         self.outgoing.hush(key);
@@ -141,7 +141,7 @@ impl Endpoint {
             }
         }
         if answers || (waits && verdict == Verdict::News) {
-            self.rest(key);
+            self.rest_until_notified(key);
             self.resume(now, key);
         } else {
             // A fetch that was abandoned may have held the turn.
@@ -236,7 +236,7 @@ impl Endpoint {
     /// begun.
     fn become_ordinary(&mut self, now: Instant, key: OutgoingKey) {
         let Some(until) = self.outgoing.get(key).map(|request| request.until) else { return };
-        self.rest(key);
+        self.rest_until_notified(key);
         self.abandon_fetch(now, key);
         self.deadlines.set(Reason::Observation, key.index(), None);
         let Some(observing) = self.outgoing.get_mut(key).and_then(|request| request.observing.take()) else { return };
@@ -302,7 +302,7 @@ impl Endpoint {
                 self.outgoing.remove(key);
             }
             Next::GoOn => {
-                self.rest(key);
+                self.rest_until_notified(key);
                 let next = self.observing_mut(key).and_then(|observing| observing.next());
                 self.deadlines.set(Reason::Observation, key.index(), next);
             }
@@ -321,7 +321,7 @@ impl Endpoint {
     }
 
     /// Nothing of an observation is under way any more.
-    fn rest(&mut self, key: OutgoingKey) {
+    fn rest_until_notified(&mut self, key: OutgoingKey) {
         self.deadlines.set(Reason::Request, key.index(), None);
         let Some(request) = self.outgoing.get_mut(key) else { return };
         // The time that the application set is for the first registration.

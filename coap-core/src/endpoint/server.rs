@@ -4,10 +4,12 @@ use core::time::Duration;
 
 use super::Endpoint;
 use super::errors::RespondError;
-use super::inbound::{Path, request_of};
+use super::inbound::Path;
+use super::serving::Arrival;
 use crate::addr::{Local, Peer};
+use crate::blockwise::server::Reply;
 use crate::deadlines::Reason;
-use crate::event::IncomingId;
+use crate::event::{Closed, IncomingId};
 use crate::exchange::{IncomingKey, NewIncoming, Waiting};
 use crate::message::Response;
 use crate::outbox::What;
@@ -25,24 +27,40 @@ impl Endpoint {
     /// client declined (No-Response, RFC 7967) is not sent, and neither is an error to a multicast request (RFC 7252
     /// §8.2); its other responses leave within the leisure.
     ///
+    /// A body longer than a block goes in blocks (RFC 7959): the first one now, the others when the peer asks for them. A
+    /// whole body is kept for that as long as there is room (`Config::max_transfers`), with an ETag made from its content
+    /// if it has none; afterwards each block asked for is a request of its own, with `IncomingRequest::wanted`. A body in
+    /// parts is asked for with `Event::BodyWanted`.
+    ///
+    /// A request whose body is still coming in can be answered at any time: the block that waits gets the response, or the
+    /// next. A response in parts can be broken off with another response.
+    ///
     /// An error changes nothing: the request can be answered with another response.
     pub fn respond(&mut self, now: Instant, to: IncomingId, response: Response) -> Result<(), RespondError> {
         let now = self.advance(now);
         if !response.code.is_response() {
             return Err(RespondError::NotAResponse { code: response.code });
         }
-        self.deliver(now, to.0, response)?;
-        if self.incoming.get(to.0).is_some_and(|request| matches!(request.waiting, Waiting::Response)) {
-            self.close_incoming(now, to.0);
+        let registering = self.registering(to.0);
+        match self.incoming.get(to.0).map(|request| &request.waiting) {
+            Some(Waiting::Response) if response.body.is_in_parts() => self.start_stream(now, to.0, response),
+            Some(Waiting::Response) => self.answer(now, to.0, response),
+            Some(Waiting::Nothing) => self.answer_next(now, to.0, response),
+            _ => Err(RespondError::Stale),
+        }?;
+        if let Some((peer, token)) = registering {
+            self.lose_by_token(now, peer, &token, Closed::Superseded);
         }
         Ok(())
     }
 
     /// Leaves a request without a response. The acknowledgement of a Confirmable one is sent if it is still owed, so
-    /// that the peer does not repeat it. False: it was answered or closed before.
+    /// that the peer does not repeat it. Its body, or that of its response, goes no further. False: it was answered or
+    /// closed before.
     pub fn ignore(&mut self, now: Instant, incoming: IncomingId) -> bool {
         let now = self.advance(now);
-        let open = self.incoming.get(incoming.0).is_some_and(|request| matches!(request.waiting, Waiting::Response));
+        let waiting = self.incoming.get(incoming.0).map(|request| &request.waiting);
+        let open = matches!(waiting, Some(Waiting::Response | Waiting::Nothing));
         if open {
             self.acknowledge(incoming.0);
             self.close_incoming(now, incoming.0);
@@ -50,31 +68,28 @@ impl Endpoint {
         open
     }
 
-    /// Opens a request that was admitted.
-    pub(super) fn open_incoming(
-        &mut self,
-        now: Instant,
-        path: Path,
-        peer: PeerKey,
-        recent: Option<RecentKey>,
-        message: Message,
-    ) {
-        self.peers.hold(peer);
-        if let Some(record) = self.peers.get_mut(peer) {
+    /// Opens a request that was admitted. The application is not told of it.
+    pub(super) fn open_incoming(&mut self, now: Instant, arrival: &Arrival) -> IncomingKey {
+        let Arrival { path, operation, recent, asked, message } = arrival;
+        self.peers.hold(operation.peer);
+        if let Some(record) = self.peers.get_mut(operation.peer) {
             record.incoming += 1;
         }
+        let registration = self.on_observe(now, *path, operation.peer, message);
         let new = NewIncoming {
-            peer,
+            peer: operation.peer,
             from: path.from,
             local: path.to,
             kind: message.kind,
             message_id: message.message_id,
             token: message.token.clone(),
-            recent,
+            recent: *recent,
             no_response: message.options.no_response(),
-            request: request_of(message),
+            asked: *asked,
+            operation: operation.hash,
+            registration,
         };
-        self.incoming.open(now, new);
+        self.incoming.open(now, new)
     }
 
     /// Remembers a request's Message ID, so that its duplicates are known.
@@ -124,32 +139,35 @@ impl Endpoint {
         self.stats.unanswered += 1;
         let multicast = self.incoming.get(key).is_some_and(|request| request.local.group.is_some());
         // If even that cannot be said, for want of a Message ID, the client finds out by itself.
-        if !multicast && self.deliver(now, key, Response::new(Code::SERVICE_UNAVAILABLE)).is_err() {
+        if multicast || self.say(now, key, Response::new(Code::SERVICE_UNAVAILABLE)).is_err() {
             self.acknowledge(key);
         }
+        self.end_registration(now, key);
         self.release_incoming(now, key);
-        self.incoming.time_out(key);
+        self.incoming.close(key, Closed::TimedOut);
     }
 
     /// The leisure of a multicast answer is over.
     pub(super) fn end_leisure(&mut self, now: Instant, key: IncomingKey) {
         let Some(request) = self.incoming.get_mut(key) else { return };
-        let Waiting::Leisure(message) = core::mem::replace(&mut request.waiting, Waiting::Closed) else { return };
+        let Waiting::Leisure(message) = core::mem::replace(&mut request.waiting, Waiting::Response) else { return };
         let (to, local) = (request.from, request.local);
         self.send(to, local, What::Message(message));
         self.close_incoming(now, key);
     }
 
     /// Sends a response by the way that the request asks for. The request stays open.
-    fn deliver(&mut self, now: Instant, key: IncomingKey, response: Response) -> Result<(), RespondError> {
+    pub(super) fn deliver(&mut self, now: Instant, key: IncomingKey, reply: Reply) -> Result<(), RespondError> {
         let open = self.incoming.get(key).filter(|request| matches!(request.waiting, Waiting::Response));
         let request = open.ok_or(RespondError::Stale)?;
         let (peer, to, local, recent) = (request.peer, request.from, request.local, request.recent);
         let (kind, request_id) = (request.kind, request.message_id);
         let suppressed = match request.no_response {
+            // It is not the response that the client declined: without it no further block would come.
+            _ if reply.code == Code::CONTINUE => false,
             // The client has said which classes it wants, and that counts for a multicast too (RFC 7967 §2.1).
-            Some(unwanted) => response.code.suppressed_by(unwanted),
-            None => local.group.is_some() && response.code.is_error(),
+            Some(unwanted) => reply.code.suppressed_by(unwanted),
+            None => local.group.is_some() && reply.code.is_error(),
         };
         let piggybacked = self.incoming.is_owed(key);
         let mut message = Message {
@@ -158,11 +176,11 @@ impl Endpoint {
                 Type::Confirmable if self.may_repeat_to(peer) => Type::Confirmable,
                 _ => Type::NonConfirmable,
             },
-            code: response.code,
+            code: reply.code,
             message_id: request_id,
             token: request.token.clone(),
-            options: response.options,
-            payload: response.body.into_bytes(),
+            options: reply.options,
+            payload: reply.payload,
         };
         let (len, max) = (message.encoded_len(), self.config.max_datagram);
         if len > max {
@@ -233,28 +251,34 @@ impl Endpoint {
         self.deadlines.set(Reason::Incoming, key.index(), Some(due));
     }
 
-    fn close_incoming(&mut self, now: Instant, key: IncomingKey) {
+    pub(super) fn close_incoming(&mut self, now: Instant, key: IncomingKey) {
         self.release_incoming(now, key);
         self.incoming.remove(key);
     }
 
-    fn release_incoming(&mut self, now: Instant, key: IncomingKey) {
-        let Some(peer) = self.incoming.get(key).map(|request| request.peer) else { return };
-        if let Some(record) = self.peers.get_mut(peer) {
+    /// Lets go of all that a request holds, which includes its body.
+    pub(super) fn release_incoming(&mut self, now: Instant, key: IncomingKey) {
+        let Some(request) = self.incoming.get_mut(key) else { return };
+        let (peer, transfer, waiting) = (request.peer, request.transfer.take(), &request.waiting);
+        let counted = !matches!(waiting, Waiting::Nothing);
+        if let Some(record) = self.peers.get_mut(peer).filter(|_| counted) {
             record.incoming = record.incoming.saturating_sub(1);
         }
         self.deadlines.set(Reason::Incoming, key.index(), None);
         self.peers.release(now, peer);
+        if let Some(transfer) = transfer {
+            self.remove_transfer(now, transfer);
+        }
     }
 
     /// A Message ID towards a peer: neither used within EXCHANGE_LIFETIME nor still in flight, which a request with
-    /// slow parameters of its own can be for longer.
+    /// slow parameters of its own can be for longer, nor that of a notification that can still be rejected.
     pub(super) fn draw_message_id(&mut self, now: Instant, peer: PeerKey) -> Result<u16, Instant> {
         let lifetime = self.transmission(peer).exchange_lifetime();
         loop {
             // It ends: each round uses one of 61,440 up, and when all are used up there is none to be had.
             let drawn = self.peers.get_mut(peer).map_or(Err(now), |record| record.message_ids.draw(now, lifetime))?;
-            if self.flights.find(peer, drawn).is_none() {
+            if self.flights.find(peer, drawn).is_none() && self.observers.find_message(peer, drawn).is_none() {
                 return Ok(drawn);
             }
         }

@@ -22,6 +22,8 @@ impl Endpoint {
         work -= self.recent.expire(now, work);
         work -= self.forget_peers(now, work);
         work -= self.close_unanswered(now, work);
+        work -= self.abandon_transfers(now, work);
+        work -= self.search_on(now, work);
         for _ in 0..work {
             let Some((reason, index)) = self.deadlines.pop_due(now) else { break };
             self.on_deadline(now, reason, index);
@@ -36,6 +38,8 @@ impl Endpoint {
             due(self.incoming.next_unanswered(), self.config.incoming_timeout),
             self.recent.next_expiry(),
             self.peers.next_expiry(lifetime),
+            self.transfers.next_expiry(lifetime),
+            self.topics.is_stalled.then_some(self.now),
         ]
         .into_iter()
         .flatten()
@@ -98,6 +102,11 @@ impl Endpoint {
             Reason::Pacing => {
                 if let Some(key) = self.peers.key_at(index) {
                     self.drain(now, key);
+                }
+            }
+            Reason::Notification => {
+                if let Some(key) = self.observers.key_at(index) {
+                    self.on_observer_due(now, key);
                 }
             }
         }

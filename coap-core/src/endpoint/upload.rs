@@ -7,9 +7,8 @@ use bytes::Bytes;
 use super::Endpoint;
 use super::errors::{RequestError, SupplyError};
 use crate::addr::Peer;
-use crate::blockwise::{MOST_AHEAD, Operation, Rules};
-use crate::event::{BodyId, BodyOf};
-use crate::exchange::{Bodies, Stage};
+use crate::blockwise::client::{MOST_AHEAD, Operation, Rules};
+use crate::exchange::{Bodies, OutgoingKey, Stage};
 use crate::message::{BlockSize, Blocks, Body, Request, RequestOptions};
 use crate::peers::PeerKey;
 use crate::time::Instant;
@@ -30,13 +29,15 @@ pub(super) enum Plan {
 }
 
 impl Endpoint {
-    /// Supplies further bytes of a body in parts, after those supplied before: when `Event::BodyWanted` asks for them, or ahead of
-    /// it, as long as no more than 16 KiB wait for their turn. They are cut into blocks of the size that is in force; a body
-    /// that fits into one block goes without Block1. `last`: the body ends with them.
-    pub fn supply(&mut self, now: Instant, body: BodyId, data: Bytes, last: bool) -> Result<(), SupplyError> {
-        let now = self.advance(now);
-        let BodyOf::Request(id) = body.0 else { return Err(SupplyError::Stale) };
-        let request = self.outgoing.get_mut(id.0).filter(|request| !request.is_settled());
+    /// Further bytes of the content of a request of ours.
+    pub(super) fn supply_upload(
+        &mut self,
+        now: Instant,
+        key: OutgoingKey,
+        data: Bytes,
+        last: bool,
+    ) -> Result<(), SupplyError> {
+        let request = self.outgoing.get_mut(key).filter(|request| !request.is_settled());
         let request = request.ok_or(SupplyError::Stale)?;
         let paused = matches!(request.stage, Stage::Paused);
         let operation = request.operation_mut().filter(|operation| operation.is_supplied());
@@ -46,10 +47,10 @@ impl Endpoint {
         }
         operation.supply(data, last).map_err(|max| SupplyError::TooMuch { max })?;
         if operation.has_news() {
-            self.outgoing.announce(id.0);
+            self.outgoing.announce(key);
         }
         if paused {
-            self.next_exchange(now, id.0);
+            self.next_exchange(now, key);
         }
         Ok(())
     }

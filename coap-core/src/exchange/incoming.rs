@@ -3,17 +3,20 @@
 use core::time::Duration;
 
 use crate::addr::{Local, Peer};
-use crate::links::{Link, List};
+use crate::blockwise::server::TransferKey;
+use crate::event::Closed;
+use crate::links::{Link, List, Pick};
 use crate::message::Request;
+use crate::observe::Registration;
 use crate::peers::PeerKey;
 use crate::reliability::RecentKey;
 use crate::slab::{Key, Slab};
 use crate::time::Instant;
-use crate::wire::{Message, Token, Type};
+use crate::wire::{Block, Message, Token, Type};
 
 pub(crate) type IncomingKey = Key<Incoming>;
 
-/// One request of a peer.
+/// One request of a peer. While it comes or is answered in blocks, what is said of a message is said of the last.
 pub(crate) struct Incoming {
     /// The record of the peer, which it holds.
     pub(crate) peer: PeerKey,
@@ -25,6 +28,13 @@ pub(crate) struct Incoming {
     /// Where its Message ID is remembered.
     pub(crate) recent: Option<RecentKey>,
     pub(crate) no_response: Option<u8>,
+    pub(crate) asked: Asked,
+    /// What the messages of its blocks have in common.
+    pub(crate) operation: u64,
+    /// Its content, or that of its response, if that goes part by part.
+    pub(crate) transfer: Option<TransferKey>,
+    /// It asks to observe.
+    pub(crate) registration: Option<Registration>,
     pub(crate) opened: Instant,
     pub(crate) waiting: Waiting,
     /// Until it is handed up.
@@ -37,20 +47,31 @@ pub(crate) struct Incoming {
     open: Link,
 }
 
+/// Which blocks a message carries and asks for (RFC 7959 §2.1).
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Asked {
+    pub(crate) block1: Option<Block>,
+    pub(crate) block2: Option<Block>,
+}
+
 /// What the peer waits for.
 pub(crate) enum Waiting {
     /// A response; whether an acknowledgement is owed too is known by the list of those.
     Response,
     /// The end of its leisure: the answer to a multicast request is here (RFC 7252 §8.2).
     Leisure(Message),
-    /// Nothing: it was told 5.03, and the application must still be told that.
-    Closed,
+    /// Nothing: the next block is its to send, or to ask for.
+    Nothing,
+    /// Nothing any more, and the application must still be told so.
+    Closed(Closed),
 }
 
 /// What a request has to tell the application.
 pub(crate) enum Told {
     Request(Request),
-    TimedOut,
+    /// Something about a body: its transfer knows what.
+    Body,
+    Closed(Closed),
 }
 
 pub(crate) struct Incomings {
@@ -58,6 +79,8 @@ pub(crate) struct Incomings {
     ready: List,
     owed: List,
     open: List,
+    /// How many wait for their peer.
+    parked: usize,
 }
 
 fn ready(request: &mut Incoming) -> &mut Link {
@@ -82,16 +105,34 @@ pub(crate) struct NewIncoming {
     pub(crate) token: Token,
     pub(crate) recent: Option<RecentKey>,
     pub(crate) no_response: Option<u8>,
-    pub(crate) request: Request,
+    pub(crate) asked: Asked,
+    pub(crate) operation: u64,
+    pub(crate) registration: Option<Registration>,
+}
+
+/// What of a request is another with each of its messages.
+pub(crate) struct Arrived {
+    pub(crate) local: Local,
+    pub(crate) kind: Type,
+    pub(crate) message_id: u16,
+    pub(crate) token: Token,
+    pub(crate) recent: Option<RecentKey>,
+    pub(crate) no_response: Option<u8>,
+    pub(crate) asked: Asked,
 }
 
 impl Incomings {
     pub(crate) const fn new() -> Self {
-        Self { requests: Slab::new(), ready: List::new(), owed: List::new(), open: List::new() }
+        Self { requests: Slab::new(), ready: List::new(), owed: List::new(), open: List::new(), parked: 0 }
     }
 
     pub(crate) const fn len(&self) -> usize {
         self.requests.len()
+    }
+
+    /// Those whose peer does not wait for us do not count against the bound: they count as transfers.
+    pub(crate) const fn counted(&self) -> usize {
+        self.requests.len() - self.parked
     }
 
     pub(crate) fn get(&self, key: IncomingKey) -> Option<&Incoming> {
@@ -106,9 +147,10 @@ impl Incomings {
         self.requests.key_at(index)
     }
 
-    /// Opens a request: its response is owed, and a Confirmable one's acknowledgement.
+    /// Opens a request: its response is owed, and a Confirmable one's acknowledgement. The application is not told.
     pub(crate) fn open(&mut self, now: Instant, new: NewIncoming) -> IncomingKey {
-        let NewIncoming { peer, from, local, kind, message_id, token, recent, no_response, request } = new;
+        let NewIncoming { peer, from, local, kind, message_id, token, recent, no_response, .. } = new;
+        let NewIncoming { asked, operation, registration, .. } = new;
         let key = self.requests.insert(Incoming {
             peer,
             from,
@@ -118,14 +160,17 @@ impl Incomings {
             token,
             recent,
             no_response,
+            asked,
+            operation,
+            transfer: None,
+            registration,
             opened: now,
             waiting: Waiting::Response,
-            request: Some(request),
+            request: None,
             ready: Link::new(),
             owed: Link::new(),
             open: Link::new(),
         });
-        self.ready.push_back(&mut self.requests, key.index(), ready);
         self.open.push_back(&mut self.requests, key.index(), open);
         if kind == Type::Confirmable {
             self.owed.push_back(&mut self.requests, key.index(), owed);
@@ -161,42 +206,92 @@ impl Incomings {
         }
     }
 
-    /// The application was too slow. What it does not know of is gone at once; of the rest it is told.
-    pub(crate) fn time_out(&mut self, key: IncomingKey) {
-        let known = self.requests.get(key).is_some_and(|request| request.request.is_none());
+    /// The next message of the request arrived, and is what is answered from now on.
+    pub(crate) fn renew(&mut self, now: Instant, key: IncomingKey, arrived: Arrived) {
+        let Some(request) = self.requests.get_mut(key) else { return };
+        let Arrived { local, kind, message_id, token, recent, no_response, asked } = arrived;
+        (request.local, request.kind, request.message_id, request.token) = (local, kind, message_id, token);
+        (request.recent, request.no_response, request.asked) = (recent, no_response, asked);
+        request.opened = now;
+        if matches!(request.waiting, Waiting::Nothing) {
+            self.parked -= 1;
+        }
+        request.waiting = Waiting::Response;
+        for (list, link) in [(&mut self.owed, owed as Pick<Incoming>), (&mut self.open, open)] {
+            list.remove(&mut self.requests, key.index(), link);
+        }
+        self.open.push_back(&mut self.requests, key.index(), open);
+        if kind == Type::Confirmable {
+            self.owed.push_back(&mut self.requests, key.index(), owed);
+        }
+    }
+
+    /// Its message has been answered, and the peer is to send the next.
+    pub(crate) fn park(&mut self, key: IncomingKey) {
+        let Some(request) = self.requests.get_mut(key) else { return };
+        if matches!(request.waiting, Waiting::Response) {
+            request.waiting = Waiting::Nothing;
+            self.parked += 1;
+            self.owed.remove(&mut self.requests, key.index(), owed);
+            self.open.remove(&mut self.requests, key.index(), open);
+        }
+    }
+
+    /// Hands the request up.
+    pub(crate) fn announce(&mut self, key: IncomingKey, content: Request) {
+        if let Some(request) = self.requests.get_mut(key) {
+            request.request = Some(content);
+            self.tell(key);
+        }
+    }
+
+    /// There is something to tell about a body.
+    pub(crate) fn tell(&mut self, key: IncomingKey) {
+        self.ready.push_back(&mut self.requests, key.index(), ready);
+    }
+
+    /// It will not be answered any more. What the application does not know of is gone at once; of the rest it is told.
+    pub(crate) fn close(&mut self, key: IncomingKey, why: Closed) {
+        let Some(request) = self.requests.get(key) else { return };
+        let known = request.request.is_none();
+        self.remove_from_lists(key);
         if !known {
-            self.remove(key);
+            self.requests.discard(key);
             return;
         }
-        self.owed.remove(&mut self.requests, key.index(), owed);
-        self.open.remove(&mut self.requests, key.index(), open);
         if let Some(request) = self.requests.get_mut(key) {
-            request.waiting = Waiting::Closed;
+            request.waiting = Waiting::Closed(why);
         }
         self.ready.push_back(&mut self.requests, key.index(), ready);
     }
 
     pub(crate) fn remove(&mut self, key: IncomingKey) {
-        if self.requests.get(key).is_none() {
-            return;
+        if self.requests.get(key).is_some() {
+            self.remove_from_lists(key);
+            self.requests.discard(key);
         }
-        self.ready.remove(&mut self.requests, key.index(), ready);
-        self.owed.remove(&mut self.requests, key.index(), owed);
-        self.open.remove(&mut self.requests, key.index(), open);
-        self.requests.discard(key);
     }
 
     /// The next thing that a request has to say. One that is closed is gone with it.
     pub(crate) fn poll(&mut self) -> Option<(IncomingKey, Told)> {
         let index = self.ready.pop_front(&mut self.requests, ready)?;
         let key = self.requests.key_at(index)?;
-        match self.requests.get_mut(key)?.request.take() {
-            Some(request) => Some((key, Told::Request(request))),
-            None => {
-                self.remove(key);
-                Some((key, Told::TimedOut))
-            }
+        let found = self.requests.get_mut(key)?;
+        if let Some(request) = found.request.take() {
+            return Some((key, Told::Request(request)));
         }
+        let Waiting::Closed(why) = found.waiting else { return Some((key, Told::Body)) };
+        self.remove(key);
+        Some((key, Told::Closed(why)))
+    }
+
+    fn remove_from_lists(&mut self, key: IncomingKey) {
+        if self.requests.get(key).is_some_and(|request| matches!(request.waiting, Waiting::Nothing)) {
+            self.parked -= 1;
+        }
+        self.ready.remove(&mut self.requests, key.index(), ready);
+        self.owed.remove(&mut self.requests, key.index(), owed);
+        self.open.remove(&mut self.requests, key.index(), open);
     }
 
     fn oldest(&self, list: &List) -> Option<(IncomingKey, Instant)> {
@@ -208,4 +303,27 @@ impl Incomings {
 /// When a request that was opened at `opened` is due, `span` later.
 pub(crate) fn due(opened: Option<(IncomingKey, Instant)>, span: Duration) -> Option<Instant> {
     opened.map(|(_, opened)| opened + span)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::addr::SessionId;
+
+    /// Some request of a peer.
+    pub(crate) fn arrived(peer: PeerKey) -> NewIncoming {
+        NewIncoming {
+            peer,
+            from: Peer::Session(SessionId::new(0)),
+            local: Local::default(),
+            kind: Type::Confirmable,
+            message_id: 1,
+            token: Token::EMPTY,
+            recent: None,
+            no_response: None,
+            asked: Asked::default(),
+            operation: 0,
+            registration: None,
+        }
+    }
 }

@@ -7,7 +7,7 @@ use core::time::Duration;
 use hashbrown::HashTable;
 
 use crate::addr::{Local, Peer};
-use crate::blockwise::{News, Operation, Part};
+use crate::blockwise::client::{News, Operation, Part};
 use crate::event::{Failure, Timing};
 use crate::hash::KeyedHash;
 use crate::links::{Link, List};

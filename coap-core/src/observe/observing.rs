@@ -46,8 +46,8 @@ pub(crate) struct Observing {
     again_at: Option<Instant>,
     /// How often it has been registered again in a row with nothing heard.
     attempt: u8,
-    /// What has been heard since it was registered the last time.
-    heard: Heard,
+    /// A newer state has come since it was registered the last time.
+    overtaken: bool,
     /// What fetches the rest of a newer state, and when that arrived.
     fetch: Option<(OutgoingKey, Instant)>,
     /// The tag of the state that the application was told last.
@@ -72,14 +72,6 @@ enum Phase {
     Registered,
     /// The application has done with it; the server is being told.
     Leaving,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
-    Nothing,
-    /// Only what was older than what is known: the server is there, and has us on its list.
-    Old,
-    News,
 }
 
 /// What the application has not been told yet. Each is a mark, so that any number of notifications between two polls
@@ -149,7 +141,7 @@ impl Observing {
             stale_at: None,
             again_at: None,
             attempt: 0,
-            heard: Heard::Nothing,
+            overtaken: false,
             fetch: None,
             etag: None,
             untold: Untold::default(),
@@ -172,17 +164,15 @@ impl Observing {
         }
         let Some(number) = number.filter(|_| code.is_success()) else { return Verdict::End };
         self.phase = Phase::Registered;
+        // New or old, it says that the server has us on its list.
         self.attempt = 0;
         // A server that was started again may count from 0, and one whose resource has not changed may answer with the
         // number that we know. But what came after the registration may have overtaken the answer.
-        let newest = place == Place::Answer && self.heard != Heard::News;
+        let newest = place == Place::Answer && !self.overtaken;
         if newest || self.order.is_newer(now, number) {
             self.order.advance(now, number);
-            self.heard = Heard::News;
+            self.overtaken = true;
             return Verdict::News;
-        }
-        if self.heard == Heard::Nothing {
-            self.heard = Heard::Old;
         }
         Verdict::Old
     }
@@ -222,7 +212,7 @@ impl Observing {
     /// `room`: how long the message may be.
     pub(crate) fn reregister(&mut self, room: usize) -> Message {
         self.attempt = self.attempt.saturating_add(1);
-        self.heard = Heard::Nothing;
+        self.overtaken = false;
         self.untold.attempt = Some(self.attempt);
         let plain = self.registration.message(0);
         let Some(etag) = &self.etag else { return plain };
@@ -249,8 +239,8 @@ impl Observing {
             Phase::Leaving => return Next::Forget,
             Phase::Registered => {}
         }
-        // If anything was heard, the answer was lost, and the server has us on its list.
-        if self.heard == Heard::Nothing && self.attempt >= self.how.attempts {
+        // If anything was heard meanwhile, it was the answer that was lost, and the attempts count anew.
+        if self.attempt >= self.how.attempts {
             return Next::GiveUp;
         }
         self.rest(now);
@@ -260,7 +250,7 @@ impl Observing {
     /// Nothing of it is under way any more: it is registered again when the state has become old, or after a pause if that
     /// time has come already.
     pub(crate) fn rest(&mut self, now: Instant) {
-        if self.again_at.is_none() && self.how.attempts > 0 && !self.is_fetching() {
+        if self.again_at.is_none() && self.how.attempts > 0 {
             let doublings = u32::from(self.attempt.saturating_sub(1)).min(31);
             self.again_at = Some(now + self.how.pause.saturating_mul(1 << doublings));
         }

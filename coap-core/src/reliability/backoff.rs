@@ -10,8 +10,9 @@ use crate::transmission::TransmissionParameters;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     first: Instant,
-    initial: Duration,
-    span: Duration,
+    /// In microseconds, as the span: half the size of a `Duration`, and each message in flight has both.
+    initial: u64,
+    span: u64,
     max_retransmit: u8,
     done: u8,
 }
@@ -35,8 +36,8 @@ impl Backoff {
         let extra = (spread * u128::from(draw)) >> 64;
         Self {
             first: now,
-            initial: least + Duration::from_micros(extra as u64),
-            span: parameters.max_transmit_span(),
+            initial: micros(least).saturating_add(extra as u64),
+            span: micros(parameters.max_transmit_span()),
             max_retransmit: parameters.max_retransmit(),
             done: 0,
         }
@@ -57,7 +58,7 @@ impl Backoff {
             self.done += 1;
         }
         // The last copy may fall due on the very end of the span, and no timer is exact.
-        if self.done == before || self.first + self.span + self.initial < now {
+        if self.done == before || self.after(self.span.saturating_add(self.initial)) < now {
             return Step::Wait;
         }
         Step::Repeat { attempt: self.done }
@@ -65,9 +66,24 @@ impl Backoff {
 
     /// When repetition number `copy` leaves; behind the last one, when the message is given up.
     fn at(&self, copy: u8) -> Instant {
-        let times = (1_u32 << copy) - 1;
-        self.first + self.initial.saturating_mul(times)
+        let times = (1_u64 << copy) - 1;
+        self.after(self.initial.saturating_mul(times))
     }
+
+    const fn after(&self, micros: u64) -> Instant {
+        Instant::from_micros(self.first.as_micros().saturating_add(micros))
+    }
+
+    /// It has been sent more than once: which copy an answer belongs to is not known.
+    pub(crate) const fn has_repeated(&self) -> bool {
+        self.done > 0
+    }
+}
+
+/// Rounded up, so that nothing is repeated early.
+fn micros(span: Duration) -> u64 {
+    let whole = span.as_nanos().div_ceil(1_000);
+    u64::try_from(whole).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -36,6 +36,23 @@ impl Rig {
         self.receive(peer(1), &encode(&reply(request, code, options, payload)));
     }
 
+    /// Stays silent to `request` until its exchange is given up; what is sent then, if anything is.
+    pub(super) fn silence(&mut self, request: &Message) -> Option<Message> {
+        for _ in 0..100 {
+            while let Some((_, bytes)) = self.sent.pop_front() {
+                let message = Message::decode(bytes.into()).unwrap();
+                if message != *request {
+                    return Some(message);
+                }
+            }
+            if !self.events.is_empty() {
+                return None;
+            }
+            self.pass(secs(1));
+        }
+        panic!("{request} was never given up");
+    }
+
     /// 2.05 with a block of the body.
     pub(super) fn answer_block2(&mut self, request: &Message, numbers: Numbers, payload: &[u8]) {
         let mut options = Options::new();

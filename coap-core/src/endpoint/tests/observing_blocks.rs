@@ -304,3 +304,23 @@ fn a_block_that_is_lost_is_asked_for_again() {
     rig.answer_block(&again, state(0, "end"), false);
     rig.told("0123456789abcdefend");
 }
+
+#[test]
+fn it_is_not_registered_again_while_a_state_is_being_fetched() {
+    let mut rig = Rig::new();
+    let (_, request) = rig.observing(state(1, "a").max_age(1));
+    rig.receive_block(NON, 10, &request, state(2, FIRST).max_age(1), block(0, true));
+    let fetch = rig.fetched(&request, 1);
+    rig.receive(peer(1), &empty(ACK, fetch.message_id));
+    rig.pass(secs(60));
+    rig.stale();
+    rig.said_nothing();
+    rig.sent_nothing();
+    rig.receive_block(CON, 11, &fetch, state(0, "end").plain().max_age(1), block(1, false));
+    rig.acknowledged(11);
+    rig.told("0123456789abcdefend");
+    // It is as old as its notification.
+    rig.pass(ms(0));
+    rig.stale();
+    rig.reregistered(1);
+}

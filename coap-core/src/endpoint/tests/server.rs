@@ -376,10 +376,15 @@ fn a_response_is_refused_before_anything_changes() {
         rig.endpoint.respond(rig.now, request.id, Response::new(code)),
         Err(RespondError::NotAResponse { code })
     );
-    let large = Response::new(Code::CONTENT).with_body(vec![0; 1_200]);
+    // Content goes in blocks, however long it is; options do not.
+    let mut options = Options::new();
+    for _ in 0..5 {
+        options.push_location_path(&"x".repeat(255)).unwrap();
+    }
+    let large = Response::new(Code::CREATED).with_options(options);
     assert_eq!(
         rig.endpoint.respond(rig.now, request.id, large),
-        Err(RespondError::TooLarge { len: 1_206, max: 1_152 })
+        Err(RespondError::TooLarge { len: 1_290, max: 1_152 })
     );
     rig.respond(request.id, content("hi"));
     assert_eq!(rig.sent_bytes(), hex!("61 45 1001 0b c0 ff 6869"));

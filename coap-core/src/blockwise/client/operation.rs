@@ -11,8 +11,8 @@
 use bytes::Bytes;
 
 use super::assembler::{Added, Assembler};
-use super::budget::Budget;
 use super::slicer::{Slicer, TooManyBlocks};
+use crate::blockwise::Budget;
 use crate::config::OnChange;
 use crate::event::{BlockFailure, Timing};
 use crate::message::{Blocks, Body, Response};
@@ -37,6 +37,8 @@ pub(crate) struct Operation {
     step: Step,
     /// How often the block under way was sent, or asked for, in exchanges of its own.
     attempts: u8,
+    /// How often it has waited as long as a request may wait for its turn.
+    waits: u8,
     resent: u8,
     changed: u8,
     news: Notes,
@@ -151,7 +153,22 @@ impl Operation {
             None => Step::Upload,
         };
         let (down, token, news) = (None, None, Notes { wanted: up.wanted().is_some(), ..Notes::default() });
-        Self { kind, code, options, token, key, rules, up, down, step, attempts: 1, resent: 0, changed: 0, news }
+        Self {
+            kind,
+            code,
+            options,
+            token,
+            key,
+            rules,
+            up,
+            down,
+            step,
+            attempts: 1,
+            waits: 0,
+            resent: 0,
+            changed: 0,
+            news,
+        }
     }
 
     /// Uses this token for the first exchange.
@@ -238,9 +255,8 @@ impl Operation {
 
     /// The block has waited as long as a request may wait for its turn. Whether it waits on: as often as it may be sent.
     pub(crate) const fn wait_on(&mut self) -> bool {
-        let on = self.attempts < self.rules.attempts;
-        self.attempts += on as u8;
-        on
+        self.waits = self.waits.saturating_add(1);
+        self.waits < self.rules.attempts
     }
 
     /// Whether the peer could take its blocks for those of another operation with the same `key` (RFC 9175 §3.3): its body
@@ -290,6 +306,10 @@ impl Operation {
             (Code::REQUEST_ENTITY_TOO_LARGE, _) => {
                 if let Some(szx) = hint.filter(|szx| self.up.exceeds(*szx) && self.up.restart()) {
                     self.up.shrink(szx);
+                    // Another request that was one datagram, too, could be cut up at the same time.
+                    if sent.is_none() {
+                        self.set_tag(tags);
+                    }
                     return self.send_block();
                 }
                 self.on_first(0, answer, timing, budget)
@@ -323,7 +343,7 @@ impl Operation {
 
     /// On to the next block of the request body.
     fn send_block(&mut self) -> Result<Next, BlockFailure> {
-        self.attempts = 1;
+        (self.attempts, self.waits) = (1, 0);
         self.step = Step::Upload;
         self.news.wanted = self.up.wanted().is_some();
         Ok(if self.up.piece()?.is_some() { Next::Exchange } else { Next::Pause })
@@ -405,7 +425,7 @@ impl Operation {
 
     /// A block has been added; the peer's blocks have the size `szx`.
     fn on_added(&mut self, szx: u8, added: Added) -> Result<Next, BlockFailure> {
-        self.attempts = 1;
+        (self.attempts, self.waits) = (1, 0);
         self.rules.szx = self.rules.szx.min(szx);
         self.news.progress = self.rules.how.report;
         let offset = self.down.as_ref().map_or(0, Assembler::next);

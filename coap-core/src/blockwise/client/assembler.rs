@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::budget::Budget;
 use super::operation::Part;
+use crate::blockwise::Budget;
 use crate::event::BlockFailure;
 use crate::message::Response;
 use crate::wire::{Code, ETag, Options};
@@ -82,12 +82,12 @@ impl Assembler {
                 }
             }
             Content::Parts(parts) => {
-                let part = Part { offset, data, last };
                 if parts.outstanding {
-                    parts.ahead = Some(part);
+                    // A slow application must not pin what the datagram was received into.
+                    parts.ahead = Some(Part { offset, data: Bytes::copy_from_slice(&data), last });
                     Added::Wait
                 } else {
-                    parts.tell(part)
+                    parts.tell(Part { offset, data, last })
                 }
             }
         };

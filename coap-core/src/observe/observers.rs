@@ -1,0 +1,437 @@
+//! Who observes: one entry for each peer and token (RFC 7641 §4.1), which is at the same time its message in flight. What it is
+//! sent is put together from the state of its topic when it leaves, and again for each copy.
+//!
+//! ```text
+//!   registered ─► Queued ─(a new state, and its peer's turn)─► InFlight ─(ACK)─► Paused ─(min_interval)─► Queued
+//!                   │                                      └─► Pacing ──(RTT or 3 s)──┘
+//!                   └─(another notification to the same peer is outstanding)─► Blocked ─► Granted ─► InFlight, Pacing
+//! ```
+
+use core::fmt;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use hashbrown::HashTable;
+
+use super::topics::{TopicId, TopicKey, Topics};
+use crate::addr::Local;
+use crate::event::Closed;
+use crate::hash::KeyedHash;
+use crate::links::{Link, List};
+use crate::peers::PeerKey;
+use crate::reliability::Backoff;
+use crate::slab::{Key, Slab};
+use crate::time::Instant;
+use crate::wire::Token;
+
+pub(crate) type ObserverKey = Key<Observer>;
+
+/// A peer that observes a topic. Stale when it does not any more; a stale one names nothing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObserverId(pub(crate) Key<Observer>);
+
+impl fmt::Debug for ObserverId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ObserverId({:?})", self.0)
+    }
+}
+
+/// One entry. There can be hundreds of thousands: what is not needed between notifications is not in here.
+pub(crate) struct Observer {
+    /// The record of the peer, which it holds.
+    pub(crate) peer: PeerKey,
+    pub(crate) topic: TopicKey,
+    pub(crate) source: Source,
+    /// Which request registered it, as the requests for further blocks will have it: half of its hash, because it need only
+    /// be told from the others of the same peer.
+    pub(crate) operation: u64,
+    pub(crate) token: Token,
+    /// The largest block that it takes.
+    pub(crate) szx: u8,
+    /// Of the last notification; only what is in the index is known by it.
+    message_id: Option<u16>,
+    /// Which state it was told last.
+    pub(crate) version: u32,
+    /// The Observe number that it was told last; its lower 24 bits are sent.
+    pub(crate) number: u32,
+    pub(crate) last_sent: Instant,
+    /// When it was last sent a Confirmable message, in seconds.
+    pub(crate) last_confirmable: u32,
+    /// Non-confirmable notifications since then.
+    pub(crate) unconfirmed: u32,
+    /// Smoothed, in microseconds; 0: never measured.
+    pub(crate) round_trip: u32,
+    pub(crate) stage: Stage,
+    queue: Link,
+    of_peer: Link,
+}
+
+/// What an observer waits for.
+#[derive(Clone, Copy)]
+pub(crate) enum Stage {
+    /// A new state, or its turn to be told of it: among those of its topic that know the latest, or that do not.
+    Queued,
+    /// Its turn in its topic; the turn of its peer it has (NSTART).
+    Granted,
+    /// The turn of its peer (RFC 7641 §4.5.1).
+    Blocked,
+    /// The acknowledgement of a notification. The turn of its peer is its own.
+    InFlight(Backoff),
+    /// The end of the time that a Non-confirmable notification counts as outstanding (RFC 7641 §4.5.1). So too.
+    Pacing,
+    /// A time before which it must not be told anything. Where the topic has ended, it waits for nothing.
+    Paused,
+    /// That the application is told of its end.
+    Lost(Closed, TopicId),
+}
+
+impl Observer {
+    /// The turn of its peer is its own.
+    pub(crate) const fn has_turn(&self) -> bool {
+        matches!(self.stage, Stage::Granted | Stage::InFlight(_) | Stage::Pacing)
+    }
+
+    pub(crate) const fn message_id(&self) -> Option<u16> {
+        self.message_id
+    }
+
+    pub(crate) const fn is_linked(&self) -> bool {
+        self.queue.is_linked()
+    }
+
+    /// How long a Non-confirmable notification counts as outstanding: RFC 7641 §4.5.1.
+    pub(crate) const fn pace(&self) -> Duration {
+        match self.round_trip {
+            0 => Duration::from_secs(3),
+            micros => Duration::from_micros(micros as u64),
+        }
+    }
+
+    /// A notification that was sent once was acknowledged after `sample`.
+    pub(crate) fn measured(&mut self, sample: Duration) {
+        let sample = u32::try_from(sample.as_micros()).unwrap_or(u32::MAX).max(1);
+        // RFC 6298 §2.3: an eighth of each new sample.
+        self.round_trip = match self.round_trip {
+            0 => sample,
+            before => before - before / 8 + sample / 8,
+        };
+    }
+
+    /// The next Observe number, in units of 1,024 µs: RFC 7641 §4.4 wants it larger each time, and less than 2²³ ahead of
+    /// that of 256 s before. From the clock, because it is still larger when a client comes back whose entry was removed.
+    pub(crate) const fn next_number(last: u32, now: Instant) -> u32 {
+        let clock = Self::number_at(now);
+        if clock.wrapping_sub(last) as i32 > 0 { clock } else { last.wrapping_add(1) }
+    }
+
+    pub(crate) const fn number_at(now: Instant) -> u32 {
+        (now.as_micros() >> 10) as u32
+    }
+}
+
+/// Where its datagrams leave from: a [`Local`] without the group, which is never left from.
+#[derive(Clone, Copy)]
+pub(crate) struct Source {
+    ip: Option<IpAddr>,
+    interface: u32,
+    socket: u16,
+}
+
+impl From<Local> for Source {
+    fn from(local: Local) -> Self {
+        Self { ip: local.ip, interface: local.interface, socket: local.socket }
+    }
+}
+
+impl From<Source> for Local {
+    fn from(source: Source) -> Self {
+        Self { socket: source.socket, ip: source.ip, interface: source.interface, group: None }
+    }
+}
+
+/// What a registration asks for, kept until it is answered.
+#[derive(Clone, Copy)]
+pub(crate) struct Registration {
+    pub(crate) operation: u64,
+    /// The largest block that is wanted.
+    pub(crate) szx: u8,
+}
+
+/// What a new entry is made of.
+pub(crate) struct NewObserver {
+    pub(crate) peer: PeerKey,
+    pub(crate) topic: TopicKey,
+    pub(crate) source: Source,
+    pub(crate) token: Token,
+    pub(crate) registration: Registration,
+    pub(crate) version: u32,
+    pub(crate) number: u32,
+}
+
+/// The observers of one peer, in its record.
+#[derive(Clone, Copy)]
+pub(crate) struct OfPeer {
+    pub(crate) all: List,
+    /// Those that wait for the turn of the peer.
+    pub(crate) blocked: List,
+    /// Notifications outstanding, and turns given: at most NSTART (RFC 7641 §4.5.1).
+    pub(crate) outstanding: u16,
+}
+
+impl OfPeer {
+    pub(crate) const fn new() -> Self {
+        Self { all: List::new(), blocked: List::new(), outstanding: 0 }
+    }
+}
+
+/// In the list that says what it waits for.
+pub(crate) fn queue(observer: &mut Observer) -> &mut Link {
+    &mut observer.queue
+}
+
+fn of_peer(observer: &mut Observer) -> &mut Link {
+    &mut observer.of_peer
+}
+
+/// All observers, found by peer and token, and by peer and the Message ID of their last notification.
+pub(crate) struct Observers {
+    slab: Slab<Observer>,
+    by_token: HashTable<u32>,
+    by_message: HashTable<u32>,
+    /// Those whose end is to be told.
+    lost: List,
+    in_flight: usize,
+    hash: KeyedHash,
+}
+
+impl Observers {
+    pub(crate) const fn new(hash: KeyedHash) -> Self {
+        Self {
+            slab: Slab::new(),
+            by_token: HashTable::new(),
+            by_message: HashTable::new(),
+            lost: List::new(),
+            in_flight: 0,
+            hash,
+        }
+    }
+
+    /// How many entries there are, those whose end is to be told included.
+    pub(crate) const fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// How many Confirmable notifications are not acknowledged.
+    pub(crate) const fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    pub(crate) fn get(&self, key: ObserverKey) -> Option<&Observer> {
+        self.slab.get(key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: ObserverKey) -> Option<&mut Observer> {
+        self.slab.get_mut(key)
+    }
+
+    pub(crate) fn key_at(&self, index: u32) -> Option<ObserverKey> {
+        self.slab.key_at(index)
+    }
+
+    pub(crate) const fn slab_mut(&mut self) -> &mut Slab<Observer> {
+        &mut self.slab
+    }
+
+    pub(crate) fn find(&self, peer: PeerKey, token: &Token) -> Option<ObserverKey> {
+        let index = self.by_token.find(token_hash(&self.hash, peer, token), |index| {
+            self.slab.at(*index).is_some_and(|observer| observer.peer == peer && observer.token == *token)
+        })?;
+        self.slab.key_at(*index)
+    }
+
+    /// Whose last notification had this Message ID.
+    pub(crate) fn find_message(&self, peer: PeerKey, message_id: u16) -> Option<ObserverKey> {
+        let index = self.by_message.find(self.hash.pair(peer.index(), message_id), |index| {
+            self.slab
+                .at(*index)
+                .is_some_and(|observer| observer.peer == peer && observer.message_id == Some(message_id))
+        })?;
+        self.slab.key_at(*index)
+    }
+
+    /// The observers of a peer, oldest first.
+    pub(crate) fn of_peer(&self, of: &OfPeer) -> impl Iterator<Item = ObserverKey> + '_ {
+        let mut next = of.all.front();
+        core::iter::from_fn(move || {
+            let index = next?;
+            next = self.slab.at(index)?.of_peer.next();
+            self.slab.key_at(index)
+        })
+    }
+
+    /// Adds an entry: in no list but that of its peer.
+    pub(crate) fn insert(&mut self, now: Instant, of: &mut OfPeer, new: NewObserver) -> ObserverKey {
+        let NewObserver { peer, topic, source, token, registration, version, number } = new;
+        let hash = token_hash(&self.hash, peer, &token);
+        let key = self.slab.insert(Observer {
+            peer,
+            topic,
+            source,
+            operation: registration.operation,
+            token,
+            szx: registration.szx,
+            message_id: None,
+            version,
+            number,
+            last_sent: now,
+            last_confirmable: seconds(now),
+            unconfirmed: 0,
+            round_trip: 0,
+            stage: Stage::Paused,
+            queue: Link::new(),
+            of_peer: Link::new(),
+        });
+        of.all.push_back(&mut self.slab, key.index(), of_peer);
+        let Self { slab, by_token, hash: keyed, .. } = self;
+        by_token.insert_unique(hash, key.index(), |index| {
+            slab.at(*index).map_or(0, |observer| token_hash(keyed, observer.peer, &observer.token))
+        });
+        key
+    }
+
+    /// The last notification has this Message ID; `None`: nothing is known by one any more.
+    pub(crate) fn set_message(&mut self, key: ObserverKey, message_id: Option<u16>) {
+        let Some(observer) = self.slab.get_mut(key) else { return };
+        let (peer, before) = (observer.peer.index(), core::mem::replace(&mut observer.message_id, message_id));
+        if let Some(before) = before {
+            let found = self.by_message.find_entry(self.hash.pair(peer, before), |index| *index == key.index());
+            if let Ok(entry) = found {
+                entry.remove();
+            }
+        }
+        let Self { slab, by_message, hash, .. } = self;
+        if let Some(message_id) = message_id {
+            by_message.insert_unique(hash.pair(peer, message_id), key.index(), |index| {
+                let observer = slab.at(*index);
+                observer.map_or(0, |observer| hash.pair(observer.peer.index(), observer.message_id.unwrap_or(0)))
+            });
+        }
+    }
+
+    /// Moves an observer to another stage. It keeps its place in a list.
+    pub(crate) fn set_stage(&mut self, key: ObserverKey, stage: Stage) {
+        let Some(observer) = self.slab.get_mut(key) else { return };
+        self.in_flight -= usize::from(matches!(observer.stage, Stage::InFlight(_)));
+        self.in_flight += usize::from(matches!(stage, Stage::InFlight(_)));
+        observer.stage = stage;
+    }
+
+    /// Puts an observer in the list that says whether it knows the latest state.
+    pub(crate) fn enqueue(&mut self, topics: &mut Topics, key: ObserverKey, stage: Stage) {
+        self.set_stage(key, stage);
+        let Some(observer) = self.slab.get(key) else { return };
+        let (topic_key, version) = (observer.topic, observer.version);
+        let Some(topic) = topics.get_mut(topic_key) else { return };
+        let list = if version == topic.version { &mut topic.current } else { &mut topic.waiting };
+        list.push_back(&mut self.slab, key.index(), queue);
+        topics.enlist(topic_key);
+    }
+
+    /// Puts an observer among those of its topic that must not be told anything yet. One of a topic that has ended is in
+    /// no list.
+    pub(crate) fn pause(&mut self, topics: &mut Topics, key: ObserverKey) {
+        self.set_stage(key, Stage::Paused);
+        let topic = self.slab.get(key).and_then(|observer| topics.get_mut(observer.topic));
+        if let Some(topic) = topic.filter(|topic| !topic.is_over()) {
+            topic.paused.push_back(&mut self.slab, key.index(), queue);
+        }
+    }
+
+    /// Takes an observer out of the list that says what it waits for.
+    pub(crate) fn unlink(&mut self, topics: &mut Topics, of: &mut OfPeer, key: ObserverKey) {
+        let Some(observer) = self.slab.get(key).filter(|observer| observer.is_linked()) else { return };
+        let (topic_key, index) = (observer.topic, key.index());
+        let Some(topic) = topics.get_mut(topic_key) else { return };
+        let list = match observer.stage {
+            Stage::Blocked => &mut of.blocked,
+            Stage::Paused if !topic.is_over() => &mut topic.paused,
+            _ if observer.version == topic.version => &mut topic.current,
+            _ => &mut topic.waiting,
+        };
+        list.remove(&mut self.slab, index, queue);
+        topics.tidy(topic_key);
+    }
+
+    /// Takes an entry out of the indices and the list of its peer. It is in no other list any more.
+    pub(crate) fn unregister(&mut self, of: &mut OfPeer, key: ObserverKey) {
+        self.set_message(key, None);
+        let Some(observer) = self.slab.get(key) else { return };
+        let hash = token_hash(&self.hash, observer.peer, &observer.token);
+        of.all.remove(&mut self.slab, key.index(), of_peer);
+        if let Ok(entry) = self.by_token.find_entry(hash, |index| *index == key.index()) {
+            entry.remove();
+        }
+    }
+
+    pub(crate) fn discard(&mut self, key: ObserverKey) {
+        self.slab.discard(key);
+        if self.slab.len() == 0 && self.by_token.capacity() > 256 {
+            self.by_token = HashTable::new();
+            self.by_message = HashTable::new();
+        }
+    }
+
+    /// The application is to be told of the end of an entry, which is registered nowhere any more.
+    pub(crate) fn tell(&mut self, key: ObserverKey, why: Closed, topic: TopicId) {
+        self.set_stage(key, Stage::Lost(why, topic));
+        self.lost.push_back(&mut self.slab, key.index(), queue);
+    }
+
+    /// The next end to be told. The entry is gone with it.
+    pub(crate) fn poll_lost(&mut self) -> Option<(ObserverKey, Closed, TopicId)> {
+        let index = self.lost.pop_front(&mut self.slab, queue)?;
+        let key = self.slab.key_at(index)?;
+        let Stage::Lost(why, topic) = self.slab.get(key)?.stage else { return None };
+        self.discard(key);
+        Some((key, why, topic))
+    }
+}
+
+/// In whole seconds: 136 years of them.
+pub(crate) const fn seconds(at: Instant) -> u32 {
+    (at.as_micros() / 1_000_000) as u32
+}
+
+fn token_hash(hash: &KeyedHash, peer: PeerKey, token: &Token) -> u64 {
+    let mut bytes = [0; 16];
+    bytes[..token.len()].copy_from_slice(token.as_bytes());
+    bytes[8..12].copy_from_slice(&peer.index().to_le_bytes());
+    bytes[12] = token.len() as u8;
+    hash.bytes(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_small() {
+        assert!(size_of::<Observer>() <= 152, "{}", size_of::<Observer>());
+    }
+
+    #[test]
+    fn observe_numbers_grow_with_the_clock_and_without_it() {
+        let now = Instant::from_secs(1_000);
+        let first = Observer::number_at(now);
+        let second = Observer::next_number(first, now);
+        assert_eq!(second, first + 1);
+        assert_eq!(
+            Observer::next_number(second, Instant::from_secs(1_001)),
+            Observer::number_at(Instant::from_secs(1_001))
+        );
+        // A clock that has wrapped is ahead.
+        assert_eq!(Observer::next_number(u32::MAX, Instant::from_micros(5 << 42 | 7 << 10)), 7);
+        // RFC 7641 §4.4: less than 2^23 in 256 s.
+        assert!(Observer::number_at(Instant::from_secs(256)) < 1 << 23);
+    }
+}
