@@ -14,7 +14,7 @@ pub struct Stats {
 
     /// Requests handed up, and further blocks of their content.
     pub requests_received: u64,
-    /// Responses that settled a request of ours, or added to a multicast one.
+    /// Responses that settled a request of ours, brought it a block further, or added to a multicast one.
     pub responses_received: u64,
     /// Empty acknowledgements of what we sent.
     pub acknowledged: u64,
@@ -50,6 +50,8 @@ pub struct Stats {
     pub retransmissions: u64,
     /// Requests of ours, separate responses not counted, that ended with `Failure::NoAck`.
     pub unacknowledged_requests: u64,
+    /// Blocks that were sent, or asked for, again in a new exchange because the one before ended unanswered.
+    pub blocks_repeated: u64,
     /// Separate responses that were never acknowledged.
     pub unacknowledged_responses: u64,
     /// Separate responses sent Non-confirmable because too many were unacknowledged.

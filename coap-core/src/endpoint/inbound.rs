@@ -106,7 +106,9 @@ impl Endpoint {
         let peer = self.peers.find(&path.from);
         if let Some(known) = peer.and_then(|peer| self.recent.find(now, peer, path.received(&message))) {
             // Asking the application again does no harm then, and the client gets its answer (RFC 7252 §4.5).
-            if self.recent.has_lost_reply(known) && message.code.is_idempotent() {
+            // Not a block of a longer body: by now it could end up in the next one.
+            let block = message.options.block1().filter(|block| block.more() || block.num() > 0);
+            if self.recent.has_lost_reply(known) && message.code.is_idempotent() && block.is_none() {
                 self.serve(now, path, message, peer, Some(known));
             } else {
                 let answer = self.recent.answer(known);
@@ -223,7 +225,8 @@ impl Endpoint {
             }
             return;
         };
-        let checked = message.options.check(|number| self.is_understood_in_response(&message, number));
+        let of_group = self.outgoing.get(request).is_some_and(|request| request.is_group());
+        let checked = message.options.check(|number| self.is_understood_in_response(&message, number, of_group));
         let answer = match (message.kind, &checked) {
             (Type::Confirmable, Ok(())) => Answer::Acknowledged,
             (Type::Confirmable, Err(_)) => Answer::Reset,
@@ -231,7 +234,6 @@ impl Endpoint {
         };
         // A Non-confirmable response to one peer needs no memory: its duplicate finds no request any more. One to a
         // group would be told twice.
-        let of_group = self.outgoing.get(request).is_some_and(|request| request.is_group());
         if message.kind == Type::Confirmable || of_group {
             self.remember_response(now, path, &message, answer);
         }
@@ -283,15 +285,16 @@ impl Endpoint {
         self.on_rejected(now, flight);
     }
 
-    /// Block2 is understood where it says that the whole body is here; more needs blockwise transfer. An option that is
+    /// The block options are understood; to a group, Block2 only where it says that the whole body is here. An option that is
     /// for requests only is as good as unknown (RFC 7252 §5.4).
-    pub(super) fn is_understood_in_response(&self, message: &Message, number: OptionNumber) -> bool {
-        let whole = || message.options.block2().is_some_and(|block| block.num() == 0 && !block.more());
-        let defined = number.definition().is_none_or(|known| known.in_response);
+    pub(super) fn is_understood_in_response(&self, message: &Message, number: OptionNumber, of_group: bool) -> bool {
         match number {
-            OptionNumber::BLOCK1 => false,
-            OptionNumber::BLOCK2 => whole(),
-            _ => defined && self.config.is_understood(number),
+            OptionNumber::BLOCK1 | OptionNumber::BLOCK2 if !of_group => true,
+            OptionNumber::BLOCK2 => message.options.block2().is_some_and(|block| block.num() == 0 && !block.more()),
+            number => {
+                let defined = number.definition().is_none_or(|known| known.in_response);
+                defined && self.config.is_understood(number)
+            }
         }
     }
 }

@@ -9,11 +9,14 @@
 //!   request, ping ────► client.rs: in flight, or waiting for its turn ─────────────────────► poll_transmit
 //! ```
 
+mod blocks;
 mod bodies;
 mod client;
+mod download;
 mod errors;
 mod inbound;
 mod notify;
+mod parts;
 mod server;
 mod serving;
 mod streams;
@@ -21,6 +24,7 @@ mod streams;
 mod tests;
 mod time;
 mod topics;
+mod upload;
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -30,7 +34,9 @@ use rand_core::CryptoRng;
 pub use self::client::{Place, Scope, Why};
 pub use self::errors::{RequestError, RespondError, SupplyError, TransmissionError};
 use crate::addr::{Local, Peer, Transmit};
-use crate::blockwise::{Budget, Transfers};
+use crate::blockwise::Budget;
+use crate::blockwise::client::{News, Part, Tags};
+use crate::blockwise::server::Transfers;
 use crate::config::Config;
 use crate::deadlines::Deadlines;
 use crate::event::{Event, IncomingId, IncomingRequest, RequestId};
@@ -72,10 +78,12 @@ pub struct Endpoint {
     outgoing: Outgoings,
     incoming: Incomings,
     transfers: Transfers,
-    budget: Budget,
     topics: Topics,
     observers: Observers,
     deadlines: Deadlines,
+    /// The memory of all bodies that are put together or kept.
+    budget: Budget,
+    tags: Tags,
     outbox: Outbox,
     group_ids: MessageIds,
     /// The furthest count of the Message IDs of a peer that was forgotten early.
@@ -113,10 +121,11 @@ impl Endpoint {
             outgoing: Outgoings::new(hash),
             incoming: Incomings::new(),
             transfers: Transfers::new(config.max_transfers),
-            budget: Budget::new(config.max_transfer_bytes),
             topics: Topics::new(),
             observers: Observers::new(hash),
             deadlines: Deadlines::default(),
+            budget: Budget::new(config.max_transfer_bytes),
+            tags: Tags::default(),
             outbox: Outbox::new(config.max_outbox),
             group_ids: MessageIds::multicast(rng.next_u64()),
             id_floor: 0,
@@ -270,6 +279,14 @@ impl Endpoint {
             Notice::Settled(Outcome::Response { from, response }, timing) => {
                 Event::Response { id, from, response, timing }
             }
+            Notice::News { from, news } => match news {
+                News::Progress { sent, received } => Event::Progress { id, sent, received },
+                News::Head(response, timing) => Event::Response { id, from, response, timing },
+                News::Part(part) => part_of(id, part),
+                News::Wanted { offset, max } => Event::BodyWanted { id: id.request_body(), offset, max },
+            },
+            Notice::Settled(Outcome::LastPart(part), _) => part_of(id, part),
+            Notice::Settled(Outcome::BodyFailed(reason), _) => Event::BodyFailed { id: id.response_body(), reason },
             Notice::Settled(Outcome::Pong, timing) => Event::Pong { id, timing },
             Notice::Settled(Outcome::Failed(reason), timing) => Event::Failed { id, reason, timing },
             Notice::Settled(Outcome::Finished, _) => Event::Finished { id },
@@ -348,7 +365,7 @@ pub struct Usage {
     pub in_flight: usize,
     /// Bodies that peers send or fetch block by block, and those kept in case the last answer was lost.
     pub transfers: usize,
-    /// Bytes of bodies put together or kept.
+    /// Bytes of memory for bodies that are put together block by block, or kept to be fetched so.
     pub transfer_bytes: usize,
     /// Topics, those that have ended and whose observers are still to be told included.
     pub topics: usize,
@@ -360,6 +377,11 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint").field("now", &self.now).field("usage", &self.usage()).finish_non_exhaustive()
     }
+}
+
+fn part_of(id: RequestId, part: Part) -> Event {
+    let Part { offset, data, last } = part;
+    Event::BodyPart { id: id.response_body(), offset, data, last }
 }
 
 fn copy(bytes: &[u8], buf: &mut [u8]) -> Option<usize> {

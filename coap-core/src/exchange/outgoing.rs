@@ -7,6 +7,7 @@ use core::time::Duration;
 use hashbrown::HashTable;
 
 use crate::addr::{Local, Peer};
+use crate::blockwise::client::{News, Operation, Part};
 use crate::event::{Failure, Timing};
 use crate::hash::KeyedHash;
 use crate::links::{Link, List};
@@ -37,6 +38,9 @@ pub(crate) struct Outgoing {
     pub(crate) attempts: u8,
     /// The end that the caller set, whatever the stage.
     pub(crate) until: Option<Instant>,
+    pub(crate) bodies: Bodies,
+    /// Whose rest it fetches (`Endpoint::fetch_rest`): it has nothing to tell the application.
+    pub(crate) parent: Option<OutgoingKey>,
     /// A repetition to be told.
     repeated: Option<u8>,
     /// Responses of a group to be told.
@@ -55,17 +59,37 @@ pub(crate) enum Stage {
     Waiting(Box<Message>),
     /// It is on its way: a Confirmable one until it is acknowledged, a Non-confirmable one until it is answered.
     InFlight(FlightKey),
-    /// It was acknowledged, and the response will come separately.
-    Acknowledged,
+    /// It was acknowledged, and the response will come separately. The request is kept where the response can make a
+    /// further one necessary.
+    Acknowledged(Option<Box<Message>>),
+    /// Between two block exchanges: the application must supply or consume a part first.
+    Paused,
     /// It went to a group, and responses are collected.
     Group,
     /// It is over, and the application must still be told how.
     Settled(Box<(Outcome, Timing)>),
 }
 
+/// How the bodies of a request and of its response travel.
+pub(crate) enum Bodies {
+    /// In one exchange, unless the response needs more.
+    Simple,
+    /// In one exchange, whatever block options it carries: they are the caller's business.
+    Raw,
+    /// In block exchanges.
+    Blocks(Box<Operation>),
+}
+
 /// How a request ends.
 pub(crate) enum Outcome {
-    Response { from: Peer, response: Response },
+    Response {
+        from: Peer,
+        response: Response,
+    },
+    /// With the last part of the body of its response, which has been told.
+    LastPart(Part),
+    /// The rest of that body will not come.
+    BodyFailed(Failure),
     Pong,
     Failed(Failure),
     Finished,
@@ -75,6 +99,7 @@ pub(crate) enum Outcome {
 pub(crate) enum Notice {
     Repeated { attempt: u8 },
     GroupResponse { from: Peer, response: Response, timing: Timing },
+    News { from: Peer, news: News },
     Settled(Outcome, Timing),
 }
 
@@ -85,6 +110,14 @@ impl Outgoing {
 
     pub(crate) const fn is_group(&self) -> bool {
         self.peer.is_none()
+    }
+
+    pub(crate) fn operation(&self) -> Option<&Operation> {
+        if let Bodies::Blocks(operation) = &self.bodies { Some(operation) } else { None }
+    }
+
+    pub(crate) fn operation_mut(&mut self) -> Option<&mut Operation> {
+        if let Bodies::Blocks(operation) = &mut self.bodies { Some(operation) } else { None }
     }
 
     pub(crate) fn timing(&self, now: Instant, round_trip: Option<Duration>) -> Timing {
@@ -119,7 +152,10 @@ pub(crate) struct NewRequest {
     pub(crate) peer: Option<PeerKey>,
     pub(crate) to: Peer,
     pub(crate) from: Local,
-    pub(crate) message: Message,
+    /// `None`: the application must supply a part first.
+    pub(crate) message: Option<Message>,
+    pub(crate) bodies: Bodies,
+    pub(crate) parent: Option<OutgoingKey>,
     pub(crate) pacing: Pacing,
     pub(crate) progress: Progress,
     pub(crate) transmission: Option<Box<TransmissionParameters>>,
@@ -160,16 +196,18 @@ impl Outgoings {
         self.requests.at(index)
     }
 
-    /// Opens a request in the stage of waiting.
+    /// Opens a request in the stage of waiting, or paused.
     pub(crate) fn open(&mut self, now: Instant, new: NewRequest) -> OutgoingKey {
-        let NewRequest { peer, to, from, message, pacing, progress, transmission, until } = new;
-        let token = (!message.code.is_empty()).then(|| message.token.clone());
+        let NewRequest { peer, to, from, message, bodies, parent, pacing, progress, transmission, until } = new;
+        let token = message.as_ref().filter(|message| !message.code.is_empty()).map(|message| message.token.clone());
         let hash = token.as_ref().map(|token| self.hash.bytes(token.as_bytes()));
         let key = self.requests.insert(Outgoing {
             peer,
             to,
             from,
-            stage: Stage::Waiting(Box::new(message)),
+            stage: message.map_or(Stage::Paused, |message| Stage::Waiting(Box::new(message))),
+            bodies,
+            parent,
             pacing,
             progress,
             transmission,
@@ -190,6 +228,25 @@ impl Outgoings {
         }
         self.open += 1;
         key
+    }
+
+    /// Makes a request wait for its next exchange, which has a token of its own.
+    pub(crate) fn renew(&mut self, key: OutgoingKey, message: Message) {
+        self.drop_token(key);
+        let hash = self.hash.bytes(message.token.as_bytes());
+        let Some(request) = self.requests.get_mut(key) else { return };
+        request.token = Some(message.token.clone());
+        request.stage = Stage::Waiting(Box::new(message));
+        let Self { requests, tokens, hash: keyed, .. } = self;
+        tokens.insert_unique(hash, key.index(), |index| rehash(requests, keyed, *index));
+    }
+
+    /// Makes a request wait for the application. Its last token means nothing any more.
+    pub(crate) fn pause(&mut self, key: OutgoingKey) {
+        self.drop_token(key);
+        let Some(request) = self.requests.get_mut(key) else { return };
+        request.token = None;
+        request.stage = Stage::Paused;
     }
 
     /// The open request that a response with this token, from this peer, answers: the token alone counts for a group
@@ -275,22 +332,30 @@ impl Outgoings {
 
     /// The next thing that a request has to say.
     pub(crate) fn poll(&mut self) -> Option<(OutgoingKey, Notice)> {
-        let index = self.ready.front()?;
-        let key = self.requests.key_at(index)?;
-        let request = self.requests.get_mut(key)?;
-        let notice = if let Some(attempt) = request.repeated.take() {
-            Notice::Repeated { attempt }
-        } else if let Some((from, response, timing)) = request.responses.pop_front() {
-            Notice::GroupResponse { from, response, timing }
-        } else {
-            let Stage::Settled(end) = self.remove(key)?.stage else { return None };
-            return Some((key, Notice::Settled(end.0, end.1)));
-        };
-        let more = !request.responses.is_empty() || request.is_settled();
-        if !more {
-            self.ready.remove(&mut self.requests, index, ready);
+        while let Some(index) = self.ready.front() {
+            let key = self.requests.key_at(index)?;
+            let request = self.requests.get_mut(key)?;
+            let notice = if let Some(attempt) = request.repeated.take() {
+                Some(Notice::Repeated { attempt })
+            } else if let Some((from, response, timing)) = request.responses.pop_front() {
+                Some(Notice::GroupResponse { from, response, timing })
+            } else {
+                let from = request.to;
+                request.operation_mut().and_then(Operation::poll).map(|news| Notice::News { from, news })
+            };
+            if notice.is_none() && request.is_settled() {
+                let Stage::Settled(end) = self.remove(key)?.stage else { return None };
+                return Some((key, Notice::Settled(end.0, end.1)));
+            }
+            let news = request.operation().is_some_and(Operation::has_news);
+            if !news && request.responses.is_empty() && !request.is_settled() {
+                self.ready.remove(&mut self.requests, index, ready);
+            }
+            if let Some(notice) = notice {
+                return Some((key, notice));
+            }
         }
-        Some((key, notice))
+        None
     }
 
     fn drop_token(&mut self, key: OutgoingKey) {
