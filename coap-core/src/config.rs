@@ -200,8 +200,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Requests of ours open at a time, about 550 bytes each beside what they carry; 4,096 by default. When full:
-    /// `RequestError::TooManyRequests`.
+    /// Requests of ours open at a time, about 550 bytes each beside what they carry, and observations, about 800; 4,096 by
+    /// default. When full: `RequestError::TooManyRequests`.
     pub const fn max_requests(mut self, requests: usize) -> Self {
         self.wanted.max_requests = requests;
         self

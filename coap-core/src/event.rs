@@ -144,7 +144,8 @@ pub enum Event {
         /// The state.
         response: Response,
     },
-    /// The last state of an observed resource is older than its Max-Age, and 5 s of grace.
+    /// The last state of an observed resource is older than its Max-Age, and 5 s of grace; or there has been none, because the
+    /// rest of the first could not be fetched.
     Stale {
         /// The observation.
         id: RequestId,

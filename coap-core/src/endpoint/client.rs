@@ -49,11 +49,7 @@ impl Endpoint {
             return Err(RequestError::ConfirmableMulticast);
         }
         let plan = self.plan(&to, request, how)?;
-        let token = match &how.token {
-            Some(token) if self.outgoing.is_in_use(token, &to) => return Err(RequestError::TokenInUse),
-            Some(token) => token.clone(),
-            None => self.draw_token(&to)?,
-        };
+        let token = self.token_for(&to, how)?;
         let (message, bodies) = match plan {
             Plan::OneExchange(message, bodies) => (Some(Message { token, ..message }), bodies),
             Plan::Blocks(mut operation) => {
@@ -80,11 +76,16 @@ impl Endpoint {
         self.open_request(now, to, Some(Message::empty(Type::Confirmable, 0)), Bodies::Raw, how)
     }
 
-    /// Forgets a request: it is not repeated any more, no event follows, and a response is met as a stranger's. False: it
-    /// was over already.
+    /// Forgets a request: it is not repeated any more, no event follows, and a response is met as a stranger's. An
+    /// observation ends so too, and its next notification is met with a Reset. False: it was over already.
     pub fn cancel(&mut self, now: Instant, request: RequestId) -> bool {
         let now = self.advance(now);
-        let open = self.outgoing.get(request.0).is_some_and(|request| !request.is_settled());
+        let found = self.outgoing.get(request.0);
+        // One that was deregistered is not the application's any more.
+        if found.is_some_and(|request| request.is_leaving()) {
+            return false;
+        }
+        let open = found.is_some_and(|request| !request.is_settled());
         self.detach(now, request.0);
         self.outgoing.remove(request.0);
         open
@@ -92,7 +93,7 @@ impl Endpoint {
 
     /// Where a request is: sent, or how many wait before it, and why. `None`: it is over.
     pub fn place(&self, request: RequestId) -> Option<Place> {
-        let found = self.outgoing.get(request.0).filter(|request| !request.is_settled())?;
+        let found = self.outgoing.get(request.0).filter(|request| !request.is_settled() && !request.is_leaving())?;
         let message = match &found.stage {
             Stage::Waiting(message) => message,
             Stage::Paused => return Some(Place::Paused),
@@ -159,7 +160,7 @@ impl Endpoint {
 
     // ----- What happens to a request -------------------------------------------------------------------------------
 
-    fn open_request(
+    pub(super) fn open_request(
         &mut self,
         now: Instant,
         to: Peer,
@@ -327,6 +328,9 @@ impl Endpoint {
     /// A response that fits a request of ours has arrived.
     pub(super) fn on_answer(&mut self, now: Instant, key: OutgoingKey, from: Peer, message: Message) {
         let Some(request) = self.outgoing.get(key) else { return };
+        if request.observing.is_some() {
+            return self.on_observed(now, key, from, message);
+        }
         let timing = request.timing(now, Some(now - request.last_sent));
         if request.is_group() {
             let max = self.config.max_group_responses;
@@ -463,7 +467,7 @@ impl Endpoint {
             }
             Stage::Acknowledged(_) | Stage::Paused => Outcome::Failed(Failure::NoResponse),
             Stage::Group => Outcome::Finished,
-            Stage::Settled(_) => return,
+            Stage::Observing | Stage::Settled(_) => return,
         };
         self.settle(now, key, outcome);
     }
@@ -490,7 +494,8 @@ impl Endpoint {
         }
     }
 
-    fn end(&mut self, now: Instant, key: OutgoingKey, outcome: Outcome) {
+    pub(super) fn end(&mut self, now: Instant, key: OutgoingKey, outcome: Outcome) {
+        let Some(outcome) = self.outlived(now, key, outcome) else { return };
         let Some(request) = self.outgoing.get(key) else { return };
         let answered = !matches!(outcome, Outcome::Failed(_) | Outcome::Finished);
         let timing = request.timing(now, answered.then(|| now - request.last_sent));
@@ -523,8 +528,10 @@ impl Endpoint {
         }
     }
 
-    fn unlink(&mut self, now: Instant, key: OutgoingKey) {
+    pub(super) fn unlink(&mut self, now: Instant, key: OutgoingKey) {
         self.deadlines.set(Reason::Request, key.index(), None);
+        self.deadlines.set(Reason::Observation, key.index(), None);
+        self.abandon_fetch(now, key);
         if let Some(operation) = self.outgoing.get_mut(key).and_then(Outgoing::operation_mut) {
             operation.close(&mut self.budget);
         }
@@ -576,7 +583,7 @@ impl Endpoint {
     }
 
     /// The peer answered with what only its address could know: it is there, and may be sent to.
-    fn heard(&mut self, now: Instant, key: OutgoingKey) {
+    pub(super) fn heard(&mut self, now: Instant, key: OutgoingKey) {
         let Some(peer) = self.outgoing.get(key).and_then(|request| request.peer) else { return };
         self.recent.prove(peer);
         self.peers.prove(now, peer);
@@ -638,6 +645,15 @@ impl Endpoint {
                 record.credit.wait(now, message.encoded_len(), parameters.probing_rate())
             }
             _ => Duration::ZERO,
+        }
+    }
+
+    /// The token that the caller wants, or a new one.
+    pub(super) fn token_for(&mut self, to: &Peer, how: &RequestOptions) -> Result<Token, RequestError> {
+        match &how.token {
+            Some(token) if self.outgoing.is_in_use(token, to) => Err(RequestError::TokenInUse),
+            Some(token) => Ok(token.clone()),
+            None => self.draw_token(to),
         }
     }
 

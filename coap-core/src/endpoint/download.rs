@@ -7,7 +7,7 @@ use crate::blockwise::client::{Next, Operation, Rules};
 use crate::config::OnChange;
 use crate::event::{BlockFailure, Failure};
 use crate::exchange::{Bodies, NewRequest, OutgoingKey};
-use crate::message::{Blocks, Body, Pacing, Progress, Response};
+use crate::message::{Blocks, Body, Pacing, Progress};
 use crate::time::Instant;
 use crate::wire::{Block, Code, Message, OptionNumber, Options, Type};
 
@@ -22,17 +22,18 @@ impl Endpoint {
     }
 
     /// Fetches the rest of a response whose first block is `first`, for an observation: a request of its own, with the method
-    /// and the options of its parent, but for Observe. Its end is given to `child_ended`, and nothing of it is told the
-    /// application. `Err`: there is no room for it, the block makes no sense, or the body is too large.
+    /// and the options of its parent, but for Observe; `how` says how long the body may be, and its blocks. Its end is given to
+    /// `child_ended`, and nothing of it is told the application. `Err`: there is no room for it, the block makes no sense, or
+    /// the body is too large.
     ///
-    /// It ends without a word with `cancel`, which its parent must call when it does not want the rest any more.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what observes is still to come"))]
+    /// It ends without a word with `abandon_fetch`, when its parent does not want the rest any more.
     pub(super) fn fetch_rest(
         &mut self,
         now: Instant,
         parent: OutgoingKey,
         code: Code,
         options: &Options,
+        how: Blocks,
         first: Message,
     ) -> Result<OutgoingKey, Failure> {
         let request = self.outgoing.get(parent).ok_or(Failure::Blockwise(BlockFailure::NoRoom))?;
@@ -41,7 +42,6 @@ impl Endpoint {
             return Err(Failure::Blockwise(BlockFailure::NoRoom));
         }
         let (to, from, transmission) = (request.to, request.from, request.transmission.clone());
-        let how = request.operation().map(|operation| operation.how().clone()).unwrap_or_default();
         let blocks = Blocks { in_parts: false, resume: None, report: false, ..how };
         let szx = blocks.size.map_or(Block::MAX_SZX, |size| size.szx());
         let tagged = options.contains(OptionNumber::REQUEST_TAG);
@@ -75,12 +75,5 @@ impl Endpoint {
             until: None,
         };
         Ok(self.open_to(now, peer, new))
-    }
-
-    /// A request that was opened with `fetch_rest` is over; its slot is free. Called from the middle of other work: this may
-    /// mark and announce its parent, but must not end a request.
-    #[expect(clippy::needless_pass_by_ref_mut, reason = "what observes is still to come")]
-    pub(super) fn child_ended(&mut self, now: Instant, parent: OutgoingKey, result: Result<Response, Failure>) {
-        let _ = (now, parent, result);
     }
 }

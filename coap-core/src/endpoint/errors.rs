@@ -45,6 +45,16 @@ pub enum RequestError {
     },
     /// A request to a group must be Non-confirmable (RFC 7252 §8.1).
     ConfirmableMulticast,
+    /// Only what GET or FETCH asks for can be observed (RFC 7641 §1.2, RFC 8132 §2.4).
+    NotObservable {
+        /// The method.
+        code: Code,
+    },
+    /// A group cannot be observed, its members can.
+    MulticastObservation,
+    /// The content of a request that observes must be there as a whole, and fit one block and one datagram: send less, or
+    /// make the block larger.
+    ObservationTooLarge,
     /// Nobody listens on port 0.
     PortZero,
     /// The datagram would be longer than `Config::max_datagram`: send less, or raise it.
@@ -76,6 +86,11 @@ impl fmt::Display for RequestError {
         match self {
             Self::NotARequest { code } => write!(f, "{code} is not a method"),
             Self::ConfirmableMulticast => write!(f, "a request to a group must be non-confirmable"),
+            Self::NotObservable { code } => write!(f, "what {code} asks for cannot be observed: use GET or FETCH"),
+            Self::MulticastObservation => write!(f, "a group cannot be observed: observe each of its members"),
+            Self::ObservationTooLarge => {
+                write!(f, "the content of a request that observes must be there as a whole, and fit one block")
+            }
             Self::PortZero => write!(f, "port 0 cannot be sent to"),
             Self::TooLarge { len, max } => {
                 write!(f, "the request needs a datagram of {len} bytes, and {max} are allowed")

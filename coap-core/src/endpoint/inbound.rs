@@ -220,11 +220,16 @@ impl Endpoint {
         }
         let Some(request) = self.outgoing.find(&message.token, &path.from) else {
             self.stats.unmatched += 1;
-            if message.kind == Type::Confirmable {
+            // RFC 7641 §3.6: a Reset ends an observation that is not wanted any more, also in answer to a Non-confirmable
+            // notification. Another Non-confirmable response is not worth one.
+            if message.kind == Type::Confirmable || message.options.observe().is_some() {
                 self.send_reset(now, path.from, path.to, message.message_id);
             }
             return;
         };
+        if self.is_unwanted(request, &message) {
+            return self.reject(now, path, &message);
+        }
         let of_group = self.outgoing.get(request).is_some_and(|request| request.is_group());
         let checked = message.options.check(|number| self.is_understood_in_response(&message, number, of_group));
         let answer = match (message.kind, &checked) {
@@ -232,8 +237,8 @@ impl Endpoint {
             (Type::Confirmable, Err(_)) => Answer::Reset,
             _ => Answer::Nothing,
         };
-        // A Non-confirmable response to one peer needs no memory: its duplicate finds no request any more. One to a
-        // group would be told twice.
+        // A Non-confirmable response to one peer needs no memory: its duplicate finds no request any more, or is a notification
+        // that is not newer. One to a group would be told twice.
         if message.kind == Type::Confirmable || of_group {
             self.remember_response(now, path, &message, answer);
         }
@@ -251,7 +256,7 @@ impl Endpoint {
     }
 
     /// Remembers a response for its duplicates, if there is room. A member of a group becomes known by it.
-    fn remember_response(&mut self, now: Instant, path: Path, message: &Message, answer: Answer) {
+    pub(super) fn remember_response(&mut self, now: Instant, path: Path, message: &Message, answer: Answer) {
         let Some(peer) = self.admit(now, path.from) else { return };
         if self.recent.make_room(now, Some(peer)).is_ok() {
             let key = self.remember(now, peer, path, message);

@@ -16,6 +16,7 @@ mod download;
 mod errors;
 mod inbound;
 mod notify;
+mod observing;
 mod parts;
 mod server;
 mod serving;
@@ -42,7 +43,7 @@ use crate::deadlines::Deadlines;
 use crate::event::{Event, IncomingId, IncomingRequest, RequestId};
 use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
-use crate::observe::{Observers, Topics};
+use crate::observe::{Observers, Tidings, Topics};
 use crate::outbox::{Outbound, Outbox, What};
 use crate::peers::{Admitted, Credit, PeerKey, Peers};
 use crate::reliability::{Flights, MessageIds, Recent};
@@ -56,8 +57,10 @@ use crate::wire::Type;
 /// Its methods are of four kinds:
 ///
 /// * `handle_*`: something came from the network or the clock. These cannot fail: a peer's fault is a counter.
-/// * commands of the application: [`request`](Self::request), [`ping`](Self::ping), [`cancel`](Self::cancel),
-///   [`respond`](Self::respond), [`ignore`](Self::ignore), [`publish`](Self::publish). They refuse what cannot be, and change nothing then.
+/// * commands of the application: [`request`](Self::request), [`observe`](Self::observe), [`ping`](Self::ping),
+///   [`cancel`](Self::cancel), [`respond`](Self::respond), [`ignore`](Self::ignore), [`publish`](Self::publish), for
+///   bodies that come or go part by part [`collect`](Self::collect), [`consumed`](Self::consumed) and
+///   [`supply`](Self::supply), and others. They refuse what cannot be, and change nothing then.
 /// * `poll_*`: what to send, when to wake up, what happened.
 /// * getters.
 ///
@@ -226,9 +229,13 @@ impl Endpoint {
 
     /// No more requests are accepted, from the application or from peers; what is open goes on to its end.
     /// [`is_idle`](Self::is_idle) tells when it has come.
+    ///
+    /// Observations have no end of their own: they fail with `Failure::Shutdown`, and their peers are not told. Those
+    /// that are to be told are deregistered before.
     pub fn begin_shutdown(&mut self, now: Instant) {
-        self.advance(now);
+        let now = self.advance(now);
         self.phase = Phase::ShuttingDown;
+        self.end_observations(now);
     }
 
     /// Nothing is open in either direction, and nothing waits to be sent. Topics and observers that know the latest state
@@ -275,6 +282,9 @@ impl Endpoint {
         let id = RequestId(key);
         Some(match notice {
             Notice::Repeated { attempt } => Event::Retransmitted { id, attempt },
+            Notice::Observed(Tidings::State(response)) => Event::Notification { id, response },
+            Notice::Observed(Tidings::Stale) => Event::Stale { id },
+            Notice::Observed(Tidings::Reregistering { attempt }) => Event::Reregistering { id, attempt },
             Notice::GroupResponse { from, response, timing } => Event::Response { id, from, response, timing },
             Notice::Settled(Outcome::Response { from, response }, timing) => {
                 Event::Response { id, from, response, timing }

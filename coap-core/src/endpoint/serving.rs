@@ -160,7 +160,10 @@ impl Endpoint {
         if self.deliver(now, key, reply).is_err() {
             self.acknowledge(key);
         }
-        self.close_incoming(now, key);
+        // What a group is told waits for its leisure.
+        if self.incoming.get(key).is_some_and(|request| matches!(request.waiting, Waiting::Response)) {
+            self.close_incoming(now, key);
+        }
     }
 
     // ----- Later blocks of a response ----------------------------------------------------------------------------

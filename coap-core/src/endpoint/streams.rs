@@ -46,19 +46,20 @@ impl Endpoint {
             self.close_incoming(now, key);
             return Ok(());
         }
-        if !self.has_transfer_room(now, operation.peer) {
+        // An upload leaves its place to the response.
+        if before.is_none() && !self.has_transfer_room(now, operation.peer) {
             return Err(RespondError::TooManyTransfers);
         }
         self.forget_kept(now, operation);
+        if let Some(upload) = before {
+            self.remove_transfer(now, upload);
+        }
         let stream = Stage::Stream(Stream::new(key, code, options, size, szx));
         let Some(transfer) = self.open_transfer(now, operation, Way::Out, stream) else {
             return Err(RespondError::TooManyTransfers);
         };
         if let Some(request) = self.incoming.get_mut(key) {
             request.transfer = Some(transfer);
-        }
-        if let Some(upload) = before {
-            self.remove_transfer(now, upload);
         }
         self.incoming.tell(key);
         Ok(())

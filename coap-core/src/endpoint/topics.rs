@@ -168,7 +168,7 @@ impl Endpoint {
         match observe {
             REGISTER => {
                 let szx = block.map_or(BlockSize::MAX.szx(), |block| block.szx().min(BlockSize::MAX.szx()));
-                let operation = self.hash.operation(request.code, &request.options) as u32;
+                let operation = self.hash.operation(request.code, &request.options);
                 Some(Registration { operation, szx })
             }
             DEREGISTER => {
@@ -298,8 +298,7 @@ impl Endpoint {
     pub(super) fn observed_body(&mut self, peer: PeerKey, operation: u64) -> Option<(Code, Options, Bytes)> {
         let of = &self.peers.get(peer)?.observing;
         let observers = self.observers.of_peer(of).filter_map(|key| self.observers.get(key));
-        let mut topics =
-            observers.filter(|observer| observer.operation == operation as u32).map(|observer| observer.topic);
+        let mut topics = observers.filter(|observer| observer.operation == operation).map(|observer| observer.topic);
         let topic = topics.next()?;
         if topics.any(|other| other != topic) {
             return None;

@@ -12,6 +12,7 @@ use crate::event::{Failure, Timing};
 use crate::hash::KeyedHash;
 use crate::links::{Link, List};
 use crate::message::{Pacing, Progress, Response};
+use crate::observe::{Observing, Tidings};
 use crate::peers::PeerKey;
 use crate::reliability::FlightKey;
 use crate::slab::{Key, Slab};
@@ -38,6 +39,8 @@ pub(crate) struct Outgoing {
     pub(crate) attempts: u8,
     /// The end that the caller set, whatever the stage.
     pub(crate) until: Option<Instant>,
+    /// What makes it an observation.
+    pub(crate) observing: Option<Box<Observing>>,
     pub(crate) bodies: Bodies,
     /// Whose rest it fetches (`Endpoint::fetch_rest`): it has nothing to tell the application.
     pub(crate) parent: Option<OutgoingKey>,
@@ -66,6 +69,8 @@ pub(crate) enum Stage {
     Paused,
     /// It went to a group, and responses are collected.
     Group,
+    /// It is an observation that waits for notifications, and nothing of it is under way.
+    Observing,
     /// It is over, and the application must still be told how.
     Settled(Box<(Outcome, Timing)>),
 }
@@ -98,6 +103,7 @@ pub(crate) enum Outcome {
 /// What a request has to tell the application.
 pub(crate) enum Notice {
     Repeated { attempt: u8 },
+    Observed(Tidings),
     GroupResponse { from: Peer, response: Response, timing: Timing },
     News { from: Peer, news: News },
     Settled(Outcome, Timing),
@@ -110,6 +116,24 @@ impl Outgoing {
 
     pub(crate) const fn is_group(&self) -> bool {
         self.peer.is_none()
+    }
+
+    /// An observation that the application has done with, while its peer is being told.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.observing.as_ref().is_some_and(|observing| observing.is_leaving())
+    }
+
+    /// It has reached the peer, or may have: a response with its token can be meant for it.
+    fn is_known_there(&self) -> bool {
+        let registered = || self.observing.as_ref().is_some_and(|observing| observing.is_registered());
+        !matches!(self.stage, Stage::Waiting(_)) || registered()
+    }
+
+    /// Whether the application is to be told more.
+    fn has_news(&self) -> bool {
+        let tidings = || self.observing.as_ref().is_some_and(|observing| observing.has_tidings());
+        let block = || self.operation().is_some_and(Operation::has_news);
+        self.repeated.is_some() || !self.responses.is_empty() || self.is_settled() || tidings() || block()
     }
 
     pub(crate) fn operation(&self) -> Option<&Operation> {
@@ -215,6 +239,7 @@ impl Outgoings {
             last_sent: now,
             attempts: 0,
             until,
+            observing: None,
             repeated: None,
             responses: VecDeque::new(),
             ready: Link::new(),
@@ -256,8 +281,9 @@ impl Outgoings {
         let index = self.tokens.find(self.hash.bytes(token.as_bytes()), |index| {
             let found = self.requests.at(*index);
             found.is_some_and(|request| {
-                let sent = !matches!(request.stage, Stage::Waiting(_));
-                sent && request.token.as_ref() == Some(token) && (request.to == *from || request.is_group())
+                request.is_known_there()
+                    && request.token.as_ref() == Some(token)
+                    && (request.to == *from || request.is_group())
             })
         })?;
         self.requests.key_at(*index)
@@ -318,6 +344,23 @@ impl Outgoings {
         self.announce(key);
     }
 
+    /// From here on a request says nothing.
+    pub(crate) fn hush(&mut self, key: OutgoingKey) {
+        let Some(request) = self.requests.get_mut(key) else { return };
+        request.progress = Progress::Quiet;
+        request.repeated = None;
+        self.ready.remove(&mut self.requests, key.index(), ready);
+    }
+
+    /// The observations that are not over.
+    pub(crate) fn observations(&self) -> impl Iterator<Item = OutgoingKey> + '_ {
+        let open = |key: &OutgoingKey| {
+            let found = self.requests.get(*key);
+            found.is_some_and(|request| request.observing.is_some() && !request.is_settled())
+        };
+        self.requests.keys().filter(open)
+    }
+
     /// Takes a request out without a word.
     pub(crate) fn remove(&mut self, key: OutgoingKey) -> Option<Outgoing> {
         self.drop_token(key);
@@ -337,6 +380,8 @@ impl Outgoings {
             let request = self.requests.get_mut(key)?;
             let notice = if let Some(attempt) = request.repeated.take() {
                 Some(Notice::Repeated { attempt })
+            } else if let Some(tidings) = request.observing.as_mut().and_then(|observing| observing.tell()) {
+                Some(Notice::Observed(tidings))
             } else if let Some((from, response, timing)) = request.responses.pop_front() {
                 Some(Notice::GroupResponse { from, response, timing })
             } else {
@@ -347,8 +392,7 @@ impl Outgoings {
                 let Stage::Settled(end) = self.remove(key)?.stage else { return None };
                 return Some((key, Notice::Settled(end.0, end.1)));
             }
-            let news = request.operation().is_some_and(Operation::has_news);
-            if !news && request.responses.is_empty() && !request.is_settled() {
+            if !request.has_news() {
                 self.ready.remove(&mut self.requests, index, ready);
             }
             if let Some(notice) = notice {

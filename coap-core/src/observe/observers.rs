@@ -44,7 +44,7 @@ pub(crate) struct Observer {
     pub(crate) source: Source,
     /// Which request registered it, as the requests for further blocks will have it: half of its hash, because it need only
     /// be told from the others of the same peer.
-    pub(crate) operation: u32,
+    pub(crate) operation: u64,
     pub(crate) token: Token,
     /// The largest block that it takes.
     pub(crate) szx: u8,
@@ -152,7 +152,7 @@ impl From<Source> for Local {
 /// What a registration asks for, kept until it is answered.
 #[derive(Clone, Copy)]
 pub(crate) struct Registration {
-    pub(crate) operation: u32,
+    pub(crate) operation: u64,
     /// The largest block that is wanted.
     pub(crate) szx: u8,
 }
@@ -416,7 +416,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Observer>() <= 144, "{}", size_of::<Observer>());
+        assert!(size_of::<Observer>() <= 152, "{}", size_of::<Observer>());
     }
 
     #[test]

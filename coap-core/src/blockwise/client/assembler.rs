@@ -82,12 +82,12 @@ impl Assembler {
                 }
             }
             Content::Parts(parts) => {
-                let part = Part { offset, data, last };
                 if parts.outstanding {
-                    parts.ahead = Some(part);
+                    // A slow application must not pin what the datagram was received into.
+                    parts.ahead = Some(Part { offset, data: Bytes::copy_from_slice(&data), last });
                     Added::Wait
                 } else {
-                    parts.tell(part)
+                    parts.tell(Part { offset, data, last })
                 }
             }
         };

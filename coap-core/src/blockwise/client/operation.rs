@@ -188,10 +188,6 @@ impl Operation {
         self.token.take()
     }
 
-    pub(crate) const fn how(&self) -> &Blocks {
-        &self.rules.how
-    }
-
     pub(crate) const fn kind(&self) -> Type {
         self.kind
     }

@@ -2,6 +2,7 @@
 
 use super::blocks::*;
 use super::*;
+use crate::message::Blocks;
 
 #[test]
 fn a_response_in_blocks_is_one_response() {
@@ -492,7 +493,10 @@ fn the_rest_of_a_notification_is_fetched_unseen() {
     let mut first = Message { code: Code::CONTENT, ..first };
     first.options.set_block2(block((0, true, 0)));
     for cancelled in [true, false] {
-        let child = rig.endpoint.fetch_rest(rig.now, parent.0, Code::GET, &path(&["a"]), first.clone()).unwrap();
+        let child = rig
+            .endpoint
+            .fetch_rest(rig.now, parent.0, Code::GET, &path(&["a"]), Blocks::default(), first.clone())
+            .unwrap();
         rig.drain();
         let (_, second) = rig.sent();
         assert_eq!(second.options.block2(), Block::new(1, false, 0));
@@ -507,7 +511,7 @@ fn the_rest_of_a_notification_is_fetched_unseen() {
     }
     // What makes no sense leaves nothing.
     first.payload = Bytes::new();
-    let refused = rig.endpoint.fetch_rest(rig.now, parent.0, Code::GET, &path(&["a"]), first);
+    let refused = rig.endpoint.fetch_rest(rig.now, parent.0, Code::GET, &path(&["a"]), Blocks::default(), first);
     assert_eq!(refused.err(), Some(Failure::Blockwise(BlockFailure::WrongLength)));
     assert_eq!(rig.endpoint.usage().transfer_bytes, 0);
 }

@@ -704,3 +704,25 @@ fn an_early_answer_leaves_room_for_the_number_of_the_block_that_gets_it() {
         assert_eq!(rig.answered(), (ACK, Code::CONFLICT, Some((1 << 17, false, 0))), "{len} bytes");
     }
 }
+
+#[test]
+fn uploads_that_wait_for_their_peer_are_no_open_requests() {
+    let config = Config::builder().max_incoming(2).max_incoming_per_peer(1).build().unwrap();
+    let (mut rig, mut client) = (Rig::with(config), fresh(1));
+    let id = rig.begin(&mut client, 100);
+    for n in 2..6 {
+        rig.begin(&mut fresh(n), 100);
+    }
+    rig.receive(peer(1), &GET_A);
+    let other = rig.handed_up().id;
+    // The next block is one too many now, and its retransmission gets another chance.
+    let last = client.block(1, false, 0, b"B");
+    rig.receive(client.from, &last);
+    rig.sent_nothing();
+    rig.respond(other, content("hi"));
+    rig.sent();
+    rig.receive(client.from, &last);
+    assert_eq!(rig.part().0, id.request_body());
+    assert_eq!((rig.endpoint.usage().incoming, rig.endpoint.stats().refused_incoming), (1, 1));
+    rig.comes_to_rest();
+}

@@ -476,3 +476,47 @@ fn an_upload_is_answered_in_parts() {
     assert_eq!((last.options.block1(), block_of(&last), last.payload.len()), (None, Some((1, false, 6)), 76));
     rig.comes_to_rest();
 }
+
+#[test]
+fn with_one_place_an_upload_leaves_it_to_its_response() {
+    for in_parts in [false, true] {
+        let mut rig = Rig::with(Config::builder().max_transfers(1).build().unwrap());
+        let mut message = Message::decode(ask(1, Code::POST, None).into()).unwrap();
+        message.options.set_block1(Block::new(0, true, 0).unwrap());
+        message.payload = Bytes::from_static(&[0; 16]);
+        rig.receive(peer(1), &encode(&message));
+        let id = rig.handed_up().id;
+        rig.endpoint.collect(rig.now, id.request_body(), 100);
+        rig.drain();
+        message.options.set_block1(Block::new(1, false, 0).unwrap());
+        message.message_id = 2;
+        rig.receive(peer(1), &encode(&message));
+        rig.events.clear();
+        rig.sent.clear();
+        let body = if in_parts { Body::Parts { size: None } } else { vec![9; 1_100].into() };
+        rig.respond(id, Response::new(Code::CHANGED).with_body(body));
+        if in_parts {
+            rig.supply(id, &[9; 1_100], true);
+        }
+        assert_eq!(block_of(&rig.sent().1), Some((0, true, 6)));
+        rig.receive(peer(1), &ask(3, Code::POST, Some((1, false, 6))));
+        assert_eq!(block_of(&rig.sent().1), Some((1, false, 6)));
+        rig.events.clear();
+        rig.comes_to_rest();
+    }
+}
+
+#[test]
+fn a_group_that_is_asked_for_a_later_block_answers_at_its_leisure() {
+    let mut rig = Rig::new();
+    rig.receive(peer(1), &get(1, None));
+    respond_large(&mut rig, 1_500);
+    rig.sent();
+    let mut message = Message::decode(get(2, Some((1, false, 6))).into()).unwrap();
+    message.kind = Type::NonConfirmable;
+    rig.receive_multicast(peer(1), &encode(&message));
+    rig.sent_nothing();
+    rig.pass(secs(10));
+    assert_eq!(block_of(&rig.sent().1), Some((1, false, 6)));
+    rig.comes_to_rest();
+}
