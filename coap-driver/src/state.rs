@@ -5,17 +5,18 @@ use std::io;
 use std::sync::Arc;
 
 use coap_core::{
-    Body, Code, Endpoint, Event, Failure, IncomingId, IncomingRequest, Instant, Options, Peer, Request, RequestError,
-    RequestId, RequestOptions, RespondError, Response, Timing,
+    Body, Endpoint, Event, Failure, IncomingRequest, Instant, Options, Peer, Request, RequestError, RequestId,
+    RequestOptions, Response, Timing,
 };
 
 use crate::counts::SocketStats;
 use crate::error::Unreachable;
 use crate::observing::{Joined, Manner, ObserverId, Observing};
 use crate::progress::Progress;
-use crate::queues::{Queues, Table};
+use crate::queues::Queues;
 use crate::reply::Reply;
 use crate::router::Router;
+use crate::serving::Serving;
 use crate::waiting::{ClientId, Outcome, Waiting};
 
 /// Requests and their outcomes, handlers and their ends.
@@ -27,8 +28,7 @@ pub(crate) struct State {
     pub(crate) waiting: Waiting,
     pub(crate) observing: Observing,
     pub(crate) queues: Queues,
-    /// Handlers that did not finish at once, with the task that runs each of them.
-    handlers: Table<IncomingId, Option<Waker>>,
+    pub(crate) serving: Serving,
     /// Why peers cannot be reached, until the events of it are taken.
     unreachable: Vec<(Peer, Unreachable)>,
     /// Handles that keep the driver task alive.
@@ -37,7 +37,7 @@ pub(crate) struct State {
     /// The driver task, when it sleeps.
     driver: Option<Waker>,
     /// Whoever waits for the server to end.
-    serving: Option<Waker>,
+    served: Option<Waker>,
     /// Why the driver task ended by itself.
     failure: Option<io::Error>,
     pub(crate) phase: Phase,
@@ -74,12 +74,12 @@ impl State {
             waiting: Waiting::default(),
             observing: Observing::default(),
             queues: Queues::default(),
-            handlers: Table::default(),
+            serving: Serving::default(),
             unreachable: Vec::new(),
             users: 0,
             clients: 0,
             driver: None,
-            serving: None,
+            served: None,
             failure: None,
             phase: Phase::Running,
             doors,
@@ -210,12 +210,20 @@ impl State {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
                 Event::Request(request) => requests.push(request),
-                Event::IncomingClosed { id, .. } => self.close_handler(id, wake),
+                Event::IncomingClosed { id, why } => {
+                    requests.retain(|request| request.id != id);
+                    self.close_request(now, id, why, wake);
+                }
                 Event::BodyPart { id, offset, data, last } if self.waiting.knows_body(id) => {
                     let room = self.waiting.add_part(id, offset, &data, last, wake);
                     self.give_room(room, wake);
                 }
                 Event::BodyWanted { id, max, .. } if self.waiting.knows_body(id) => self.waiting.want(id, max, wake),
+                Event::BodyPart { id, data, last, .. } => requests.extend(self.serving.on_part(id, data, last, wake)),
+                Event::BodyWanted { id, max, .. } => self.serving.on_wanted(id, max, wake),
+                Event::ObserverLost { topic, .. } => {
+                    self.serving.topics.observer_lost(&mut self.endpoint, now, topic);
+                }
                 Event::Response { id, from, response, timing } => {
                     self.on_response(now, id, from, response, timing, wake)
                 }
@@ -302,46 +310,6 @@ impl State {
         }
     }
 
-    // ----- Requests from peers ---------------------------------------------------------------------------------
-
-    /// Answers. What cannot be sent becomes a 5.00: the peer waits.
-    pub(crate) fn respond(&mut self, now: Instant, id: IncomingId, response: Response) {
-        let refused = self.endpoint.respond(now, id, response);
-        let text = match refused {
-            Err(RespondError::TooLarge { .. }) => "the response is too large for a datagram",
-            Err(RespondError::NotAResponse { .. }) => "the handler answered with a code that is none of a response",
-            // Without a Message ID nothing can be sent for now: the endpoint ends the request in its time.
-            _ => return,
-        };
-        let failed = Response::diagnostic(Code::INTERNAL_SERVER_ERROR, text);
-        // It can only be over already.
-        let _ = self.endpoint.respond(now, id, failed);
-    }
-
-    pub(crate) fn add_handler(&mut self, id: IncomingId) {
-        self.handlers.insert(id, None);
-    }
-
-    /// Whether the handler should go on; its task is woken when it should not.
-    pub(crate) fn goes_on(&mut self, id: IncomingId, cx: &Context<'_>) -> bool {
-        let Some(task) = self.handlers.get_mut(&id) else { return false };
-        match task {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => *task = Some(cx.waker().clone()),
-        }
-        true
-    }
-
-    pub(crate) fn finish_handler(&mut self, now: Instant, id: IncomingId, response: Response) {
-        if self.handlers.remove(&id).is_some() {
-            self.respond(now, id, response);
-        }
-    }
-
-    fn close_handler(&mut self, id: IncomingId, wake: &mut Vec<Waker>) {
-        wake.extend(self.handlers.remove(&id).flatten());
-    }
-
     // ----- The end ---------------------------------------------------------------------------------------------
 
     /// Takes no further requests, and ends when nothing is open, or at `until`. A further call may only bring that nearer.
@@ -350,6 +318,8 @@ impl State {
             Phase::Running => {
                 self.observing.shut_down(&mut self.endpoint, now);
                 self.endpoint.begin_shutdown(now);
+                // They should know sooner than by silence.
+                self.serving.topics.close_all(&mut self.endpoint, now);
                 until
             }
             Phase::ShuttingDown { until: before } => before.min(until),
@@ -368,7 +338,7 @@ impl State {
         match self.phase {
             _ if self.failure.is_some() => true,
             Phase::Running => self.users == 0,
-            Phase::ShuttingDown { until } => now >= until || (self.handlers.is_empty() && self.endpoint.is_idle()),
+            Phase::ShuttingDown { until } => now >= until || (!self.serving.has_handlers() && self.endpoint.is_idle()),
             Phase::Closed => true,
         }
     }
@@ -384,21 +354,19 @@ impl State {
 
     /// Shuts the doors. The router comes back to be dropped when the lock is gone: it may hold a client of ours.
     #[must_use]
-    pub(crate) fn shut(&mut self) -> Doors {
+    pub(crate) fn shut(&mut self, now: Instant) -> Doors {
+        self.serving.topics.close_all(&mut self.endpoint, now);
         core::mem::replace(&mut self.doors, Doors::Shut)
     }
 
     /// Ends all that is still open: requests of ours, and handlers, whose peers are told 5.03.
     pub(crate) fn close(&mut self, now: Instant, wake: &mut Vec<Waker>) {
         self.phase = Phase::Closed;
-        for (id, task) in self.handlers.drain() {
-            let _ = self.endpoint.respond(now, id, Response::new(Code::SERVICE_UNAVAILABLE));
-            wake.extend(task);
-        }
+        self.close_serving(now, wake);
         self.waiting.close(wake);
         self.observing.close(wake);
         self.queues.wake_all(wake);
-        wake.extend(self.serving.take());
+        wake.extend(self.served.take());
     }
 
     /// Ready when the driver task has ended.
@@ -406,7 +374,7 @@ impl State {
         if self.phase == Phase::Closed {
             return Poll::Ready(self.failure.take().map_or(Ok(()), Err));
         }
-        self.serving = Some(cx.waker().clone());
+        self.served = Some(cx.waker().clone());
         Poll::Pending
     }
 }
