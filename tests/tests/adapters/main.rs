@@ -1,6 +1,7 @@
 //! What a client and a server do over loopback sockets: written once, run on each runtime.
 #![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
+mod bodies;
 mod clients;
 mod endings;
 #[allow(dead_code, reason = "other tests use the rest")]
@@ -81,6 +82,12 @@ on_each_runtime! {
         an_unspecified_address_means_this_machine
         a_datagram_that_is_too_long_is_dropped_and_counted
         a_response_that_is_too_large_is_5_00;
+    bodies:
+        a_long_body_reaches_its_handler_as_one
+        a_reader_takes_a_body_as_it_comes
+        a_response_is_sent_while_it_is_read
+        a_long_response_goes_in_blocks
+        a_change_is_told_from_any_thread;
     endings:
         a_dropped_request_is_not_repeated
         a_closed_client_ends_its_requests
