@@ -266,20 +266,6 @@ impl<R: Runtime> AsyncRead for Download<R> {
     }
 }
 
-/// The reader of tokio.
-#[cfg(feature = "tokio")]
-impl<R: Runtime> tokio::io::AsyncRead for Download<R> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut tokio::io::ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let len = ready!(self.read(cx, buf.initialize_unfilled()))?;
-        buf.advance(len);
-        Poll::Ready(Ok(()))
-    }
-}
-
 impl<R: Runtime> fmt::Debug for Download<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Download")

@@ -16,6 +16,10 @@
 //! # }
 //! ```
 //!
+//! What is longer than a datagram goes block by block (RFC 7959), and nobody needs to know: [`RequestBuilder`] gives whole
+//! responses, or a [`Download`] that is read as it comes, and [`RequestBuilder::body`] sends what a reader gives.
+//! [`Client::observe`] follows a resource as it changes (RFC 7641): [`Observation`].
+//!
 //! One task drives the sockets of a client or server. Handles call the endpoint under a lock and leave a waker; the
 //! task does the rest:
 //!
@@ -53,6 +57,8 @@ mod sockets;
 mod state;
 mod target;
 mod timeout;
+#[cfg(feature = "tokio")]
+mod tokio_read;
 mod topics;
 mod traffic;
 mod upload;

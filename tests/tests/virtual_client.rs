@@ -409,6 +409,27 @@ fn silence_is_told_as_stale_then_as_attempts_then_as_lost() {
 }
 
 #[test]
+fn a_state_that_is_valid_again_is_told_again_with_its_content() {
+    let mut scene = observed();
+    scene.plain.lock().max_age = Some(10);
+    scene.plain.lock().etag = Some(7);
+    let mut observation = scene.observe();
+    scene.expect(&mut observation, "0");
+    let next = scene.next(&mut observation);
+    assert!(matches!(next, Some(Observed::Reregistering { attempt: 1 } | Observed::Stale)), "{next:?}");
+    scene.plain.lock().max_age = Some(100);
+    let next = loop {
+        match scene.next(&mut observation) {
+            Some(Observed::Notification(reply)) => break reply,
+            Some(Observed::Reregistering { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((next.code, next.text(), next.options.max_age()), (Code::CONTENT, Some("0"), Some(100)));
+    assert_eq!(scene.observe_options(), [0, 0]);
+}
+
+#[test]
 fn a_registration_that_fails_is_an_error() {
     let mut scene = observed();
     scene.plain.lock().patience = Some(0);

@@ -145,6 +145,10 @@ impl State {
             Some(1) => self.observers.retain(|(of, _, known)| (of, known) != (&from, token)),
             _ => {}
         }
+        // RFC 7252 §5.10.6.2: whoever has this state is not sent it again.
+        if self.etag.is_some_and(|tag| message.options.etags().any(|known| known.as_bytes() == [tag])) {
+            return (Code::VALID, Bytes::new());
+        }
         let block = message.options.block2().unwrap_or_else(|| Block::new(0, false, Block::MAX_SZX).unwrap());
         let (start, len) = (block.offset() as usize, self.content.len());
         if start > 0 && start >= len {
