@@ -288,12 +288,13 @@ fn content_over_the_limit_of_its_route_is_4_13_and_says_the_limit() {
 }
 
 #[test]
-fn a_handler_without_a_network_is_asked_for_all() {
-    async fn range(wanted: Wanted) -> String {
-        format!("{} {}", wanted.offset, wanted.max == usize::MAX)
+fn a_handler_without_a_network_is_asked_for_a_first_block() {
+    async fn range(wanted: Wanted) -> Ranged {
+        Ranged { offset: wanted.offset, data: vec![7; wanted.max].into(), size: None }
     }
     let router = Router::new().route("/", get(range));
-    assert_eq!(get_path(&router, &[]), (Code::CONTENT, "0 true".into()));
+    let response = ask(&router, &request(Code::GET, &[]));
+    assert!(matches!(response.body, Body::Range { offset: 0, ref data, .. } if data.len() == 1_024));
 }
 
 #[test]
@@ -315,7 +316,7 @@ fn a_nested_router_keeps_limits_and_resources() {
         message_id: 0,
         token: &Token::EMPTY,
         request: &observing,
-        wanted: Wanted { offset: 0, max: 1_024 },
+        wanted: FIRST_BLOCK,
         upload: None,
         captures: &[],
     };
