@@ -368,12 +368,33 @@ fn a_reader_of_a_stream_is_dropped_when_its_peer_is_gone() {
 }
 
 #[test]
-fn a_shutdown_lets_an_upload_go_on() {
-    let mut stage = Stage::new(|_| Router::new().route("/up", put(length)));
+fn a_shutdown_lets_what_has_begun_go_on() {
+    let router = Router::new()
+        .route("/up", put(length))
+        .route("/down", get(async || Streamed::new(&b"one one one one two two two two "[..])));
+    let mut stage = Stage::new(|_| router);
+    let up = stage.peer.block("up", 0, true, ONE);
+    assert_eq!(stage.ask(up).code, Code::CONTINUE);
+    let down = stage.peer.fetch_block("down", 0);
+    assert_eq!(stage.ask(down).payload, &ONE[..]);
+    stage.shutdown.shutdown(secs(10));
+    stage.sim.run_for(secs(1));
+    let up = stage.peer.block("up", 1, false, TWO);
+    assert_eq!(stage.ask(up).payload, &b"32"[..]);
+    let down = stage.peer.fetch_block("down", 1);
+    assert_eq!(stage.ask(down).payload, &TWO[..]);
+    assert!(stage.sim.block_on(stage.serving).is_ok());
+    assert!(stage.sim.now() < coap_core::Instant::from_secs(12), "{}", stage.sim.now());
+}
+
+#[test]
+fn a_server_that_ends_tells_readers_and_drops_streams() {
+    let log = Seen::default();
+    let mut stage = Stage::new(|_| reading(&log));
     let first = stage.peer.block("up", 0, true, ONE);
     assert_eq!(stage.ask(first).code, Code::CONTINUE);
-    assert!(!stage.serving.is_over());
-    let last = stage.peer.block("up", 1, false, TWO);
-    assert_eq!(stage.ask(last).payload, &b"32"[..]);
-    let _ = &stage.server;
+    stage.shutdown.shutdown(secs(0));
+    assert!(stage.sim.block_on(stage.serving).is_ok());
+    assert_eq!(seen(&log), ["one one one one "]);
+    assert_eq!(stage.sim.open().tasks, 0);
 }

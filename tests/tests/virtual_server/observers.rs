@@ -155,7 +155,7 @@ fn a_resource_that_is_removed_is_4_04_for_its_observers() {
 fn a_handler_that_panics_is_5_00_for_its_observers() {
     let resource = Resource::new();
     let calls = Arc::new(AtomicUsize::new(0));
-    let counted = calls.clone();
+    let counted = calls;
     let handler = move || {
         let call = counted.fetch_add(1, Ordering::Relaxed);
         async move {
@@ -179,7 +179,7 @@ fn an_observer_that_says_so_is_none_any_more() {
     // Observe 1.
     let (mut stage, registration) = observed(&value);
     let mut deregistration = stage.peer.request(Code::GET, "value");
-    deregistration.token = registration.token.clone();
+    deregistration.token = registration.token;
     deregistration.options.set_observe(1);
     let reply = stage.ask(deregistration);
     assert_eq!((reply.code, reply.options.observe()), (Code::CONTENT, None));
@@ -208,7 +208,7 @@ fn an_observer_that_comes_to_another_resource_with_its_token_has_left_the_first(
     let first = stage.peer.observe("1/value");
     stage.ask(first.clone());
     let mut second = stage.peer.observe("2/value");
-    second.token = first.token.clone();
+    second.token = first.token;
     stage.ask(second);
     assert_eq!((one.resource.observers(), two.resource.observers()), (0, 1));
     one.set("uno");
@@ -298,7 +298,7 @@ fn a_fetch_is_observed_by_what_it_asks_for() {
 #[test]
 fn another_format_than_at_first_is_4_06() {
     let formats = Arc::new(AtomicUsize::new(0));
-    let next = formats.clone();
+    let next = formats;
     let handler = move || {
         let format = ContentFormat::new(next.fetch_add(60, Ordering::Relaxed) as u16);
         async move { (format, Bytes::from_static(b"x")) }
@@ -319,7 +319,7 @@ fn one_resource_is_observed_on_two_servers() {
     let bound = stage.sim.block_on(second.server("[::]:5683")).unwrap();
     let serving = stage.sim.spawn(bound.serve(value.router()));
     let host = stage.sim.host("other");
-    let mut first = std::mem::replace(&mut stage.peer, Peer::new(&host, &second));
+    let mut first = core::mem::replace(&mut stage.peer, Peer::new(&host, &second));
     let registration = stage.peer.observe("value");
     stage.ask(registration.clone());
     assert_eq!(value.resource.observers(), 2);
@@ -381,7 +381,7 @@ fn a_min_interval_leaves_out_what_is_between() {
 #[test]
 fn an_etag_that_the_peer_has_spares_it_the_first_state_alone() {
     let version = Arc::new(AtomicUsize::new(1));
-    let current = version.clone();
+    let current = version;
     let handler = move |known: KnownETags| {
         let version = current.load(Ordering::Relaxed);
         async move {

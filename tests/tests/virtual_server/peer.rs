@@ -7,7 +7,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use coap_core::{Block, Code, Local, Message, OptionNumber, Options, Token, Type, UdpAddr};
 use coap_driver::router::Router;
-use coap_driver::{Error, Received, RecvBatch, Runtime, SocketOptions, UdpSocket};
+use coap_driver::{Error, Received, RecvBatch, Runtime, ShutdownHandle, SocketOptions, UdpSocket};
 use coap_sim::{Host, Sim, SimSocket, Task};
 
 pub(crate) const fn ms(millis: u64) -> Duration {
@@ -21,8 +21,8 @@ pub(crate) const fn secs(secs: u64) -> Duration {
 /// A server at work, and a peer of it.
 pub(crate) struct Stage {
     pub(crate) sim: Sim,
-    pub(crate) server: Host,
     pub(crate) peer: Peer,
+    pub(crate) shutdown: ShutdownHandle<Host>,
     pub(crate) serving: Task<Result<(), Error>>,
 }
 
@@ -38,9 +38,10 @@ impl Stage {
         let mut sim = Sim::from_env(1);
         let (server, host) = (sim.host("server"), sim.host("peer"));
         let bound = sim.block_on(settings(server.builder()).bind("[::]:5683").server()).unwrap();
+        let shutdown = bound.shutdown_handle();
         let serving = sim.spawn(bound.serve(router(&server)));
         let peer = Peer::new(&host, &server);
-        Self { sim, server, peer, serving }
+        Self { sim, peer, shutdown, serving }
     }
 
     /// Sends a message, now.
