@@ -108,7 +108,7 @@ impl Endpoint {
             }
         };
         let kind = self.kind_of_next(now, key);
-        self.observers.set_message(key, Some(message_id));
+        self.observers.add_message(key, message_id);
         self.bring_up_to_date(now, key);
         let parameters = *self.transmission(peer);
         let observer = self.observers.get_mut(key)?;
@@ -147,7 +147,7 @@ impl Endpoint {
         if observer.version != topic.version {
             // Without a Message ID this copy is lost. The old state is not there any more.
             let message_id = self.draw_message_id(now, peer).ok()?;
-            self.observers.set_message(key, Some(message_id));
+            self.observers.add_message(key, message_id);
             self.bring_up_to_date(now, key);
         }
         self.write(key, Type::Confirmable, buf)
@@ -208,12 +208,17 @@ impl Endpoint {
     // ----- What comes back -----------------------------------------------------------------------------------------
 
     /// The acknowledgement of a notification.
-    pub(super) fn on_notification_acknowledged(&mut self, now: Instant, key: ObserverKey) {
+    pub(super) fn on_notification_acknowledged(&mut self, now: Instant, key: ObserverKey, message_id: u16) {
         let Some(observer) = self.observers.get_mut(key) else { return };
         let Stage::InFlight(backoff) = observer.stage else {
             self.stats.senseless += 1;
             return;
         };
+        // The state that has superseded it has not been acknowledged.
+        if observer.message_id() != Some(message_id) {
+            self.stats.unmatched += 1;
+            return;
+        }
         self.stats.acknowledged += 1;
         if !backoff.has_repeated() {
             observer.measured(now - observer.last_sent);
@@ -224,7 +229,7 @@ impl Endpoint {
         self.rest(now, key);
     }
 
-    /// RFC 7641 §4.5: whoever rejects a notification, of either type, is removed.
+    /// RFC 7641 §4.5: whoever rejects a notification, of either type, is removed; also one that has been superseded meanwhile.
     pub(super) fn on_notification_rejected(&mut self, now: Instant, key: ObserverKey) {
         self.stats.resets_received += 1;
         if let Some(peer) = self.observers.get(key).map(|observer| observer.peer) {
@@ -353,7 +358,7 @@ impl Endpoint {
         self.observers.unlink(&mut self.topics, &mut record.observing, key);
         if in_flight {
             record.in_flight = record.in_flight.saturating_sub(1);
-            self.observers.set_message(key, None);
+            self.observers.forget_messages(key);
         }
         if has_turn {
             self.release_turn(peer, key);

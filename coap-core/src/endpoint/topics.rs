@@ -210,6 +210,8 @@ impl Endpoint {
     /// A peer registers again. What was under way is superseded by the answer.
     fn renew(&mut self, now: Instant, key: ObserverKey, new: NewObserver) -> Option<ObserverKey> {
         self.withdraw(now, key);
+        // A Reset for what came before may have been sent before the registration.
+        self.observers.forget_messages(key);
         let before = self.observers.get(key)?.topic;
         self.topics.leave(before);
         let observer = self.observers.get_mut(key)?;
