@@ -6,19 +6,17 @@
 
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use super::Endpoint;
 use crate::addr::Transmit;
+use crate::blockwise::server::Stretch;
 use crate::deadlines::Reason;
 use crate::event::Closed;
-use crate::message::BlockSize;
 use crate::observe::{Observer, ObserverKey, Reliability, Stage, Topic, queue, seconds};
 use crate::outbox::What;
 use crate::peers::PeerKey;
 use crate::reliability::{Backoff, Step};
 use crate::time::Instant;
-use crate::wire::{Block, Message, Options, Type};
+use crate::wire::{Message, Type};
 
 /// How many observers that cannot be told now one call to `poll_transmit` passes over. The search goes on in
 /// `handle_timeout`, so that a caller who has nothing to send yet comes back at once.
@@ -194,13 +192,12 @@ impl Endpoint {
         if !over {
             message.options.set_observe(observer.number);
         }
-        let max = self.config.max_datagram;
         let szx = self.config.block_size.map_or(observer.szx, |own| own.szx().min(observer.szx));
-        let size = BlockSize::from_szx(szx).unwrap_or(BlockSize::MAX);
-        if message.payload.len() > size.bytes() || message.encoded_len() > max {
+        if message.payload.len() > 16 << szx || message.encoded_len() > self.config.max_datagram {
             state.tag(&self.hash, &mut message.options);
-            let room = max.saturating_sub(message.encoded_len() - message.payload.len());
-            message.payload = first_block(&mut message.options, &message.payload, size, room);
+            let state = Stretch::whole(state.body.clone());
+            let Message { options, token, .. } = &mut message;
+            (_, message.payload) = self.cut_block(options, token.len(), &state, 0, szx).ok()?;
         }
         message.encode(buf).ok()
     }
@@ -384,25 +381,4 @@ impl Endpoint {
             self.observers.enqueue(&mut self.topics, next, Stage::Granted);
         }
     }
-}
-
-/// Cuts the first block off a body: the largest that `size` allows, and that fits, with its options, into `room` bytes
-/// (RFC 7959 §2.6).
-fn first_block(options: &mut Options, body: &Bytes, size: BlockSize, room: usize) -> Bytes {
-    let before = options.encoded_len();
-    options.set_size2(u32::try_from(body.len()).unwrap_or(u32::MAX));
-    let mut szx = size.szx();
-    if let Some(block) = Block::new(0, true, szx) {
-        options.set_block2(block);
-    }
-    // The length of the value does not depend on the size of the block.
-    let room = room.saturating_sub(options.encoded_len() - before);
-    while szx > 0 && BlockSize::from_szx(szx).is_none_or(|size| size.bytes() > room) {
-        szx -= 1;
-    }
-    let len = BlockSize::from_szx(szx).unwrap_or(BlockSize::MIN).bytes().min(body.len());
-    if let Some(block) = Block::new(0, len < body.len(), szx) {
-        options.set_block2(block);
-    }
-    body.slice(..len)
 }
