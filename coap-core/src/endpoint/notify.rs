@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::Endpoint;
 use crate::addr::Transmit;
-use crate::blockwise::server::Stretch;
+use crate::blockwise::server::{Operation, Stretch};
 use crate::deadlines::Reason;
 use crate::event::Closed;
 use crate::observe::{Observer, ObserverKey, Reliability, Stage, Topic, queue, seconds};
@@ -156,6 +156,7 @@ impl Endpoint {
         let Some(observer) = self.observers.get_mut(key) else { return };
         let Some(topic) = self.topics.get(observer.topic) else { return };
         observer.version = topic.version;
+        observer.is_told = true;
         observer.number = Observer::next_number(observer.number, now);
     }
 
@@ -198,6 +199,9 @@ impl Endpoint {
             let state = Stretch::whole(state.body.clone());
             let Message { options, token, .. } = &mut message;
             (_, message.payload) = self.cut_block(options, token.len(), &state, 0, szx).ok()?;
+            // Further blocks are of this state from now on, not of what a request was answered with before.
+            let of = self.observers.get(key)?;
+            self.forget_kept(self.now, Operation { peer: of.peer, hash: of.operation });
         }
         message.encode(buf).ok()
     }
@@ -307,7 +311,7 @@ impl Endpoint {
     fn confirm(&mut self, now: Instant, key: ObserverKey) {
         let Some(observer) = self.observers.get(key) else { return };
         let current = self.topics.get(observer.topic).is_some_and(|topic| topic.version == observer.version);
-        if !current || observer.unconfirmed == 0 {
+        if !current || !observer.is_told || observer.unconfirmed == 0 {
             return;
         }
         self.withdraw(now, key);
@@ -333,7 +337,9 @@ impl Endpoint {
         if until > now && !over {
             return self.pause(now, key, until);
         }
-        let confirm = (current && observer.unconfirmed > 0).then_some(observer.last_sent + CONFIRM_AFTER);
+        // Not what it was answered with: it asks again for that until it has come.
+        let unsure = current && observer.is_told && observer.unconfirmed > 0;
+        let confirm = unsure.then_some(observer.last_sent + CONFIRM_AFTER);
         self.deadlines.set(Reason::Notification, key.index(), confirm);
         self.observers.enqueue(&mut self.topics, key, Stage::Queued);
     }

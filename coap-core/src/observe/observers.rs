@@ -56,6 +56,9 @@ pub(crate) struct Observer {
     message_ids: [Option<u16>; REJECTABLE],
     /// Which state it was told last.
     pub(crate) version: u32,
+    /// It has been told it from its topic. What a registration is answered with is the application's, and the topic may not
+    /// have been told of it.
+    pub(crate) is_told: bool,
     /// The Observe number that it was told last; its lower 24 bits are sent.
     pub(crate) number: u32,
     pub(crate) last_sent: Instant,
@@ -307,6 +310,7 @@ impl Observers {
             szx: registration.szx,
             message_ids: [None; REJECTABLE],
             version,
+            is_told: false,
             number,
             last_sent: now,
             last_confirmable: seconds(now),
