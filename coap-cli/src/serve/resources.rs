@@ -4,8 +4,8 @@ use core::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use coap_core::{Code, ContentFormat, Response};
-use coap_driver::router::{IntoResponse, Payload, Query, Router, get, post};
+use coap_core::{Code, ContentFormat};
+use coap_driver::router::{Answer, IntoResponse, Payload, Query, Router, get, post};
 
 use super::files::{self, Files};
 use super::store;
@@ -64,7 +64,7 @@ async fn slow(query: Query) -> Result<String, (Code, String)> {
     }
 }
 
-async fn echo(method: Code, format: Option<ContentFormat>, Payload(content): Payload) -> Response {
+async fn echo(method: Code, format: Option<ContentFormat>, Payload(content): Payload) -> Answer {
     let mut response = content.into_response(method);
     if let Some(format) = format {
         response.options.set_content_format(format);

@@ -36,9 +36,9 @@ async fn create(
     State(store): Shared,
     format: Option<ContentFormat>,
     Payload(content): Payload,
-) -> Result<Response, Refusal> {
+) -> Result<impl IntoResponse, Refusal> {
     let name = lock(&store).create(Value { format, content })?;
-    Ok(Created::at(["store", &name]).into_response(Code::POST))
+    Ok(Created::at(["store", &name]))
 }
 
 async fn read(State(store): Shared, Path(name): Path<String>, known: KnownETags) -> Option<Response> {

@@ -105,6 +105,12 @@ impl Endpoint {
         true
     }
 
+    /// Whether the peer is still being told that an observation has ended: from [`deregister`](Self::deregister) until
+    /// that was answered or given up.
+    pub fn is_deregistering(&self, observation: RequestId) -> bool {
+        self.outgoing.get(observation.0).is_some_and(|request| request.is_leaving())
+    }
+
     /// A response with the token of an observation.
     pub(super) fn on_observed(&mut self, now: Instant, key: OutgoingKey, from: Peer, message: Message) {
         self.heard(now, key);
