@@ -32,7 +32,11 @@ impl Endpoint {
         }
         let Self { outgoing, tags, budget, .. } = self;
         let Some(operation) = outgoing.get_mut(key).and_then(|request| request.operation_mut()) else { return };
+        let before = operation.is_fetching();
         let next = operation.on_response(message, timing, tags, budget);
+        if !before && operation.is_fetching() {
+            self.tell_waiting_apart(key);
+        }
         self.go_on(now, key, from, next);
     }
 
@@ -46,9 +50,8 @@ impl Endpoint {
         };
         let Message { kind, code, options, payload, .. } = sent;
         let tagged = options.contains(OptionNumber::REQUEST_TAG);
-        let operation = self.hash.operation(code, &options);
         let rules = self.rules(Default::default(), BlockSize::MAX.szx(), false, tagged);
-        Some(Box::new(Operation::new(kind, code, options, Body::Whole(payload), operation, rules)))
+        Some(Box::new(Operation::new(kind, code, options, Body::Whole(payload), rules)))
     }
 
     /// Does what follows from a response, or from what the application did.
