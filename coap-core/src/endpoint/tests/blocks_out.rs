@@ -542,3 +542,15 @@ fn an_answer_that_is_kept_for_repetition_keeps_nothing_but_itself() {
     assert_eq!(rig.sent().1.payload.len(), 1_024);
     assert_eq!((rig.endpoint.usage().transfers, alloc::sync::Arc::strong_count(&large)), (1, 1));
 }
+
+#[test]
+fn a_range_at_the_end_of_what_can_be_counted_is_refused() {
+    let mut rig = Rig::new();
+    rig.receive(peer(1), &get(1, Some((4, false, 2))));
+    let id = rig.handed_up().id;
+    for size in [None, Some(u64::MAX)] {
+        let range = Body::Range { offset: u64::MAX - 1, data: body(64).into(), size };
+        let refused = rig.endpoint.respond(rig.now, id, Response::new(Code::CONTENT).with_body(range));
+        assert_eq!(refused, Err(RespondError::WrongRange { offset: 256, max: 64 }));
+    }
+}
