@@ -13,7 +13,7 @@ use crate::event::{BlockFailure, Failure, Timing};
 use crate::exchange::{Bodies, Outcome, OutgoingKey, Stage};
 use crate::message::{BlockSize, Body};
 use crate::time::Instant;
-use crate::wire::{Message, OptionNumber};
+use crate::wire::{Message, OptionNumber, Token};
 
 impl Endpoint {
     /// The response to a request that travels in blocks, or that was sent in one exchange and is answered in blocks.
@@ -75,18 +75,18 @@ impl Endpoint {
         let (to, Some(peer)) = (request.to, request.peer) else { return };
         let flight = if let Stage::InFlight(flight) = &request.stage { Some(*flight) } else { None };
         let Some(operation) = request.operation_mut() else { return };
+        let mut message = match operation.message(Token::EMPTY) {
+            Ok(Some(message)) => message,
+            Ok(None) => return self.pause_request(now, key),
+            Err(reason) => return self.settle(now, key, Outcome::Failed(Failure::Blockwise(reason))),
+        };
         let (kind, pinned) = (operation.kind(), operation.take_token());
         let pinned = pinned.filter(|token| !self.outgoing.is_in_use(token, &to));
         let Ok(token) = pinned.map_or_else(|| self.draw_token(&to), Ok) else {
             // All tokens that were drawn are in use: there is no way to send it.
             return self.settle(now, key, Outcome::Failed(Failure::NotSent));
         };
-        let Some(operation) = self.outgoing.get(key).and_then(|request| request.operation()) else { return };
-        let message = match operation.message(token) {
-            Ok(Some(message)) => message,
-            Ok(None) => return self.pause_request(now, key),
-            Err(reason) => return self.settle(now, key, Outcome::Failed(Failure::Blockwise(reason))),
-        };
+        message.token = token;
         if message.encoded_len() > self.config.max_datagram {
             let reason = BlockFailure::OptionsTooLong;
             return self.settle(now, key, Outcome::Failed(Failure::Blockwise(reason)));

@@ -470,3 +470,16 @@ fn what_cannot_be_a_body_of_this_request_is_refused() {
     assert_eq!(rig.endpoint.request(rig.now, peer(1), long, &how), Err(RequestError::TooManyBlocks));
     assert_eq!(rig.endpoint.usage(), Usage::default());
 }
+
+#[test]
+fn a_pinned_token_is_there_for_the_first_block_however_its_bytes_come() {
+    let mut rig = Rig::new();
+    let pinned = Token::new(b"mine").unwrap();
+    let id = rig.put(Body::Parts { size: None }, &of_64().token(pinned.clone()));
+    for part in [10, 20] {
+        supply(&mut rig, id, body(part), false).unwrap();
+        rig.sent_nothing();
+    }
+    supply(&mut rig, id, body(50), false).unwrap();
+    assert_eq!(rig.sent().1.token, pinned);
+}
