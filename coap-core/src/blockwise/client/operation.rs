@@ -376,6 +376,7 @@ impl Operation {
             _ => return Ok(Next::Done(answer.into_response())),
         };
         check(block, offset, answer.payload.len())?;
+        self.news.wanted = false;
         let Answer { code, options, payload, .. } = answer;
         let mut down = if self.rules.how.in_parts {
             Assembler::parts(code, options, offset)
@@ -479,9 +480,9 @@ impl Operation {
         Ok(())
     }
 
-    /// The request body comes in parts.
+    /// The request body comes in parts, and is not over: a response that began before its end ends it.
     pub(crate) const fn is_supplied(&self) -> bool {
-        self.up.is_in_parts()
+        self.up.is_in_parts() && !self.is_fetching()
     }
 
     /// All of the request body has been supplied.

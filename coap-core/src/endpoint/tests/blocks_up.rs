@@ -483,3 +483,24 @@ fn a_pinned_token_is_there_for_the_first_block_however_its_bytes_come() {
     supply(&mut rig, id, body(50), false).unwrap();
     assert_eq!(rig.sent().1.token, pinned);
 }
+
+#[test]
+fn what_is_supplied_after_the_answer_has_begun_goes_nowhere() {
+    let mut rig = Rig::new();
+    let id = rig.put(Body::Parts { size: None }, &of_64().in_parts());
+    supply(&mut rig, id, body(150), false).unwrap();
+    rig.events.clear();
+    // Refused with a long text, which comes in parts.
+    let (_, first) = rig.sent();
+    let mut options = Options::new();
+    options.set_block2(block((0, true, 0)));
+    rig.answer_with(&first, Code::FORBIDDEN, options.clone(), &[b'a'; 16]);
+    let (_, ahead) = rig.sent();
+    options.set_block2(block((1, true, 0)));
+    rig.answer_with(&ahead, Code::FORBIDDEN, options, &[b'b'; 16]);
+    rig.events.clear();
+    // The application has two blocks to read. It would lose one if a third was asked for.
+    assert_eq!(supply(&mut rig, id, body(100), false), Err(SupplyError::Stale));
+    rig.sent_nothing();
+    rig.said_nothing();
+}
