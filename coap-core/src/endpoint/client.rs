@@ -291,6 +291,10 @@ impl Endpoint {
         }
         let Some(request) = self.outgoing.get(key) else { return };
         let outcome = match &request.stage {
+            // A later block, or one once more: what went before it has been received, or may have been.
+            Stage::Waiting(_) if request.attempts > 0 && request.observing.is_none() => {
+                Outcome::Failed(Failure::NoResponse)
+            }
             Stage::Waiting(_) if request.peer.is_some_and(|peer| self.lacks_message_id(now, peer)) => {
                 Outcome::Failed(Failure::NoMessageId)
             }

@@ -504,3 +504,15 @@ fn what_is_supplied_after_the_answer_has_begun_goes_nowhere() {
     rig.sent_nothing();
     rig.said_nothing();
 }
+
+#[test]
+fn a_later_block_that_never_had_its_turn_leaves_a_request_without_a_response() {
+    let mut rig = Rig::with(Config::builder().block_attempts(1).response_timeout(secs(9)).build().unwrap());
+    // Part of it was sent: that it never was would be a lie.
+    rig.put(body(200), &of_64());
+    let (_, first) = rig.sent();
+    rig.get(peer(1));
+    rig.answer_block1(&first, Code::CONTINUE, (0, true, 2));
+    rig.pass(secs(9));
+    assert_eq!(rig.failure().1, Failure::NoResponse);
+}
