@@ -131,7 +131,7 @@ impl Endpoint {
             observers: Observers::new(hash),
             deadlines: Deadlines::default(),
             budget: Budget::new(config.max_transfer_bytes),
-            tags: Tags::default(),
+            tags: Tags::new(),
             outbox: Outbox::new(config.max_outbox),
             group_ids: MessageIds::multicast(rng.next_u64()),
             id_floor: 0,

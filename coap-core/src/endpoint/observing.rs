@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use super::Endpoint;
+use super::client::new_request;
 use super::errors::RequestError;
 use super::inbound::{Path, response_of};
 use super::upload::Plan;
@@ -71,7 +72,7 @@ impl Endpoint {
         let message = Message { token: self.token_for(&to, &how)?, ..first };
         let observing = Observing::new(&message, &how);
         // Its messages keep their token, whatever blocks their answers come in.
-        let id = self.open_request(now, to, Some(message), Bodies::Raw, &how)?;
+        let id = self.open_request(now, new_request(now, to, Some(message), Bodies::Raw, &how))?;
         if let Some(request) = self.outgoing.get_mut(id.0) {
             request.observing = Some(observing.into());
         }
@@ -243,9 +244,9 @@ impl Endpoint {
         let (kind, payload) = observing.ask();
         let (code, options, blocks) = observing.fetch();
         let size = blocks.size.or(self.config.block_size);
-        let (operation, tagged) = (self.hash.operation(code, &options), options.contains(OptionNumber::REQUEST_TAG));
+        let tagged = options.contains(OptionNumber::REQUEST_TAG);
         let rules = self.rules(blocks, size.unwrap_or(BlockSize::MAX).szx(), size.is_some(), tagged);
-        let operation = Operation::new(kind, code, options, Body::Whole(payload), operation, rules);
+        let operation = Operation::new(kind, code, options, Body::Whole(payload), rules);
         if let Some(request) = self.outgoing.get_mut(key) {
             request.until = until;
             request.bodies = Bodies::Blocks(operation.into());
