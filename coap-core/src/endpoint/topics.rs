@@ -169,6 +169,10 @@ impl Endpoint {
                 Some(Registration { operation, szx })
             }
             DEREGISTER => {
+                // The application may not have answered the registration yet.
+                if self.peers.get(peer).is_some_and(|record| record.incoming > 1) {
+                    self.incoming.withdraw_registration(peer, &request.token);
+                }
                 self.lose_by_token(now, peer, &request.token, Closed::Deregistered);
                 None
             }

@@ -1,6 +1,6 @@
 //! Where notifications meet what else goes on: Resets that come late, other answers, other registrations, the end of a topic.
 
-use super::topics::{CON, NON, registration};
+use super::topics::{CON, NON, is_newer, observe, registration};
 use super::*;
 
 #[test]
@@ -148,4 +148,26 @@ fn what_was_answered_is_not_followed_by_what_was_published_before() {
         assert_eq!(rig.endpoint.topic_observers(other), 1);
     }
     rig.ends(&topics);
+}
+
+#[test]
+fn a_deregistration_that_overtakes_the_answer_to_the_registration_counts() {
+    let mut rig = Rig::new();
+    let topic = rig.topic(TopicOptions::new());
+    rig.receive(peer(1), &registration(0x2001, 0x51));
+    let slow = rig.handed_up();
+    rig.receive(peer(1), &observe(CON, Code::GET, 0x2002, 0x52, Some(0)));
+    let other = rig.handed_up();
+    rig.receive(peer(1), &observe(CON, Code::GET, 0x2003, 0x51, Some(1)));
+    let farewell = rig.handed_up();
+    rig.respond(farewell.id, content("v0"));
+    // The registration came first, and is over.
+    assert_eq!(rig.endpoint.accept_observer(rig.now, slow.id, topic, content("v0")).unwrap(), None);
+    // That with another token is not.
+    assert!(rig.endpoint.accept_observer(rig.now, other.id, topic, content("v0")).unwrap().is_some());
+    rig.drain();
+    let observed = rig.sent.drain(..).map(|(_, bytes)| Message::decode(bytes.into()).unwrap().options.observe());
+    assert_eq!(observed.map(|number| number.is_some()).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!(rig.endpoint.topic_observers(topic), 1);
+    rig.ends(&[topic]);
 }
