@@ -112,6 +112,9 @@ impl Endpoint {
             self.respond(now, of, first)?;
             return Ok(None);
         };
+        if first.body.is_in_parts() {
+            return Err(RespondError::PartsImpossible);
+        }
         let known = self.observers.find(new.peer, &new.token);
         if known.is_none() && !self.has_observer_room(new.peer) {
             self.respond(now, of, first)?;

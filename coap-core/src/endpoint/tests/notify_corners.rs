@@ -171,3 +171,18 @@ fn a_deregistration_that_overtakes_the_answer_to_the_registration_counts() {
     assert_eq!(rig.endpoint.topic_observers(topic), 1);
     rig.ends(&[topic]);
 }
+
+#[test]
+fn an_observer_is_not_accepted_with_a_body_in_parts() {
+    let mut rig = Rig::new();
+    let topic = rig.topic(TopicOptions::new());
+    rig.receive(peer(1), &registration(0x2001, 0x51));
+    let request = rig.handed_up();
+    let parts = Response::new(Code::CONTENT).with_body(Body::Parts { size: None });
+    let refused = rig.endpoint.accept_observer(rig.now, request.id, topic, parts);
+    assert_eq!(refused, Err(RespondError::PartsImpossible));
+    rig.sent_nothing();
+    assert!(rig.endpoint.accept_observer(rig.now, request.id, topic, content("v0")).unwrap().is_some());
+    rig.drain();
+    rig.ends(&[topic]);
+}
