@@ -16,7 +16,7 @@ use crate::observe::{
 use crate::peers::PeerKey;
 use crate::reliability::FlightKey;
 use crate::time::Instant;
-use crate::wire::{Code, Message, OptionNumber, Options, Token};
+use crate::wire::{Code, Message, Options, Token};
 
 /// What Observe 0 in a request asks for, and Observe 1 (RFC 7641 §2).
 const REGISTER: u32 = 0;
@@ -125,12 +125,19 @@ impl Endpoint {
         let number = last.map_or(new.number, |last| Observer::next_number(last, now));
         let mut first = first;
         first.options.set_observe(number);
+        let separate = self.flights.responses();
         self.answer(now, of.0, first)?;
-        let new = NewObserver { number, ..new };
+        let separate = self.flights.responses() > separate;
+        let (peer, new) = (new.peer, NewObserver { number, ..new });
         let key = match known {
             Some(key) => self.renew(now, key, new),
             None => self.register(now, new),
         };
+        if let Some(key) = key.filter(|_| separate) {
+            // That is the notification which is outstanding (RFC 7641 §4.5.1). Its end comes before this time.
+            let lifetime = self.transmission(peer).exchange_lifetime();
+            self.pause(now, key, now + lifetime);
+        }
         Ok(key.map(ObserverId))
     }
 
@@ -260,13 +267,29 @@ impl Endpoint {
         Some((request.peer, request.token.clone()))
     }
 
+    /// The separate answer to a registration was acknowledged: there can be notifications now.
+    pub(super) fn begin_registered_by(&mut self, now: Instant, flight: FlightKey) {
+        let registered = self.registered_by(flight);
+        let paused = |observer: &Observer| matches!(observer.stage, Stage::Paused);
+        if let Some(key) = registered.filter(|key| self.observers.get(*key).is_some_and(paused)) {
+            self.withdraw(now, key);
+            self.rest(now, key);
+        }
+    }
+
     /// The separate answer to a registration was rejected, or never acknowledged: it is a notification too.
     pub(super) fn end_registered_by(&mut self, now: Instant, flight: FlightKey, why: Closed) {
-        let Some(flight) = self.flights.get(flight) else { return };
-        if flight.message.options.contains(OptionNumber::OBSERVE) {
-            let (peer, token) = (flight.peer, flight.message.token.clone());
-            self.lose_by_token(now, peer, &token, why);
+        if let Some(key) = self.registered_by(flight) {
+            self.remove(now, key, Some(why));
         }
+    }
+
+    /// Whom a separate answer made an observer, if that is what it was told last: it may have registered again since.
+    fn registered_by(&self, flight: FlightKey) -> Option<ObserverKey> {
+        let flight = self.flights.get(flight)?;
+        let number = flight.message.options.observe()?;
+        let key = self.observers.find(flight.peer, &flight.message.token)?;
+        self.observers.get(key).filter(|observer| observer.was_told(number)).map(|_| key)
     }
 
     pub(super) fn lose_by_token(&mut self, now: Instant, peer: PeerKey, token: &Token, why: Closed) {

@@ -104,6 +104,11 @@ impl Observer {
         newest
     }
 
+    /// Whether this is the Observe number that it was told last.
+    pub(crate) const fn was_told(&self, number: u32) -> bool {
+        self.number & 0xff_ffff == number
+    }
+
     pub(crate) const fn is_linked(&self) -> bool {
         self.queue.is_linked()
     }

@@ -186,3 +186,57 @@ fn an_observer_is_not_accepted_with_a_body_in_parts() {
     rig.drain();
     rig.ends(&[topic]);
 }
+
+/// A registration that is answered separately: `how` says what becomes of the answer.
+fn answered_separately(rig: &mut Rig, topic: TopicId, message_id: u16) -> (ObserverId, Message) {
+    rig.receive(peer(1), &registration(message_id, 0x51));
+    let request = rig.handed_up();
+    rig.pass(ms(300));
+    assert_eq!(rig.sent_bytes(), empty(Type::Acknowledgement, message_id));
+    let id = rig.endpoint.accept_observer(rig.now, request.id, topic, content("v0")).unwrap().unwrap();
+    rig.drain();
+    let (_, answer) = rig.notified(CON, "v0");
+    (id, answer)
+}
+
+#[test]
+fn a_separate_first_answer_is_the_notification_that_is_outstanding() {
+    let mut rig = Rig::new();
+    let topic = rig.topic(TopicOptions::new());
+    let (_, answer) = answered_separately(&mut rig, topic, 0x2001);
+    rig.publish(topic, "v1");
+    rig.publish(topic, "v2");
+    rig.sent_nothing();
+    rig.pass(secs(3));
+    assert_eq!(rig.notified(CON, "v0").1, answer);
+    rig.sent_nothing();
+    rig.acknowledge(peer(1), &answer);
+    let (_, notification) = rig.notified(CON, "v2");
+    assert!(is_newer(&answer, &notification));
+    rig.acknowledge(peer(1), &notification);
+    rig.pass(secs(300));
+    rig.sent_nothing();
+    rig.said_nothing();
+    rig.ends(&[topic]);
+}
+
+#[test]
+fn an_answer_that_was_lost_does_not_end_what_was_registered_since() {
+    for end in [None, Some(Type::Reset)] {
+        let mut rig = Rig::new();
+        let topic = rig.topic(TopicOptions::new());
+        let (id, lost) = answered_separately(&mut rig, topic, 0x2001);
+        rig.receive(peer(1), &registration(0x2002, 0x51));
+        assert_eq!(rig.accept(topic), Some(id));
+        rig.sent();
+        if let Some(kind) = end {
+            rig.receive(peer(1), &empty(kind, lost.message_id));
+        }
+        rig.pass(secs(300));
+        rig.said_nothing();
+        rig.sent.clear();
+        rig.publish(topic, "v1");
+        rig.notified(CON, "v1");
+        rig.ends(&[topic]);
+    }
+}
