@@ -225,10 +225,11 @@ impl Endpoint {
         self.observers.forget_messages(key);
         let before = self.observers.get(key)?.topic;
         self.topics.leave(before);
+        let pace = self.peers.get(new.peer)?.observing.pace();
         let observer = self.observers.get_mut(key)?;
         // A Non-confirmable notification still keeps its distance to the next, although its turn has ended.
         let unconfirmed = observer.unconfirmed > 0;
-        let paced = observer.last_sent + if unconfirmed { observer.pace() } else { Duration::ZERO };
+        let paced = observer.last_sent + if unconfirmed { pace } else { Duration::ZERO };
         observer.topic = new.topic;
         observer.source = new.source;
         observer.operation = new.registration.operation;
