@@ -206,7 +206,10 @@ impl Endpoint {
 
     /// Opens a request to a peer that is known and has room for it.
     pub(super) fn open_to(&mut self, now: Instant, peer: PeerKey, mut new: NewRequest) -> OutgoingKey {
-        if let Bodies::Blocks(operation) = &mut new.bodies {
+        // What fetches the rest of an observed state is known by what that was registered with.
+        if let Bodies::Blocks(operation) = &mut new.bodies
+            && new.parent.is_none()
+        {
             self.tell_apart(peer, operation, &mut new.message);
         }
         let key = self.outgoing.open(now, NewRequest { peer: Some(peer), ..new });

@@ -110,20 +110,29 @@ impl Endpoint {
         if !operation.can_be_mixed_up() {
             return;
         }
+        if !self.has_alike(peer, operation.key) {
+            return;
+        }
+        operation.set_tag(&mut self.tags);
+        if let Some(message) = first {
+            let token = core::mem::take(&mut message.token);
+            // Its blocks were counted when it was planned.
+            *first = operation.message(token).ok().flatten();
+        }
+    }
+
+    /// Whether the blocks of a request with this key could be taken for those of one that is open.
+    pub(super) fn has_alike(&self, peer: PeerKey, key: u64) -> bool {
         let mut next = self.peers.get(peer).and_then(|record| record.requests.front());
         while let Some(request) = next.and_then(|index| self.outgoing.at(index)) {
-            let other = request.operation().filter(|other| other.can_be_mixed_up());
-            if other.is_some_and(|other| other.key == operation.key) {
-                operation.set_tag(&mut self.tags);
-                if let Some(message) = first {
-                    let token = core::mem::take(&mut message.token);
-                    // Its blocks were counted when it was planned.
-                    *first = operation.message(token).ok().flatten();
-                }
-                return;
+            let other = request.operation().filter(|other| other.can_be_mixed_up()).map(|other| other.key);
+            let observed = request.observing.as_ref().and_then(|observing| observing.key);
+            if other == Some(key) || observed == Some(key) {
+                return true;
             }
             next = request.of_peer.next();
         }
+        false
     }
 }
 

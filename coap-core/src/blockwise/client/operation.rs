@@ -118,7 +118,7 @@ pub(crate) struct Tags {
 }
 
 impl Tags {
-    fn set_new(&mut self, options: &mut Options) {
+    pub(crate) fn set_new(&mut self, options: &mut Options) {
         self.used = self.used.wrapping_add(1);
         let bytes = self.used.to_be_bytes();
         let zeros = (self.used.leading_zeros() / 8) as usize;

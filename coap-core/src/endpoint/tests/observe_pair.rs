@@ -357,3 +357,24 @@ fn a_large_state_that_changes_while_it_is_fetched_is_told_whole_in_the_end() {
         assert!(ids.into_iter().all(|id| world.watches[&id].stale == 0));
     }
 }
+
+#[test]
+fn fetches_that_differ_in_their_content_only_do_not_get_each_others_blocks() {
+    for len in [4, 5_000] {
+        let mut world = World::new(3, CALM, &[(TopicOptions::new(), len), (TopicOptions::new(), len)]);
+        world.persistent = false;
+        world.states = vec![1_000, 2_000];
+        for resource in 0..2 {
+            let fetch = Request::new(Code::FETCH).with_options(path(&["f"])).with_body(vec![resource as u8]);
+            world.observe_with(resource, fetch);
+        }
+        world.pass(secs(5));
+        world.is_known();
+        for _ in 0..10 {
+            world.change(0);
+            world.change(1);
+            world.pass(secs(5));
+            world.is_known();
+        }
+    }
+}
