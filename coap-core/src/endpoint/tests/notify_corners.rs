@@ -240,3 +240,36 @@ fn an_answer_that_was_lost_does_not_end_what_was_registered_since() {
         rig.ends(&[topic]);
     }
 }
+
+#[test]
+fn a_flood_of_registrations_leaves_room_for_those_who_observe_and_those_who_ask() {
+    for config in [Config::constrained().build().unwrap(), Config::default()] {
+        let most = config.max_observers;
+        let mut rig = Rig::with(config);
+        let topic = rig.topic(TopicOptions::new());
+        rig.observer(peer(1), 0x51, topic);
+        for n in 0..10_000 {
+            let token = n as u8;
+            rig.receive(peer(100 + n), &registration(0x2001, token));
+            if let Some(Event::Request(request)) = rig.events.pop_front() {
+                rig.endpoint.accept_observer(rig.now, request.id, topic, content("v0")).unwrap();
+            }
+            rig.drain();
+        }
+        assert_eq!(rig.endpoint.usage().observers, most);
+        // Another peer asks, and is answered.
+        rig.sent.clear();
+        rig.receive(peer(2), &POST_A);
+        let request = rig.handed_up();
+        rig.respond(request.id, content("done"));
+        assert_eq!(rig.sent().0, peer(2));
+        // And who observed is told.
+        rig.publish(topic, "v1");
+        let told = rig.sent.iter().find(|(to, _)| *to == peer(1)).expect("not told").clone();
+        rig.receive(peer(1), &empty(Type::Acknowledgement, u16::from_be_bytes([told.1[2], told.1[3]])));
+        // The others are gone when they have not acknowledged it.
+        rig.pass(secs(100));
+        assert_eq!(rig.endpoint.usage().observers, 1);
+        rig.ends(&[topic]);
+    }
+}
