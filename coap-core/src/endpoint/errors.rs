@@ -183,7 +183,10 @@ impl fmt::Display for RespondError {
             }
             Self::WrongRange { offset, max } => write!(f, "the range does not have the {max} bytes from {offset} on"),
             Self::PartsImpossible => {
-                write!(f, "a body in parts cannot answer a group, an observer, a later block, or a request that still comes")
+                write!(
+                    f,
+                    "a body in parts cannot answer a group, an observer, a later block, or a request that still comes"
+                )
             }
             Self::TooManyTransfers => write!(f, "too many bodies go in blocks already"),
             Self::NoMessageId { until } => write!(f, "no free Message ID towards this peer before {until}"),
