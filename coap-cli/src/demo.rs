@@ -24,7 +24,7 @@ pub(crate) async fn run() -> Result<Exit, Failure> {
     let server = Server::builder(runtime()?).bind(loopback).server().await?;
     let address = server.local_addr().unwrap_or(loopback);
     let stop = server.shutdown_handle();
-    let serving = tokio::spawn(server.serve(serve::router(None)));
+    let serving = tokio::spawn(server.serve(serve::router(None, &serve::Clock::new())));
 
     let acknowledged = Acknowledged::default();
     let client = Client::builder(runtime()?).bind(loopback).on_message(acknowledged.watch()).client().await?;

@@ -5,6 +5,7 @@
 
 mod args;
 mod client;
+mod clock;
 mod decode;
 mod demo;
 mod exit;
@@ -13,6 +14,7 @@ mod input;
 mod pretty;
 mod serve;
 mod show;
+mod stop;
 mod trace;
 mod uri;
 
