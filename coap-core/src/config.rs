@@ -200,8 +200,8 @@ impl ConfigBuilder {
         self
     }
 
-    /// Requests of ours open at a time, about 550 bytes each beside what they carry; 4,096 by default. When full:
-    /// `RequestError::TooManyRequests`.
+    /// Requests of ours open at a time, about 550 bytes each beside what they carry, and observations, about 800; 4,096 by
+    /// default. When full: `RequestError::TooManyRequests`.
     pub const fn max_requests(mut self, requests: usize) -> Self {
         self.wanted.max_requests = requests;
         self
@@ -213,9 +213,10 @@ impl ConfigBuilder {
         self
     }
 
-    /// Requests received and not yet answered, about 350 bytes each beside what they carry; 1,024 by default. When
+    /// Requests received and not yet answered, about 400 bytes each beside what they carry; 1,024 by default. When
     /// full a request leaves no trace but a counter (`Stats::refused_incoming`), and its retransmission gets another
-    /// chance.
+    /// chance. One whose peer has to send the next block of its body, or to ask for the next of ours, counts towards
+    /// `max_transfers` meanwhile, and not here.
     ///
     /// As many separate responses may wait for their acknowledgement. When that is reached, further ones are sent
     /// Non-confirmable, once.
@@ -309,17 +310,21 @@ impl ConfigBuilder {
     }
 
     /// Bodies under way with peers that send or fetch them block by block from us; 64 by default, a quarter at most for one
-    /// peer. When full the one that has been silent longest loses its place, first those that have not come beyond their
-    /// first block; when all have moved within 4 s, a new upload is answered 5.03, and a long response is served without memory,
-    /// each block as a request of its own.
+    /// peer. Each takes about 700 bytes with its request, and one in parts up to two blocks of a request's body, or 4 KiB of a
+    /// response's. Those whose last answer is kept, in case it was lost, count too: about 250 bytes and one datagram each.
+    ///
+    /// When full one that has had its answer loses its place; then the one that has been silent longest and for 4 s, first
+    /// those that have not come beyond their first block (`Stats::transfers_evicted`). When all have moved within 4 s, a new
+    /// upload is answered 5.03 (`Stats::uploads_refused`), a long response is served without memory, each block as a request
+    /// of its own (`Stats::bodies_unkept`), and one in parts is refused (`RespondError::TooManyTransfers`).
     pub const fn max_transfers(mut self, transfers: usize) -> Self {
         self.wanted.max_transfers = transfers;
         self
     }
 
-    /// Bytes of all bodies together that are put together or kept for blockwise transfer; 1 MiB by default. When full an upload
-    /// is answered 5.03, a response body of ours ends its request with `Failure::Blockwise`, and a long response is served
-    /// without memory.
+    /// Bytes of all bodies together that are put together or kept for blockwise transfer; 1 MiB by default. When full those
+    /// that lose their place in `max_transfers` give theirs back. When that is not enough an upload is answered 5.03, a
+    /// response body of ours ends its request with `Failure::Blockwise`, and a long response is served without memory.
     pub const fn max_transfer_bytes(mut self, bytes: usize) -> Self {
         self.wanted.max_transfer_bytes = bytes;
         self
@@ -331,14 +336,15 @@ impl ConfigBuilder {
         self
     }
 
-    /// Observers of all topics together (RFC 7641), at most 250 bytes each; 4,096 by default. When full a registration is
-    /// answered as a plain request.
+    /// Observers of all topics together (RFC 7641), at most 250 bytes each beside their peer, which each of them keeps from
+    /// being forgotten; 4,096 by default. When full a registration is answered as a plain request, and counted
+    /// (`Stats::refused_observers`). An observer that is lost counts until its event has been polled.
     pub const fn max_observers(mut self, observers: usize) -> Self {
         self.wanted.max_observers = observers;
         self
     }
 
-    /// How many of them for one peer; 16 by default.
+    /// How many of them for one peer; 16 by default. When full as above.
     pub const fn max_observers_per_peer(mut self, observers: usize) -> Self {
         self.wanted.max_observers_per_peer = observers;
         self

@@ -18,9 +18,11 @@ pub(crate) enum Reason {
     Pacing,
     /// A notification is repeated or given up, or an observer may be told of the next state (RFC 7641 §4.5).
     Notification,
+    /// The state of an observation of ours is old: it is told, or the observation registered again (RFC 7641 §3.3.1).
+    Observation,
 }
 
-const REASONS: usize = 5;
+const REASONS: usize = 6;
 
 /// Four below each: with a million deadlines a way through the heap is ten steps instead of twenty, and the four that are
 /// compared lie side by side, while each step costs a look far away.
@@ -167,8 +169,14 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Reason; REASONS] =
-        [Reason::Retransmission, Reason::Request, Reason::Incoming, Reason::Pacing, Reason::Notification];
+    const ALL: [Reason; REASONS] = [
+        Reason::Retransmission,
+        Reason::Request,
+        Reason::Incoming,
+        Reason::Pacing,
+        Reason::Notification,
+        Reason::Observation,
+    ];
 
     #[test]
     fn a_deadline_that_moved_is_due_at_its_new_time_only() {

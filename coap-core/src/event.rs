@@ -10,7 +10,7 @@ use crate::exchange::{Incoming, Outgoing};
 use crate::message::{Request, Response};
 use crate::observe::{ObserverId, TopicId};
 use crate::slab::Key;
-use crate::wire::{OptionNumber, Token, Type};
+use crate::wire::{Code, OptionNumber, Token, Type};
 
 /// A request of ours. Stale when its outcome has been polled, or when it was cancelled; a stale one names nothing, and
 /// never somebody else's request.
@@ -144,7 +144,8 @@ pub enum Event {
         /// The state.
         response: Response,
     },
-    /// The last state of an observed resource is older than its Max-Age, and 5 s of grace.
+    /// The last state of an observed resource is older than its Max-Age, and 5 s of grace; or there has been none, because the
+    /// rest of the first could not be fetched.
     Stale {
         /// The observation.
         id: RequestId,
@@ -282,6 +283,10 @@ pub enum BlockFailure {
     NoRoom,
     /// The body does not end within the 2^20 blocks that can be numbered.
     TooManyBlocks,
+    /// The peer answered with this error when it was asked for the next block of a body in parts.
+    Refused(Code),
+    /// With a block option, the options of the request do not fit into a datagram (`Config::max_datagram`).
+    OptionsTooLong,
 }
 
 impl fmt::Display for BlockFailure {
@@ -293,6 +298,8 @@ impl fmt::Display for BlockFailure {
             Self::TooLarge { limit } => write!(f, "the body is longer than the {limit} bytes that are accepted"),
             Self::NoRoom => write!(f, "no memory for the body: other bodies under way use all that they may"),
             Self::TooManyBlocks => write!(f, "the body needs more blocks than can be numbered: use larger ones"),
+            Self::Refused(code) => write!(f, "the peer refused to go on, with {code}"),
+            Self::OptionsTooLong => write!(f, "the options and a block do not fit into one datagram"),
         }
     }
 }
@@ -321,7 +328,7 @@ impl core::error::Error for Failure {}
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timing {
-    /// How often it was sent; 0 if it never was.
+    /// How often it was sent, or its last block was; 0 if it never was.
     pub attempts: u8,
     /// From the call to the outcome.
     pub elapsed: Duration,

@@ -53,7 +53,8 @@
 //! | [`uri`] | URIs and the options that they become (RFC 7252 §6) |
 //! | `reliability/` | the message layer: in flight, back-off, Message IDs, deduplication (§4) |
 //! | `exchange/` | requests that we sent, requests that we received (§5) |
-//! | `blockwise/` | bodies in blocks (RFC 7959) |
+//! | `observe/` | observing resources (RFC 7641) |
+//! | `blockwise/` | bodies that travel block by block (RFC 7959) |
 //! | `observe/` | topics and their observers (RFC 7641) |
 //! | `peers`, `slab`, `links`, `deadlines`, `outbox` | whom we know, and how things are kept and waited for |
 //! | `config`, `transmission`, `stats`, `event`, `message`, `addr`, `time` | what goes in and comes out |

@@ -172,6 +172,11 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The keys of all entries.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key<T>> + '_ {
+        (0..self.entries.len() as u32).filter_map(|index| self.key_at(index))
+    }
+
     /// The key of what is at `index` now.
     pub(crate) fn key_at(&self, index: u32) -> Option<Key<T>> {
         match self.entries.get(index as usize) {

@@ -14,8 +14,11 @@ pub struct Stats {
 
     /// Requests handed up, and further blocks of their content.
     pub requests_received: u64,
-    /// Responses that settled a request of ours, or added to a multicast one.
+    /// Responses that settled a request of ours, brought it a block further, or added to a multicast one, and notifications
+    /// with a newer state.
     pub responses_received: u64,
+    /// Notifications with a state that was not newer than the one known (RFC 7641 §3.4).
+    pub notifications_old: u64,
     /// Empty acknowledgements of what we sent.
     pub acknowledged: u64,
     /// Reset messages for what we sent.
@@ -46,10 +49,17 @@ pub struct Stats {
     /// Responses to a multicast request dropped because `max_group_responses` were waiting.
     pub group_responses_dropped: u64,
 
+    /// States of observed resources that the application was not told, because a newer one came before it polled.
+    pub notifications_superseded: u64,
+    /// States of observed resources that the application was not told, because the rest of them could not be fetched, or a
+    /// newer one came before it was.
+    pub notifications_incomplete: u64,
     /// Transmissions after the first.
     pub retransmissions: u64,
     /// Requests of ours, separate responses not counted, that ended with `Failure::NoAck`.
     pub unacknowledged_requests: u64,
+    /// Blocks that were sent, or asked for, again in a new exchange because the one before ended unanswered.
+    pub blocks_repeated: u64,
     /// Separate responses that were never acknowledged.
     pub unacknowledged_responses: u64,
     /// Separate responses sent Non-confirmable because too many were unacknowledged.
@@ -93,6 +103,7 @@ impl Stats {
     pub const fn accounted(&self) -> u64 {
         self.requests_received
             + self.responses_received
+            + self.notifications_old
             + self.acknowledged
             + self.resets_received
             + self.pings_received

@@ -7,9 +7,9 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use coap_core::{Local, OptionNumber, Peer, Request, Token, Type, Wanted};
+use coap_core::{Local, OptionNumber, Peer, Request, Token, Type};
 
-use crate::router::Incoming;
+use crate::router::{FIRST_BLOCK, Incoming};
 
 /// Something that changes, and whose observers want to know (RFC 7641): routes are made
 /// [`observable`](crate::router::MethodRouter::observable) with it, and whoever changes it says so.
@@ -249,17 +249,7 @@ impl Observed {
     /// What its handler is called with.
     pub(crate) const fn incoming(&self) -> Incoming<'_> {
         let Self { peer, local, kind, message_id, ref token, ref request, .. } = *self;
-        Incoming {
-            peer,
-            local,
-            kind,
-            message_id,
-            token,
-            request,
-            wanted: Wanted { offset: 0, max: usize::MAX },
-            upload: None,
-            captures: &[],
-        }
+        Incoming { peer, local, kind, message_id, token, request, wanted: FIRST_BLOCK, upload: None, captures: &[] }
     }
 
     pub(crate) fn changes(&self) -> u64 {
@@ -348,5 +338,98 @@ impl Inbox {
 
     fn lock(&self) -> MutexGuard<'_, Changed> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(change: impl FnOnce(&mut coap_core::Options)) -> Request {
+        let mut request = Request::get();
+        request.options.push_uri_path("a").unwrap();
+        change(&mut request.options);
+        request
+    }
+
+    fn with<T>(request: &Request, look: impl FnOnce(&Incoming<'_>) -> T) -> T {
+        look(&Incoming {
+            peer: "192.0.2.1:5683".parse::<core::net::SocketAddr>().unwrap().into(),
+            local: Local::default(),
+            kind: Type::Confirmable,
+            message_id: 1,
+            token: &Token::EMPTY,
+            request,
+            wanted: FIRST_BLOCK,
+            upload: None,
+            captures: &[],
+        })
+    }
+
+    fn observed(resource: &Resource, request: &Request, inbox: &Arc<Inbox>) -> Arc<Observed> {
+        with(request, |incoming| resource.observe(TopicKey::new(resource, incoming), incoming, inbox))
+    }
+
+    #[test]
+    fn requests_with_the_same_answer_are_one() {
+        let (resource, other) = (Resource::new(), Resource::new());
+        let key = |resource: &Resource, request: &Request| with(request, |incoming| TopicKey::new(resource, incoming));
+        let plain = key(&resource, &request(|_| {}));
+        assert_eq!(plain, key(&resource, &request(|options| options.set_observe(0))));
+        let more = request(|options| {
+            options.push(OptionNumber::ETAG, b"1").unwrap();
+            options.set_size1(7);
+        });
+        assert_eq!(plain, key(&resource, &more));
+        let query = request(|options| options.push(OptionNumber::URI_QUERY, b"x").unwrap());
+        assert_ne!(plain, key(&resource, &query));
+        assert_ne!(plain, key(&other, &request(|_| {})));
+        let fetch = |content: &'static str| Request::new(coap_core::Code::FETCH).with_body(content);
+        assert_ne!(key(&resource, &fetch("a")), key(&resource, &fetch("b")));
+    }
+
+    #[test]
+    fn what_was_for_the_first_time_only_is_not_asked_again() {
+        let first = request(|options| {
+            options.set_observe(0);
+            options.push(OptionNumber::ETAG, b"1").unwrap();
+        });
+        let observed = observed(&Resource::new(), &first, &Arc::default());
+        assert_eq!(observed.incoming().options(), &request(|_| {}).options);
+    }
+
+    #[test]
+    fn a_change_is_in_the_inbox_once_until_it_is_taken() {
+        let (resource, inbox) = (Resource::new(), Arc::<Inbox>::default());
+        let entry = observed(&resource, &request(|_| {}), &inbox);
+        resource.changed();
+        resource.changed();
+        assert_eq!(entry.changes(), 2);
+        assert_eq!(inbox.park(Waker::noop()), News::Some);
+        let taken = inbox.take();
+        assert_eq!((taken.len(), entry.take_change()), (1, Change::State));
+        assert_eq!(inbox.park(Waker::noop()), News::None);
+        resource.removed();
+        assert_eq!((inbox.take().len(), entry.take_change()), (1, Change::Removal));
+        resource.forget(&entry);
+        resource.changed();
+        assert!(inbox.take().is_empty());
+    }
+
+    #[test]
+    fn a_change_may_be_looked_at_with_the_resource_in_hand() {
+        let (resource, inbox) = (Resource::new(), Arc::<Inbox>::default());
+        let _entry = observed(&resource, &request(|_| {}), &inbox);
+        resource.changed_if(|_| resource.observers() > 0);
+        assert!(inbox.take().is_empty());
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_server_that_is_gone() {
+        let (resource, inbox) = (Resource::new(), Arc::<Inbox>::default());
+        let _entry = observed(&resource, &request(|_| {}), &inbox);
+        inbox.close();
+        resource.changed();
+        assert!(inbox.take().is_empty());
     }
 }

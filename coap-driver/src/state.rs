@@ -5,11 +5,14 @@ use std::io;
 use std::sync::Arc;
 
 use coap_core::{
-    Endpoint, Event, Failure, IncomingRequest, Instant, Peer, Request, RequestError, RequestId, RequestOptions, Timing,
+    Body, Endpoint, Event, Failure, IncomingRequest, Instant, Options, Peer, Request, RequestError, RequestId,
+    RequestOptions, Response, Timing,
 };
 
 use crate::counts::SocketStats;
 use crate::error::Unreachable;
+use crate::observing::{Joined, Manner, ObserverId, Observing};
+use crate::progress::Progress;
 use crate::queues::Queues;
 use crate::reply::Reply;
 use crate::router::Router;
@@ -23,6 +26,7 @@ pub(crate) struct State {
     /// As of the last round of the driver task.
     pub(crate) socket_stats: SocketStats,
     pub(crate) waiting: Waiting,
+    pub(crate) observing: Observing,
     pub(crate) queues: Queues,
     pub(crate) serving: Serving,
     /// Why peers cannot be reached, until the events of it are taken.
@@ -68,6 +72,7 @@ impl State {
             endpoint,
             socket_stats: SocketStats::default(),
             waiting: Waiting::default(),
+            observing: Observing::default(),
             queues: Queues::default(),
             serving: Serving::default(),
             unreachable: Vec::new(),
@@ -119,9 +124,26 @@ impl State {
         how: &RequestOptions,
     ) -> Result<RequestId, RequestError> {
         self.refuse_if_closed()?;
+        let supplies = request.body.is_in_parts();
         let id = self.endpoint.request(now, to, request, how)?;
         self.waiting.add(now, client, to, id);
+        if supplies {
+            self.waiting.add_body(id, id.request_body());
+        }
         Ok(id)
+    }
+
+    /// An observation, or a place at one that is there already.
+    pub(crate) fn observe(
+        &mut self,
+        now: Instant,
+        client: ClientId,
+        to: Peer,
+        request: &Request,
+        how: &RequestOptions,
+    ) -> Result<Joined, RequestError> {
+        self.refuse_if_closed()?;
+        self.observing.observe(&mut self.endpoint, now, client, to, request, how)
     }
 
     pub(crate) fn ping(
@@ -150,11 +172,26 @@ impl State {
         }
     }
 
-    /// Ends all requests of a client.
+    pub(crate) fn leave_observation(&mut self, now: Instant, id: ObserverId, manner: Manner, wake: &mut Vec<Waker>) {
+        self.observing.leave(&mut self.endpoint, &mut self.queues, now, id, manner, wake);
+    }
+
+    pub(crate) fn leave_resource(
+        &mut self,
+        now: Instant,
+        peers: &[Peer],
+        resource: &Options,
+        wake: &mut Vec<Waker>,
+    ) -> usize {
+        self.observing.leave_resource(&mut self.endpoint, &mut self.queues, now, peers, resource, wake)
+    }
+
+    /// Ends all requests and observations of a client.
     pub(crate) fn close_client(&mut self, now: Instant, client: ClientId, wake: &mut Vec<Waker>) {
         self.waiting.close_client(client, wake, |id| {
             self.endpoint.cancel(now, id);
         });
+        self.observing.close_client(&mut self.endpoint, &mut self.queues, now, client, wake);
         self.queues.wake_all(wake);
     }
 
@@ -177,27 +214,32 @@ impl State {
                     requests.retain(|request| request.id != id);
                     self.close_request(now, id, why, wake);
                 }
+                Event::BodyPart { id, offset, data, last } if self.waiting.knows_body(id) => {
+                    let room = self.waiting.add_part(id, offset, &data, last, wake);
+                    self.give_room(room, wake);
+                }
+                Event::BodyWanted { id, max, .. } if self.waiting.knows_body(id) => self.waiting.want(id, max, wake),
                 Event::BodyPart { id, data, last, .. } => requests.extend(self.serving.on_part(id, data, last, wake)),
                 Event::BodyWanted { id, max, .. } => self.serving.on_wanted(id, max, wake),
                 Event::ObserverLost { topic, .. } => {
                     self.serving.topics.observer_lost(&mut self.endpoint, now, topic);
                 }
                 Event::Response { id, from, response, timing } => {
-                    self.settle(id, wake, |_, _| Outcome::Reply(Reply::new(from, response, timing)));
-                    self.stop_collecting(now, id);
+                    self.on_response(now, id, from, response, timing, wake)
                 }
                 Event::Pong { id, timing } => self.settle(id, wake, |_, _| Outcome::Pong(timing)),
-                Event::Failed { id, reason: Failure::Unreachable, timing } => {
-                    let causes = core::mem::take(&mut self.unreachable);
-                    self.settle(id, wake, |peer, _| {
-                        let cause = causes.iter().find(|(of, _)| *of == peer);
-                        let cause = cause.map_or(Unreachable::Reported, |(_, cause)| *cause);
-                        Outcome::Unreachable { peer, cause, timing }
-                    });
-                    self.unreachable = causes;
-                }
                 Event::Failed { id, reason, timing } => {
-                    self.settle(id, wake, |peer, _| Outcome::Failed { peer, reason, timing });
+                    let cause = self.cause_of(reason);
+                    self.settle(id, wake, |peer, _| failed(peer, reason, timing, &cause));
+                }
+                Event::BodyFailed { id, reason } => {
+                    let cause = self.cause_of(reason);
+                    let room = self.waiting.fail_body(id, wake, |peer, started| {
+                        let mut timing = Timing::default();
+                        timing.elapsed = now - started;
+                        failed(peer, reason, timing, &cause)
+                    });
+                    self.give_room(room, wake);
                 }
                 // All responses to a multicast request have come, and not one: none was taken before.
                 Event::Finished { id } => self.settle(id, wake, |peer, started| {
@@ -206,15 +248,57 @@ impl State {
                     timing.elapsed = now - started;
                     Outcome::Failed { peer, reason: Failure::NoResponse, timing }
                 }),
-                Event::Retransmitted { id, .. } => self.waiting.repeated(id, wake),
+                Event::Retransmitted { id, .. } => {
+                    self.waiting.repeated(id, wake);
+                    self.observing.repeated(id, wake);
+                }
+                Event::Progress { id, sent, received } => {
+                    self.waiting.moved(id, Progress::new(sent, received), wake);
+                }
+                Event::Notification { id, response } => self.observing.renew(now, id, response, wake),
+                Event::Stale { id } => self.observing.age(id, wake),
+                Event::Reregistering { id, attempt } => self.observing.register_again(id, attempt, wake),
                 _ => {}
             }
         }
         self.unreachable.clear();
+        self.observing.sweep(&self.endpoint, &mut self.queues, wake);
+    }
+
+    fn on_response(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        from: Peer,
+        response: Response,
+        timing: Timing,
+        wake: &mut Vec<Waker>,
+    ) {
+        if let Body::Parts { size } = response.body {
+            self.waiting.add_body(id, id.response_body());
+            self.waiting.begin(id, from, response, timing, size);
+            return;
+        }
+        self.settle(id, wake, |_, _| Outcome::Reply(Reply::new(from, response, timing)));
+        self.stop_collecting(now, id);
+    }
+
+    /// Who says of which peers that they are unreachable, if that is why something failed.
+    fn cause_of(&self, reason: Failure) -> Vec<(Peer, Unreachable)> {
+        if reason == Failure::Unreachable { self.unreachable.clone() } else { Vec::new() }
     }
 
     fn settle(&mut self, id: RequestId, wake: &mut Vec<Waker>, outcome: impl FnOnce(Peer, Instant) -> Outcome) {
-        if let Some(peer) = self.waiting.settle(id, wake, outcome) {
+        let room = if self.observing.knows(id) {
+            self.observing.settle(id, wake, outcome)
+        } else {
+            self.waiting.settle(id, wake, outcome)
+        };
+        self.give_room(room, wake);
+    }
+
+    fn give_room(&mut self, ended: Option<Peer>, wake: &mut Vec<Waker>) {
+        if let Some(peer) = ended {
             self.queues.give_room(peer, wake);
         }
     }
@@ -232,6 +316,7 @@ impl State {
     pub(crate) fn begin_shutdown(&mut self, now: Instant, until: Instant) {
         let until = match self.phase {
             Phase::Running => {
+                self.observing.shut_down(&mut self.endpoint, now);
                 self.endpoint.begin_shutdown(now);
                 // They should know sooner than by silence.
                 self.serving.topics.close_all(&mut self.endpoint, now);
@@ -279,6 +364,7 @@ impl State {
         self.phase = Phase::Closed;
         self.close_serving(now, wake);
         self.waiting.close(wake);
+        self.observing.close(wake);
         self.queues.wake_all(wake);
         wake.extend(self.served.take());
     }
@@ -291,6 +377,14 @@ impl State {
         self.served = Some(cx.waker().clone());
         Poll::Pending
     }
+}
+
+fn failed(peer: Peer, reason: Failure, timing: Timing, causes: &[(Peer, Unreachable)]) -> Outcome {
+    if reason != Failure::Unreachable {
+        return Outcome::Failed { peer, reason, timing };
+    }
+    let cause = causes.iter().find(|(of, _)| *of == peer);
+    Outcome::Unreachable { peer, cause: cause.map_or(Unreachable::Reported, |(_, cause)| *cause), timing }
 }
 
 #[cfg(test)]

@@ -1,13 +1,8 @@
-//! Bodies that travel block by block (RFC 7959).
+//! Bodies that travel block by block (RFC 7959): those of our requests and their responses, and those of the requests
+//! that we receive and of our responses to them.
 
 mod budget;
-mod cut;
-mod stream;
-mod transfers;
+pub(crate) mod client;
+pub(crate) mod server;
 
 pub(crate) use self::budget::Budget;
-pub(crate) use self::cut::{Miss, Piece, Stretch};
-pub(crate) use self::stream::{Next, Stream};
-pub(crate) use self::transfers::{
-    Answered, Intake, Kept, Operation, Part, Place, Reply, Stage, Standing, TransferKey, Transfers, Upload, Way,
-};

@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::Endpoint;
-use super::serving::Arrival;
-use crate::blockwise::{Intake, Part, Place, Reply, Stage, Standing, TransferKey, Upload, Way};
-use crate::event::{BodyId, BodyOf, Closed, Event, IncomingId};
+use super::serving::{Arrival, echo_block1};
+use crate::blockwise::server::{Intake, Part, Place, Reply, Stage, Standing, TransferKey, Upload, Way};
+use crate::event::{Closed, Event, IncomingId};
 use crate::exchange::{IncomingKey, Waiting};
 use crate::message::{Body, Response};
 use crate::time::Instant;
@@ -18,33 +18,6 @@ use crate::wire::{Block, Code, Options};
 const RETRY_AFTER: u32 = 4;
 
 impl Endpoint {
-    /// Takes the content of a request as one, up to `limit` bytes: the peer is asked for all of its blocks, and then
-    /// `Event::BodyPart` has the whole.
-    ///
-    /// A body that is longer, or says so (Size1), is answered 4.13 with the limit, one for which there is no memory
-    /// (`Config::max_transfer_bytes`) 5.03; `Event::IncomingClosed` says so. False, and nothing happens: the content is
-    /// not in parts, or is being consumed or collected already, or its request was answered or closed.
-    pub fn collect(&mut self, now: Instant, body: BodyId, limit: usize) -> bool {
-        let now = self.advance(now);
-        match body.0 {
-            BodyOf::Incoming(id) => self.collect_upload(now, id.0, limit),
-            BodyOf::Request(_) | BodyOf::Response(_) | BodyOf::Reply(_) => false,
-        }
-    }
-
-    /// The last part of a body is done with, and the next may come (`Event::BodyPart`). The first call for the content of a
-    /// request says that it is wanted at all: its first part comes then.
-    ///
-    /// One more block is asked for ahead, so that the peer need not wait for the application as long as that is as fast as
-    /// the network. False, and nothing happens: there is no part that has been handed up and not consumed yet.
-    pub fn consumed(&mut self, now: Instant, body: BodyId) -> bool {
-        let now = self.advance(now);
-        match body.0 {
-            BodyOf::Incoming(id) => self.consume_upload(now, id.0),
-            BodyOf::Request(_) | BodyOf::Response(_) | BodyOf::Reply(_) => false,
-        }
-    }
-
     /// What a body has to tell the application.
     pub(super) fn poll_body(&mut self, id: IncomingId) -> Option<Event> {
         let transfer = self.incoming.get(id.0)?.transfer?;
@@ -104,7 +77,10 @@ impl Endpoint {
             Some(Stage::Answered(answered))
                 if answered.of.is_none_or(|of| of == (block.offset(), block.offset() + len as u64)) =>
             {
-                let reply = self.echoing(answered.reply.clone(), block);
+                let mut reply = answered.reply.clone();
+                if reply.code != Code::REQUEST_ENTITY_TOO_LARGE {
+                    echo_block1(&mut reply.options, block);
+                }
                 self.stand(now, key, Standing::Done);
                 return self.reply_now(now, arrival, reply);
             }
@@ -164,7 +140,7 @@ impl Endpoint {
             self.incoming.tell(incoming);
         }
         if goes_on {
-            self.go_on(now, incoming);
+            self.take_further(now, incoming);
         }
     }
 
@@ -174,7 +150,7 @@ impl Endpoint {
         let answered = self.incoming.get(incoming).is_some_and(|request| matches!(request.waiting, Waiting::Nothing));
         self.renew_incoming(now, key, &arrival);
         if answered {
-            self.go_on(now, incoming);
+            self.take_further(now, incoming);
         }
     }
 
@@ -197,7 +173,7 @@ impl Endpoint {
     }
 
     /// Answers the block that waits with 2.31: the next may come.
-    fn go_on(&mut self, now: Instant, key: IncomingKey) {
+    fn take_further(&mut self, now: Instant, key: IncomingKey) {
         let Some(block) = self.incoming.get(key).and_then(|request| request.asked.block1) else { return };
         let reply = self.proceed(block);
         // Without a Message ID it is not sent, and the peer asks again.
@@ -230,15 +206,7 @@ impl Endpoint {
         Reply { code: Code::CONTINUE, options, payload: Bytes::new() }
     }
 
-    /// A response that was made before, to this block.
-    fn echoing(&self, mut reply: Reply, block: Block) -> Reply {
-        if reply.code != Code::REQUEST_ENTITY_TOO_LARGE {
-            reply.options.set_block1(Block::new(block.num(), false, block.szx()).unwrap_or(block));
-        }
-        reply
-    }
-
-    fn collect_upload(&mut self, now: Instant, key: IncomingKey, limit: usize) -> bool {
+    pub(super) fn collect_upload(&mut self, now: Instant, key: IncomingKey, limit: usize) -> bool {
         let Some(transfer) = self.incoming.get(key).and_then(|request| request.transfer) else { return false };
         let Some(upload) = self.transfers.upload(transfer) else { return false };
         let Intake::Undecided(first) = &upload.intake else { return false };
@@ -249,14 +217,14 @@ impl Endpoint {
         }
         upload.intake = Intake::Collecting { body: Vec::new(), limit };
         if self.append(now, transfer, &first) {
-            self.go_on(now, key);
+            self.take_further(now, key);
         } else {
             self.refuse_upload(now, key, no_room());
         }
         true
     }
 
-    fn consume_upload(&mut self, now: Instant, key: IncomingKey) -> bool {
+    pub(super) fn consume_upload(&mut self, now: Instant, key: IncomingKey) -> bool {
         let Some(transfer) = self.incoming.get(key).and_then(|request| request.transfer) else { return false };
         let Some(upload) = self.transfers.upload(transfer).filter(|upload| upload.part.is_none()) else { return false };
         let next = match &mut upload.intake {
@@ -273,7 +241,7 @@ impl Endpoint {
         upload.intake = Intake::Consuming(None);
         self.incoming.tell(key);
         if !last {
-            self.go_on(now, key);
+            self.take_further(now, key);
         }
         true
     }

@@ -5,11 +5,13 @@ use core::time::Duration;
 
 use super::errors::{RequestError, TransmissionError};
 use super::inbound::{Path, response_of};
+use super::upload::Plan;
 use super::{Endpoint, Phase};
 use crate::addr::Peer;
+use crate::blockwise::client::Operation;
 use crate::deadlines::Reason;
 use crate::event::{Closed, Failure, RequestId};
-use crate::exchange::{self, NewRequest, Outcome, OutgoingKey, Stage};
+use crate::exchange::{self, Bodies, NewRequest, Outcome, Outgoing, OutgoingKey, Stage};
 use crate::message::{Pacing, Request, RequestOptions};
 use crate::outbox::What;
 use crate::peers::{Credit, PeerKey};
@@ -27,6 +29,11 @@ impl Endpoint {
     ///
     /// It ends in exactly one event: `Response` or `Failed`; for a multicast request, any number of `Response` and then
     /// `Finished`. An error has no event, and changes nothing.
+    ///
+    /// A body that is longer than a block goes block by block, and a response that comes so is put together (RFC 7959), all in
+    /// this one request: the application sees neither Block1 nor Block2. A request that carries Block1, or Block2 with a
+    /// number above 0, is one exchange for one block, and its response is handed up as it is; a Block2 with the number 0 says
+    /// which block size is wanted.
     pub fn request(
         &mut self,
         now: Instant,
@@ -41,20 +48,17 @@ impl Endpoint {
         if to.is_multicast() && how.kind == Type::Confirmable {
             return Err(RequestError::ConfirmableMulticast);
         }
-        let token = match &how.token {
-            Some(token) if self.outgoing.is_in_use(token, &to) => return Err(RequestError::TokenInUse),
-            Some(token) => token.clone(),
-            None => self.draw_token(&to)?,
+        let plan = self.plan(&to, request, how)?;
+        let token = self.token_for(&to, how)?;
+        let (message, bodies) = match plan {
+            Plan::OneExchange(message, bodies) => (Some(Message { token, ..message }), bodies),
+            Plan::Blocks(mut operation) => {
+                let message = operation.message(token).map_err(|_| RequestError::TooManyBlocks)?;
+                operation.set_token(how.token.clone().filter(|_| message.is_none()));
+                (message, Bodies::Blocks(operation))
+            }
         };
-        let message = Message {
-            kind: how.kind,
-            code: request.code,
-            message_id: 0,
-            token,
-            options: request.options,
-            payload: request.body.into_bytes(),
-        };
-        self.open_request(now, to, message, how)
+        self.open_request(now, to, message, bodies, how)
     }
 
     /// Asks whether a peer is there, with an Empty Confirmable message that it must reject (RFC 7252 §4.3). It ends in
@@ -69,14 +73,19 @@ impl Endpoint {
         if to.is_multicast() {
             return Err(RequestError::ConfirmableMulticast);
         }
-        self.open_request(now, to, Message::empty(Type::Confirmable, 0), how)
+        self.open_request(now, to, Some(Message::empty(Type::Confirmable, 0)), Bodies::Raw, how)
     }
 
-    /// Forgets a request: it is not repeated any more, no event follows, and a response is met as a stranger's. False: it
-    /// was over already.
+    /// Forgets a request: it is not repeated any more, no event follows, and a response is met as a stranger's. An
+    /// observation ends so too, and its next notification is met with a Reset. False: it was over already.
     pub fn cancel(&mut self, now: Instant, request: RequestId) -> bool {
         let now = self.advance(now);
-        let open = self.outgoing.get(request.0).is_some_and(|request| !request.is_settled());
+        let found = self.outgoing.get(request.0);
+        // One that was deregistered is not the application's any more.
+        if found.is_some_and(|request| request.is_leaving()) {
+            return false;
+        }
+        let open = found.is_some_and(|request| !request.is_settled());
         self.detach(now, request.0);
         self.outgoing.remove(request.0);
         open
@@ -84,8 +93,12 @@ impl Endpoint {
 
     /// Where a request is: sent, or how many wait before it, and why. `None`: it is over.
     pub fn place(&self, request: RequestId) -> Option<Place> {
-        let found = self.outgoing.get(request.0).filter(|request| !request.is_settled())?;
-        let Stage::Waiting(message) = &found.stage else { return Some(Place::Sent) };
+        let found = self.outgoing.get(request.0).filter(|request| !request.is_settled() && !request.is_leaving())?;
+        let message = match &found.stage {
+            Stage::Waiting(message) => message,
+            Stage::Paused => return Some(Place::Paused),
+            _ => return Some(Place::Sent),
+        };
         let mut ahead = 0;
         let mut before = found.waiting.prev();
         while let Some(request) = before.and_then(|index| self.outgoing.at(index)) {
@@ -147,11 +160,12 @@ impl Endpoint {
 
     // ----- What happens to a request -------------------------------------------------------------------------------
 
-    fn open_request(
+    pub(super) fn open_request(
         &mut self,
         now: Instant,
         to: Peer,
-        message: Message,
+        message: Option<Message>,
+        bodies: Bodies,
         how: &RequestOptions,
     ) -> Result<RequestId, RequestError> {
         if self.phase == Phase::ShuttingDown {
@@ -160,7 +174,7 @@ impl Endpoint {
         if to.udp().is_some_and(|addr| addr.port() == 0) {
             return Err(RequestError::PortZero);
         }
-        let (len, max) = (message.encoded_len(), self.config.max_datagram);
+        let (len, max) = (message.as_ref().map_or(0, Message::encoded_len), self.config.max_datagram);
         if len > max {
             return Err(RequestError::TooLarge { len, max });
         }
@@ -172,6 +186,8 @@ impl Endpoint {
             to,
             from: how.from,
             message,
+            bodies,
+            parent: None,
             pacing: how.pacing,
             progress: how.progress,
             transmission: how.transmission.map(Box::new),
@@ -185,28 +201,51 @@ impl Endpoint {
             return Err(RequestError::Busy);
         }
         let peer = self.admit(now, to).ok_or(RequestError::TooManyPeers)?;
-        let kind = new.message.kind;
+        Ok(RequestId(self.open_to(now, peer, new)))
+    }
+
+    /// Opens a request to a peer that is known and has room for it.
+    pub(super) fn open_to(&mut self, now: Instant, peer: PeerKey, mut new: NewRequest) -> OutgoingKey {
+        if let Bodies::Blocks(operation) = &mut new.bodies {
+            self.tell_apart(peer, operation, &mut new.message);
+        }
         let key = self.outgoing.open(now, NewRequest { peer: Some(peer), ..new });
         self.peers.hold(peer);
         if let Some(record) = self.peers.get_mut(peer) {
-            let requests = self.outgoing.slab_mut();
-            record.requests.push_back(requests, key.index(), exchange::of_peer);
-            record.queue_of(kind).push_back(requests, key.index(), exchange::waiting);
+            record.requests.push_back(self.outgoing.slab_mut(), key.index(), exchange::of_peer);
+        }
+        match self.outgoing.get(key).map(|request| &request.stage) {
+            Some(Stage::Waiting(message)) => {
+                let kind = message.kind;
+                self.queue(now, peer, key, kind);
+            }
+            _ => self.wait_for_application(key),
+        }
+        key
+    }
+
+    /// Puts a request among those that wait for their turn; it may have come at once.
+    pub(super) fn queue(&mut self, now: Instant, peer: PeerKey, key: OutgoingKey, kind: Type) {
+        if let Some(record) = self.peers.get_mut(peer) {
+            record.queue_of(kind).push_back(self.outgoing.slab_mut(), key.index(), exchange::waiting);
         }
         self.limit(key, now + self.config.response_timeout);
+        let unpaced = self.outgoing.get(key).is_some_and(|request| request.pacing == Pacing::Unpaced);
         // Nothing but a Message ID can hold this one back; if there is none, it queues as the others do.
-        if kind == Type::NonConfirmable && how.pacing == Pacing::Unpaced && self.start(now, peer, key).is_ok() {
-            return Ok(RequestId(key));
+        if kind == Type::NonConfirmable && unpaced && self.start(now, peer, key).is_ok() {
+            return;
         }
         self.drain(now, peer);
-        Ok(RequestId(key))
     }
 
     /// A request to a group is sent at once, and once (RFC 7252 §8.1).
     fn open_group_request(&mut self, now: Instant, mut new: NewRequest) -> Result<RequestId, RequestError> {
         let lifetime = self.config.transmission.exchange_lifetime();
-        new.message.message_id = self.group_ids.draw(now, lifetime).map_err(|_| RequestError::Busy)?;
-        let (to, from, message) = (new.to, new.from, new.message.clone());
+        let message_id = self.group_ids.draw(now, lifetime).map_err(|_| RequestError::Busy)?;
+        // A request to a group has a whole body, and so a message.
+        let Some(message) = new.message.as_mut() else { return Err(RequestError::WrongBody) };
+        message.message_id = message_id;
+        let (to, from, message) = (new.to, new.from, message.clone());
         let until = new.until.unwrap_or_else(|| now + self.config.max_server_response_delay);
         let key = self.outgoing.open(now, new);
         if let Some(request) = self.outgoing.get_mut(key) {
@@ -251,7 +290,7 @@ impl Endpoint {
     fn start(&mut self, now: Instant, peer: PeerKey, key: OutgoingKey) -> Result<(), Instant> {
         let message_id = self.draw_message_id(now, peer)?;
         let Some(request) = self.outgoing.get_mut(key) else { return Ok(()) };
-        let Stage::Waiting(message) = core::mem::replace(&mut request.stage, Stage::Acknowledged) else {
+        let Stage::Waiting(message) = core::mem::replace(&mut request.stage, Stage::Acknowledged(None)) else {
             return Ok(());
         };
         let mut message = *message;
@@ -289,6 +328,9 @@ impl Endpoint {
     /// A response that fits a request of ours has arrived.
     pub(super) fn on_answer(&mut self, now: Instant, key: OutgoingKey, from: Peer, message: Message) {
         let Some(request) = self.outgoing.get(key) else { return };
+        if request.observing.is_some() {
+            return self.on_observed(now, key, from, message);
+        }
         let timing = request.timing(now, Some(now - request.last_sent));
         if request.is_group() {
             let max = self.config.max_group_responses;
@@ -301,7 +343,17 @@ impl Endpoint {
         }
         self.stats.responses_received += 1;
         self.heard(now, key);
-        self.settle(now, key, Outcome::Response { from, response: response_of(message) });
+        let blocks = [OptionNumber::BLOCK1, OptionNumber::BLOCK2];
+        let plain = match self.outgoing.get(key).map(|request| &request.bodies) {
+            Some(Bodies::Blocks(_)) => false,
+            Some(Bodies::Simple) => !blocks.into_iter().any(|number| message.options.contains(number)),
+            _ => true,
+        };
+        if plain {
+            self.settle(now, key, Outcome::Response { from, response: response_of(message) });
+        } else {
+            self.on_block_answer(now, key, from, message, timing);
+        }
     }
 
     /// A response that must be rejected (RFC 7252 §5.4.1). One member of a group that errs does not end the request.
@@ -337,7 +389,7 @@ impl Endpoint {
                 self.await_separate(now, key, flight);
             }
             Some(token) if token == message.token => {
-                match message.options.check(|number| self.is_understood_in_response(&message, number)) {
+                match message.options.check(|number| self.is_understood_in_response(&message, number, false)) {
                     Ok(()) => self.on_answer(now, key, path.from, message),
                     Err(bad) => self.on_bad_answer(now, key, bad.number),
                 }
@@ -351,7 +403,9 @@ impl Endpoint {
     fn await_separate(&mut self, now: Instant, key: OutgoingKey, flight: FlightKey) {
         self.heard(now, key);
         if let Some(request) = self.outgoing.get_mut(key) {
-            request.stage = Stage::Acknowledged;
+            // An operation makes its further requests itself.
+            let kept = self.flights.get(flight).filter(|_| matches!(request.bodies, Bodies::Simple));
+            request.stage = Stage::Acknowledged(kept.map(|flight| Box::new(flight.message.clone())));
         }
         let peer = self.land(flight);
         self.limit(key, now + self.config.response_timeout);
@@ -380,6 +434,7 @@ impl Endpoint {
     /// Nobody acknowledged a message in flight.
     pub(super) fn give_up_flight(&mut self, now: Instant, flight: FlightKey) {
         match self.flights.get(flight).map(|flight| flight.owner) {
+            Some(Owner::Request(key)) if self.try_again(now, key) => {}
             Some(Owner::Request(key)) => {
                 self.stats.unacknowledged_requests += 1;
                 self.settle(now, key, Outcome::Failed(Failure::NoAck));
@@ -396,6 +451,9 @@ impl Endpoint {
 
     /// The time of a request is over, at whatever stage.
     pub(super) fn give_up_request(&mut self, now: Instant, key: OutgoingKey) {
+        if self.wait_on(now, key) || self.try_again(now, key) {
+            return;
+        }
         let Some(request) = self.outgoing.get(key) else { return };
         let outcome = match &request.stage {
             Stage::Waiting(_) if request.peer.is_some_and(|peer| self.lacks_message_id(now, peer)) => {
@@ -407,9 +465,9 @@ impl Endpoint {
                 self.stats.unacknowledged_requests += u64::from(confirmable);
                 Outcome::Failed(if confirmable { Failure::NoAck } else { Failure::NoResponse })
             }
-            Stage::Acknowledged => Outcome::Failed(Failure::NoResponse),
+            Stage::Acknowledged(_) | Stage::Paused => Outcome::Failed(Failure::NoResponse),
             Stage::Group => Outcome::Finished,
-            Stage::Settled(_) => return,
+            Stage::Observing | Stage::Settled(_) => return,
         };
         self.settle(now, key, outcome);
     }
@@ -428,7 +486,7 @@ impl Endpoint {
     }
 
     /// Ends a request, and lets the next one have its turn.
-    fn settle(&mut self, now: Instant, key: OutgoingKey, outcome: Outcome) {
+    pub(super) fn settle(&mut self, now: Instant, key: OutgoingKey, outcome: Outcome) {
         let peer = self.outgoing.get(key).and_then(|request| request.peer);
         self.end(now, key, outcome);
         if let Some(peer) = peer {
@@ -436,12 +494,28 @@ impl Endpoint {
         }
     }
 
-    fn end(&mut self, now: Instant, key: OutgoingKey, outcome: Outcome) {
+    pub(super) fn end(&mut self, now: Instant, key: OutgoingKey, outcome: Outcome) {
+        let Some(outcome) = self.outlived(now, key, outcome) else { return };
         let Some(request) = self.outgoing.get(key) else { return };
         let answered = !matches!(outcome, Outcome::Failed(_) | Outcome::Finished);
         let timing = request.timing(now, answered.then(|| now - request.last_sent));
+        let parent = request.parent;
+        let told = request.operation().is_some_and(Operation::has_told_response);
         self.unlink(now, key);
-        self.outgoing.settle(key, outcome, timing);
+        let Some(parent) = parent else {
+            let outcome = match outcome {
+                Outcome::Failed(reason) if told => Outcome::BodyFailed(reason),
+                outcome => outcome,
+            };
+            self.outgoing.settle(key, outcome, timing);
+            return;
+        };
+        self.outgoing.remove(key);
+        match outcome {
+            Outcome::Response { response, .. } => self.child_ended(now, parent, Ok(response)),
+            Outcome::Failed(reason) => self.child_ended(now, parent, Err(reason)),
+            _ => {}
+        }
     }
 
     /// Takes a request out of all that knows it but the table of requests, and lets the next one have its turn.
@@ -454,8 +528,13 @@ impl Endpoint {
         }
     }
 
-    fn unlink(&mut self, now: Instant, key: OutgoingKey) {
+    pub(super) fn unlink(&mut self, now: Instant, key: OutgoingKey) {
         self.deadlines.set(Reason::Request, key.index(), None);
+        self.deadlines.set(Reason::Observation, key.index(), None);
+        self.abandon_fetch(now, key);
+        if let Some(operation) = self.outgoing.get_mut(key).and_then(Outgoing::operation_mut) {
+            operation.close(&mut self.budget);
+        }
         let Some(request) = self.outgoing.get(key) else { return };
         let (peer, flight) = match &request.stage {
             Stage::InFlight(flight) => (request.peer, Some(*flight)),
@@ -477,7 +556,7 @@ impl Endpoint {
     }
 
     /// A message is not in flight any more. Whose it was.
-    fn land(&mut self, flight: FlightKey) -> Option<PeerKey> {
+    pub(super) fn land(&mut self, flight: FlightKey) -> Option<PeerKey> {
         self.deadlines.set(Reason::Retransmission, flight.index(), None);
         let landed = self.flights.close(flight)?;
         if let Some(record) = self.peers.get_mut(landed.peer).filter(|_| landed.backoff.is_some()) {
@@ -504,7 +583,7 @@ impl Endpoint {
     }
 
     /// The peer answered with what only its address could know: it is there, and may be sent to.
-    fn heard(&mut self, now: Instant, key: OutgoingKey) {
+    pub(super) fn heard(&mut self, now: Instant, key: OutgoingKey) {
         let Some(peer) = self.outgoing.get(key).and_then(|request| request.peer) else { return };
         self.recent.prove(peer);
         self.peers.prove(now, peer);
@@ -514,7 +593,7 @@ impl Endpoint {
     }
 
     /// Ends a request at `stage_end`, or when its caller said, if that is earlier.
-    fn limit(&mut self, key: OutgoingKey, stage_end: Instant) {
+    pub(super) fn limit(&mut self, key: OutgoingKey, stage_end: Instant) {
         let until = self.outgoing.get(key).and_then(|request| request.until);
         let end = until.map_or(stage_end, |until| until.min(stage_end));
         self.deadlines.set(Reason::Request, key.index(), Some(end));
@@ -522,15 +601,16 @@ impl Endpoint {
 
     fn must_wait(&self, now: Instant, peer: PeerKey, new: &NewRequest) -> bool {
         let Some(record) = self.peers.get(peer) else { return false };
+        let Some(message) = &new.message else { return false };
         let parameters = self.transmission(peer);
         if self.lacks_message_id(now, peer) {
             return true;
         }
-        match (new.message.kind, new.pacing) {
+        match (message.kind, new.pacing) {
             (Type::Confirmable, _) => record.in_flight >= u32::from(parameters.nstart()) || record.backlog.len() > 0,
             (_, Pacing::Unpaced) => false,
             (_, Pacing::Paced) => {
-                let len = new.message.encoded_len();
+                let len = message.encoded_len();
                 record.paced.len() > 0 || !record.credit.wait(now, len, parameters.probing_rate()).is_zero()
             }
         }
@@ -568,8 +648,17 @@ impl Endpoint {
         }
     }
 
+    /// The token that the caller wants, or a new one.
+    pub(super) fn token_for(&mut self, to: &Peer, how: &RequestOptions) -> Result<Token, RequestError> {
+        match &how.token {
+            Some(token) if self.outgoing.is_in_use(token, to) => Err(RequestError::TokenInUse),
+            Some(token) => Ok(token.clone()),
+            None => self.draw_token(to),
+        }
+    }
+
     /// A token that is not in use (RFC 7252 §5.3.1).
-    fn draw_token(&mut self, to: &Peer) -> Result<Token, RequestError> {
+    pub(super) fn draw_token(&mut self, to: &Peer) -> Result<Token, RequestError> {
         for _ in 0..TOKEN_DRAWS {
             let (bytes, draw) = (self.rng.next_u64().to_le_bytes(), self.rng.next_u32());
             let least = self.config.min_token_len;
@@ -593,6 +682,8 @@ impl Endpoint {
 pub enum Place {
     /// It has been sent.
     Sent,
+    /// Before or between its blocks: the application must supply or consume a part of a body.
+    Paused,
     /// It waits for its turn.
     Waiting {
         /// How many go first.

@@ -45,6 +45,16 @@ pub enum RequestError {
     },
     /// A request to a group must be Non-confirmable (RFC 7252 §8.1).
     ConfirmableMulticast,
+    /// Only what GET or FETCH asks for can be observed (RFC 7641 §1.2, RFC 8132 §2.4).
+    NotObservable {
+        /// The method.
+        code: Code,
+    },
+    /// A group cannot be observed, its members can.
+    MulticastObservation,
+    /// The content of a request that observes must be there as a whole, and fit one block and one datagram: send less, or
+    /// make the block larger.
+    ObservationTooLarge,
     /// Nobody listens on port 0.
     PortZero,
     /// The datagram would be longer than `Config::max_datagram`: send less, or raise it.
@@ -54,6 +64,11 @@ pub enum RequestError {
         /// What is allowed.
         max: usize,
     },
+    /// The body needs more than 2^20 blocks of the block size: use larger ones (RFC 7959 §2.2).
+    TooManyBlocks,
+    /// `Body::Range` is for responses, and one exchange of its own, as a request to a group or one with a Block1 option is,
+    /// takes a whole body.
+    WrongBody,
     /// An open request to the same peer has this token.
     TokenInUse,
     /// `max_backlog` requests wait for this peer already: try again when one of them has ended.
@@ -71,10 +86,17 @@ impl fmt::Display for RequestError {
         match self {
             Self::NotARequest { code } => write!(f, "{code} is not a method"),
             Self::ConfirmableMulticast => write!(f, "a request to a group must be non-confirmable"),
+            Self::NotObservable { code } => write!(f, "what {code} asks for cannot be observed: use GET or FETCH"),
+            Self::MulticastObservation => write!(f, "a group cannot be observed: observe each of its members"),
+            Self::ObservationTooLarge => {
+                write!(f, "the content of a request that observes must be there as a whole, and fit one block")
+            }
             Self::PortZero => write!(f, "port 0 cannot be sent to"),
             Self::TooLarge { len, max } => {
                 write!(f, "the request needs a datagram of {len} bytes, and {max} are allowed")
             }
+            Self::TooManyBlocks => write!(f, "the body needs more blocks than can be numbered"),
+            Self::WrongBody => write!(f, "this request cannot have a range or parts for its body"),
             Self::TokenInUse => write!(f, "an open request to the same peer has this token"),
             Self::Busy => write!(f, "too many requests wait for this peer already"),
             Self::TooManyRequests => write!(f, "too many requests are open"),
@@ -85,6 +107,33 @@ impl fmt::Display for RequestError {
 }
 
 impl core::error::Error for RequestError {}
+
+/// Why bytes of a body in parts were not accepted. Nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SupplyError {
+    /// No such body is under way: its request is over, or has a whole body.
+    Stale,
+    /// The last part of it has been supplied.
+    Complete,
+    /// More than may wait: supply at most `max` bytes now, and the rest when they are wanted.
+    TooMuch {
+        /// For how many bytes there is room.
+        max: usize,
+    },
+}
+
+impl fmt::Display for SupplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stale => write!(f, "no such body is under way"),
+            Self::Complete => write!(f, "all of the body has been supplied"),
+            Self::TooMuch { max } => write!(f, "no more than {max} bytes can be taken at the moment"),
+        }
+    }
+}
+
+impl core::error::Error for SupplyError {}
 
 /// Why a response was not accepted. The request is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,27 +191,3 @@ impl fmt::Display for RespondError {
 }
 
 impl core::error::Error for RespondError {}
-
-/// Why bytes of a body were not taken. Nothing has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SupplyError {
-    /// The body has been given to its end, or nobody waits for it any more.
-    Stale,
-    /// So many bytes do not fit before those that wait have been sent.
-    TooMuch {
-        /// How many do.
-        max: usize,
-    },
-}
-
-impl fmt::Display for SupplyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stale => write!(f, "nobody waits for this body any more"),
-            Self::TooMuch { max } => write!(f, "only {max} bytes fit before others have been sent"),
-        }
-    }
-}
-
-impl core::error::Error for SupplyError {}

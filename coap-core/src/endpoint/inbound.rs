@@ -106,7 +106,9 @@ impl Endpoint {
         let peer = self.peers.find(&path.from);
         if let Some(known) = peer.and_then(|peer| self.recent.find(now, peer, path.received(&message))) {
             // Asking the application again does no harm then, and the client gets its answer (RFC 7252 §4.5).
-            if self.recent.has_lost_reply(known) && message.code.is_idempotent() {
+            // Not a block of a longer body: by now it could end up in the next one.
+            let block = message.options.block1().filter(|block| block.more() || block.num() > 0);
+            if self.recent.has_lost_reply(known) && message.code.is_idempotent() && block.is_none() {
                 self.serve(now, path, message, peer, Some(known));
             } else {
                 let answer = self.recent.answer(known);
@@ -218,20 +220,25 @@ impl Endpoint {
         }
         let Some(request) = self.outgoing.find(&message.token, &path.from) else {
             self.stats.unmatched += 1;
-            if message.kind == Type::Confirmable {
+            // RFC 7641 §3.6: a Reset ends an observation that is not wanted any more, also in answer to a Non-confirmable
+            // notification. Another Non-confirmable response is not worth one.
+            if message.kind == Type::Confirmable || message.options.observe().is_some() {
                 self.send_reset(now, path.from, path.to, message.message_id);
             }
             return;
         };
-        let checked = message.options.check(|number| self.is_understood_in_response(&message, number));
+        if self.is_unwanted(request, &message) {
+            return self.reject(now, path, &message);
+        }
+        let of_group = self.outgoing.get(request).is_some_and(|request| request.is_group());
+        let checked = message.options.check(|number| self.is_understood_in_response(&message, number, of_group));
         let answer = match (message.kind, &checked) {
             (Type::Confirmable, Ok(())) => Answer::Acknowledged,
             (Type::Confirmable, Err(_)) => Answer::Reset,
             _ => Answer::Nothing,
         };
-        // A Non-confirmable response to one peer needs no memory: its duplicate finds no request any more. One to a
-        // group would be told twice.
-        let of_group = self.outgoing.get(request).is_some_and(|request| request.is_group());
+        // A Non-confirmable response to one peer needs no memory: its duplicate finds no request any more, or is a notification
+        // that is not newer. One to a group would be told twice.
         if message.kind == Type::Confirmable || of_group {
             self.remember_response(now, path, &message, answer);
         }
@@ -249,7 +256,7 @@ impl Endpoint {
     }
 
     /// Remembers a response for its duplicates, if there is room. A member of a group becomes known by it.
-    fn remember_response(&mut self, now: Instant, path: Path, message: &Message, answer: Answer) {
+    pub(super) fn remember_response(&mut self, now: Instant, path: Path, message: &Message, answer: Answer) {
         let Some(peer) = self.admit(now, path.from) else { return };
         if self.recent.make_room(now, Some(peer)).is_ok() {
             let key = self.remember(now, peer, path, message);
@@ -283,15 +290,16 @@ impl Endpoint {
         self.on_rejected(now, flight);
     }
 
-    /// Block2 is understood where it says that the whole body is here; more needs blockwise transfer. An option that is
+    /// The block options are understood; to a group, Block2 only where it says that the whole body is here. An option that is
     /// for requests only is as good as unknown (RFC 7252 §5.4).
-    pub(super) fn is_understood_in_response(&self, message: &Message, number: OptionNumber) -> bool {
-        let whole = || message.options.block2().is_some_and(|block| block.num() == 0 && !block.more());
-        let defined = number.definition().is_none_or(|known| known.in_response);
+    pub(super) fn is_understood_in_response(&self, message: &Message, number: OptionNumber, of_group: bool) -> bool {
         match number {
-            OptionNumber::BLOCK1 => false,
-            OptionNumber::BLOCK2 => whole(),
-            _ => defined && self.config.is_understood(number),
+            OptionNumber::BLOCK1 | OptionNumber::BLOCK2 if !of_group => true,
+            OptionNumber::BLOCK2 => message.options.block2().is_some_and(|block| block.num() == 0 && !block.more()),
+            number => {
+                let defined = number.definition().is_none_or(|known| known.in_response);
+                defined && self.config.is_understood(number)
+            }
         }
     }
 }

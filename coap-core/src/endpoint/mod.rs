@@ -9,11 +9,15 @@
 //!   request, ping ────► client.rs: in flight, or waiting for its turn ─────────────────────► poll_transmit
 //! ```
 
+mod blocks;
 mod bodies;
 mod client;
+mod download;
 mod errors;
 mod inbound;
 mod notify;
+mod observing;
+mod parts;
 mod server;
 mod serving;
 mod streams;
@@ -21,6 +25,7 @@ mod streams;
 mod tests;
 mod time;
 mod topics;
+mod upload;
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -30,13 +35,15 @@ use rand_core::CryptoRng;
 pub use self::client::{Place, Scope, Why};
 pub use self::errors::{RequestError, RespondError, SupplyError, TransmissionError};
 use crate::addr::{Local, Peer, Transmit};
-use crate::blockwise::{Budget, Transfers};
+use crate::blockwise::Budget;
+use crate::blockwise::client::{News, Part, Tags};
+use crate::blockwise::server::Transfers;
 use crate::config::Config;
 use crate::deadlines::Deadlines;
 use crate::event::{Event, IncomingId, IncomingRequest, RequestId};
 use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
-use crate::observe::{Observers, Topics};
+use crate::observe::{Observers, Tidings, Topics};
 use crate::outbox::{Outbound, Outbox, What};
 use crate::peers::{Admitted, Credit, PeerKey, Peers};
 use crate::reliability::{Flights, MessageIds, Recent};
@@ -50,8 +57,10 @@ use crate::wire::Type;
 /// Its methods are of four kinds:
 ///
 /// * `handle_*`: something came from the network or the clock. These cannot fail: a peer's fault is a counter.
-/// * commands of the application: [`request`](Self::request), [`ping`](Self::ping), [`cancel`](Self::cancel),
-///   [`respond`](Self::respond), [`ignore`](Self::ignore), [`publish`](Self::publish). They refuse what cannot be, and change nothing then.
+/// * commands of the application: [`request`](Self::request), [`observe`](Self::observe), [`ping`](Self::ping),
+///   [`cancel`](Self::cancel), [`respond`](Self::respond), [`ignore`](Self::ignore), [`publish`](Self::publish), for
+///   bodies that come or go part by part [`collect`](Self::collect), [`consumed`](Self::consumed) and
+///   [`supply`](Self::supply), and others. They refuse what cannot be, and change nothing then.
 /// * `poll_*`: what to send, when to wake up, what happened.
 /// * getters.
 ///
@@ -72,10 +81,12 @@ pub struct Endpoint {
     outgoing: Outgoings,
     incoming: Incomings,
     transfers: Transfers,
-    budget: Budget,
     topics: Topics,
     observers: Observers,
     deadlines: Deadlines,
+    /// The memory of all bodies that are put together or kept.
+    budget: Budget,
+    tags: Tags,
     outbox: Outbox,
     group_ids: MessageIds,
     /// The furthest count of the Message IDs of a peer that was forgotten early.
@@ -113,10 +124,11 @@ impl Endpoint {
             outgoing: Outgoings::new(hash),
             incoming: Incomings::new(),
             transfers: Transfers::new(config.max_transfers),
-            budget: Budget::new(config.max_transfer_bytes),
             topics: Topics::new(),
             observers: Observers::new(hash),
             deadlines: Deadlines::default(),
+            budget: Budget::new(config.max_transfer_bytes),
+            tags: Tags::default(),
             outbox: Outbox::new(config.max_outbox),
             group_ids: MessageIds::multicast(rng.next_u64()),
             id_floor: 0,
@@ -217,9 +229,13 @@ impl Endpoint {
 
     /// No more requests are accepted, from the application or from peers; what is open goes on to its end.
     /// [`is_idle`](Self::is_idle) tells when it has come.
+    ///
+    /// Observations have no end of their own: they fail with `Failure::Shutdown`, and their peers are not told. Those
+    /// that are to be told are deregistered before.
     pub fn begin_shutdown(&mut self, now: Instant) {
-        self.advance(now);
+        let now = self.advance(now);
         self.phase = Phase::ShuttingDown;
+        self.end_observations(now);
     }
 
     /// Nothing is open in either direction, and nothing waits to be sent. Topics and observers that know the latest state
@@ -266,10 +282,21 @@ impl Endpoint {
         let id = RequestId(key);
         Some(match notice {
             Notice::Repeated { attempt } => Event::Retransmitted { id, attempt },
+            Notice::Observed(Tidings::State(response)) => Event::Notification { id, response },
+            Notice::Observed(Tidings::Stale) => Event::Stale { id },
+            Notice::Observed(Tidings::Reregistering { attempt }) => Event::Reregistering { id, attempt },
             Notice::GroupResponse { from, response, timing } => Event::Response { id, from, response, timing },
             Notice::Settled(Outcome::Response { from, response }, timing) => {
                 Event::Response { id, from, response, timing }
             }
+            Notice::News { from, news } => match news {
+                News::Progress { sent, received } => Event::Progress { id, sent, received },
+                News::Head(response, timing) => Event::Response { id, from, response, timing },
+                News::Part(part) => part_of(id, part),
+                News::Wanted { offset, max } => Event::BodyWanted { id: id.request_body(), offset, max },
+            },
+            Notice::Settled(Outcome::LastPart(part), _) => part_of(id, part),
+            Notice::Settled(Outcome::BodyFailed(reason), _) => Event::BodyFailed { id: id.response_body(), reason },
             Notice::Settled(Outcome::Pong, timing) => Event::Pong { id, timing },
             Notice::Settled(Outcome::Failed(reason), timing) => Event::Failed { id, reason, timing },
             Notice::Settled(Outcome::Finished, _) => Event::Finished { id },
@@ -348,7 +375,7 @@ pub struct Usage {
     pub in_flight: usize,
     /// Bodies that peers send or fetch block by block, and those kept in case the last answer was lost.
     pub transfers: usize,
-    /// Bytes of bodies put together or kept.
+    /// Bytes of memory for bodies that are put together block by block, or kept to be fetched so.
     pub transfer_bytes: usize,
     /// Topics, those that have ended and whose observers are still to be told included.
     pub topics: usize,
@@ -360,6 +387,11 @@ impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Endpoint").field("now", &self.now).field("usage", &self.usage()).finish_non_exhaustive()
     }
+}
+
+fn part_of(id: RequestId, part: Part) -> Event {
+    let Part { offset, data, last } = part;
+    Event::BodyPart { id: id.response_body(), offset, data, last }
 }
 
 fn copy(bytes: &[u8], buf: &mut [u8]) -> Option<usize> {

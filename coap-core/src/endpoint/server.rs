@@ -7,7 +7,7 @@ use super::errors::RespondError;
 use super::inbound::Path;
 use super::serving::Arrival;
 use crate::addr::{Local, Peer};
-use crate::blockwise::Reply;
+use crate::blockwise::server::Reply;
 use crate::deadlines::Reason;
 use crate::event::{Closed, IncomingId};
 use crate::exchange::{IncomingKey, NewIncoming, Waiting};

@@ -1,9 +1,13 @@
 //! As a server, block by block (RFC 7959): which body a request is about, and what one response carries of a body.
 
+use bytes::Bytes;
+
 use super::Endpoint;
 use super::errors::RespondError;
 use super::inbound::{Path, request_of};
-use crate::blockwise::{Answered, Kept, Miss, Operation, Piece, Reply, Stage, Standing, Stretch, TransferKey, Way};
+use crate::blockwise::server::{
+    Answered, Kept, Miss, Operation, Piece, Reply, Stage, Standing, Stretch, TransferKey, Way,
+};
 use crate::event::{Closed, Wanted};
 use crate::exchange::{Arrived, Asked, IncomingKey, Waiting};
 use crate::message::{BlockSize, Body, Request, Response};
@@ -59,7 +63,7 @@ struct Cut {
 }
 
 /// Why a body could not be cut.
-enum Uncut {
+pub(super) enum Uncut {
     Miss(Miss),
     /// Not even the smallest block fits into a datagram.
     TooLarge {
@@ -156,7 +160,10 @@ impl Endpoint {
         if self.deliver(now, key, reply).is_err() {
             self.acknowledge(key);
         }
-        self.close_incoming(now, key);
+        // What a group is told waits for its leisure.
+        if self.incoming.get(key).is_some_and(|request| matches!(request.waiting, Waiting::Response)) {
+            self.close_incoming(now, key);
+        }
     }
 
     // ----- Later blocks of a response ----------------------------------------------------------------------------
@@ -285,52 +292,83 @@ impl Endpoint {
     fn cut(&self, key: IncomingKey, response: Response) -> Result<Cut, RespondError> {
         let Some(request) = self.incoming.get(key) else { return Err(RespondError::Stale) };
         let Asked { block1, block2 } = request.asked;
+        // The answer of a transfer can be kept for a later block, which has another token and number.
+        let token_len = request.transfer.map_or(request.token.len(), |_| Token::MAX_LEN);
         let Response { code, mut options, body } = response;
         options.remove(OptionNumber::BLOCK1);
         options.remove(OptionNumber::BLOCK2);
         // With 4.13 it would say that smaller blocks were welcome.
-        if let Some(block) = block1.filter(|_| code != Code::REQUEST_ENTITY_TOO_LARGE) {
-            options.set_block1(Block::new(block.num(), false, block.szx()).unwrap_or(block));
+        let echo = block1.filter(|_| code != Code::REQUEST_ENTITY_TOO_LARGE);
+        if let Some(widest) = echo.and_then(|block| Block::new(Block::MAX_NUM, true, block.szx())) {
+            options.set_block1(widest);
         }
         // An error, and what says that the peer has the content, is not a block of it.
-        let offset = if code.is_error() || code == Code::VALID { 0 } else { block2.map_or(0, Block::offset) };
+        let is_content = !code.is_error() && code != Code::VALID;
+        let offset = if is_content { block2.map_or(0, Block::offset) } else { 0 };
         let szx = self.szx_for(block2);
         let stretch = match body {
             Body::Range { offset: start, data, size } => Stretch { start, data, total: size },
             whole => Stretch::whole(whole.into_bytes()),
         };
-        let room = self.config.max_datagram.saturating_sub(FRAME_LEN + request.token.len() + options.encoded_len());
-        let named = block2.is_some() && code == Code::CONTENT;
-        if offset == 0 && !named && stretch.start == 0 && stretch.fits_in(room.min(16 << szx)) {
-            return Ok(Cut { reply: Reply { code, options, payload: stretch.data }, kept: None });
-        }
-        let is_whole = stretch.start == 0 && stretch.total == Some(stretch.data.len() as u64);
-        if is_whole && stretch.data.len() > 16 << szx {
-            self.tag(&mut options, &stretch.data);
-        }
-        let mut base = options.clone();
-        if let Some(total) = stretch.total.and_then(|total| u32::try_from(total).ok()).filter(|_| offset == 0) {
-            options.set_size2(total);
-        }
-        let piece = match self.piece(&mut options, request.token.len(), &stretch, offset, szx) {
-            Ok(piece) => piece,
+        let (block, payload) = match self.cut_block(&mut options, token_len, &stretch, offset, szx) {
+            Ok(cut) => cut,
             Err(Uncut::Miss(Miss::PastEnd)) => {
                 let reply = Response::diagnostic(Code::BAD_REQUEST, "the body ends before this block").into();
                 return Ok(Cut { reply, kept: None });
             }
             Err(Uncut::Miss(Miss::NotHere)) => return Err(RespondError::WrongRange { offset, max: 16 << szx }),
-            Err(Uncut::TooLarge { len }) => {
-                return Err(RespondError::TooLarge { len, max: self.config.max_datagram });
-            }
+            Err(Uncut::TooLarge { len }) => return Err(RespondError::TooLarge { len, max: self.config.max_datagram }),
         };
-        base.remove(OptionNumber::BLOCK1);
-        let answers_first = block2.is_none_or(|block| block.num() == 0) || !code.is_error();
-        let kept = (is_whole && answers_first && piece.block.more()).then_some(Kept {
-            code,
-            options: base,
-            body: stretch.data,
+        let mut reply = Reply { code, options, payload };
+        if block.is_none() && block2.is_some() && code == Code::CONTENT {
+            self.name_only_block(&mut reply, token_len, szx);
+        }
+        let goes_on = block.is_some_and(Block::more) && stretch.is_whole();
+        let kept = (goes_on && (is_content || block2.is_none_or(|block| block.num() == 0))).then(|| {
+            let mut options = reply.options.clone();
+            let first_only = [OptionNumber::BLOCK1, OptionNumber::BLOCK2, OptionNumber::SIZE2];
+            options.retain(|number, _| !first_only.contains(&number));
+            Kept { code, options, body: stretch.data }
         });
-        Ok(Cut { reply: Reply { code, options, payload: piece.payload }, kept })
+        match echo {
+            Some(block) => echo_block1(&mut reply.options, block),
+            None => drop(reply.options.remove(OptionNumber::BLOCK1)),
+        }
+        Ok(Cut { reply, kept })
+    }
+
+    /// What one message carries of a body: all of it, or the block at `offset`, with Block2, an ETag, and in the first one
+    /// Size2 (RFC 7959 §2.4, §4).
+    pub(super) fn cut_block(
+        &self,
+        options: &mut Options,
+        token_len: usize,
+        stretch: &Stretch,
+        offset: u64,
+        szx: u8,
+    ) -> Result<(Option<Block>, Bytes), Uncut> {
+        let room = self.config.max_datagram.saturating_sub(FRAME_LEN + token_len + options.encoded_len());
+        if offset == 0 && stretch.start == 0 && stretch.fits_in(room.min(16 << szx)) {
+            return Ok((None, stretch.data.clone()));
+        }
+        if stretch.is_whole() {
+            self.tag(options, &stretch.data);
+        }
+        if let Some(total) = stretch.total.and_then(|total| u32::try_from(total).ok()).filter(|_| offset == 0) {
+            options.set_size2(total);
+        }
+        let piece = self.piece(options, token_len, stretch, offset, szx)?;
+        Ok((Some(piece.block), piece.payload))
+    }
+
+    /// Says that the content is all of the body, to a peer that spoke of blocks; unless that does not fit.
+    fn name_only_block(&self, reply: &mut Reply, token_len: usize, szx: u8) {
+        let mut options = reply.options.clone();
+        let Some(only) = Block::new(0, false, szx) else { return };
+        options.set_block2(only);
+        if FRAME_LEN + token_len + options.encoded_len() + reply.payload.len() <= self.config.max_datagram {
+            reply.options = options;
+        }
     }
 
     /// Cuts a block out of a body, and says with Block2 which it is. It is as large as the peer wants and as fits beside the
@@ -481,4 +519,9 @@ impl Endpoint {
         }
         done
     }
+}
+
+/// RFC 7959 §2.3: with M=0, the response is that to the whole request.
+pub(super) fn echo_block1(options: &mut Options, block: Block) {
+    options.set_block1(Block::new(block.num(), false, block.szx()).unwrap_or(block));
 }

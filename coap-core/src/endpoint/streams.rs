@@ -1,31 +1,15 @@
 //! As a server, response bodies that the application supplies part by part: longer than memory, or made as they go.
 
-use bytes::Bytes;
-
 use super::Endpoint;
 use super::errors::{RespondError, SupplyError};
-use super::serving::Arrival;
-use crate::blockwise::{Next, Operation, Piece, Reply, Stage, Standing, Stream, TransferKey, Way};
-use crate::event::{BodyId, BodyOf};
+use super::serving::{Arrival, echo_block1};
+use crate::blockwise::server::{Next, Operation, Piece, Reply, Stage, Standing, Stream, TransferKey, Way};
 use crate::exchange::{IncomingKey, Waiting};
 use crate::message::{Body, Response};
 use crate::time::Instant;
 use crate::wire::{Block, Code, OptionNumber, Options};
 
 impl Endpoint {
-    /// Gives the next bytes of a body in parts, which `Event::BodyWanted` asked for; `last`: the body ends with them. There
-    /// may be none in the last.
-    ///
-    /// A block leaves when the peer has asked for it and it is known whether more follow. Until then up to 4 KiB wait; what
-    /// is more than that is refused.
-    pub fn supply(&mut self, now: Instant, body: BodyId, data: Bytes, last: bool) -> Result<(), SupplyError> {
-        let now = self.advance(now);
-        match body.0 {
-            BodyOf::Reply(id) => self.supply_stream(now, id.0, &data, last),
-            BodyOf::Request(_) | BodyOf::Response(_) | BodyOf::Incoming(_) => Err(SupplyError::Stale),
-        }
-    }
-
     /// Answers a request with a body that is still to come. Nothing is sent before its first block is here.
     pub(super) fn start_stream(
         &mut self,
@@ -54,17 +38,22 @@ impl Endpoint {
         let mut first = options.clone();
         complete_first(&mut first, asked.block1, size);
         let szx = self.szx_beside(&first, self.szx_for(asked.block2));
-        let szx = szx.ok_or(RespondError::TooLarge { len: first.encoded_len(), max: self.config.max_datagram })?;
+        let (len, max) = (first.encoded_len(), self.config.max_datagram);
+        let szx = szx.ok_or(RespondError::TooLarge { len, max })?;
         if suppressed {
             self.stats.responses_suppressed += 1;
             self.acknowledge(key);
             self.close_incoming(now, key);
             return Ok(());
         }
-        if !self.has_transfer_room(now, operation.peer) {
+        // An upload leaves its place to the response.
+        if before.is_none() && !self.has_transfer_room(now, operation.peer) {
             return Err(RespondError::TooManyTransfers);
         }
         self.forget_kept(now, operation);
+        if let Some(upload) = before {
+            self.remove_transfer(now, upload);
+        }
         let stream = Stage::Stream(Stream::new(key, code, options, size, szx));
         let Some(transfer) = self.open_transfer(now, operation, Way::Out, stream) else {
             return Err(RespondError::TooManyTransfers);
@@ -72,14 +61,17 @@ impl Endpoint {
         if let Some(request) = self.incoming.get_mut(key) {
             request.transfer = Some(transfer);
         }
-        if let Some(upload) = before {
-            self.remove_transfer(now, upload);
-        }
         self.incoming.tell(key);
         Ok(())
     }
 
-    fn supply_stream(&mut self, now: Instant, key: IncomingKey, data: &[u8], last: bool) -> Result<(), SupplyError> {
+    pub(super) fn supply_stream(
+        &mut self,
+        now: Instant,
+        key: IncomingKey,
+        data: &[u8],
+        last: bool,
+    ) -> Result<(), SupplyError> {
         let transfer = self.incoming.get(key).and_then(|request| request.transfer).ok_or(SupplyError::Stale)?;
         let stream = self.transfers.stream(transfer).filter(|stream| !stream.has_ended()).ok_or(SupplyError::Stale)?;
         if data.len() > stream.room() {
@@ -173,7 +165,7 @@ fn reply_of(stream: &Stream, piece: &Piece, block1: Option<Block>) -> Reply {
 /// RFC 7959 §2.7, §4: the first block also answers the last block of the request, and says how long the body is.
 fn complete_first(options: &mut Options, block1: Option<Block>, size: Option<u64>) {
     if let Some(block) = block1 {
-        options.set_block1(Block::new(block.num(), false, block.szx()).unwrap_or(block));
+        echo_block1(options, block);
     }
     if let Some(size) = size.and_then(|size| u32::try_from(size).ok()) {
         options.set_size2(size);

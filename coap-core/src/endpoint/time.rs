@@ -94,6 +94,11 @@ impl Endpoint {
                     self.end_leisure(now, key);
                 }
             }
+            Reason::Observation => {
+                if let Some(key) = self.outgoing.key_at(index) {
+                    self.on_age(now, key);
+                }
+            }
             Reason::Pacing => {
                 if let Some(key) = self.peers.key_at(index) {
                     self.drain(now, key);

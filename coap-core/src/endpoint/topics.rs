@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Endpoint;
 use super::errors::RespondError;
 use super::inbound::Path;
-use crate::blockwise::Operation;
+use crate::blockwise::server::Operation;
 use crate::event::{Closed, Event, IncomingId};
 use crate::exchange::{IncomingKey, Waiting};
 use crate::message::{BlockSize, Body, Response};
@@ -168,7 +168,8 @@ impl Endpoint {
         match observe {
             REGISTER => {
                 let szx = block.map_or(BlockSize::MAX.szx(), |block| block.szx().min(BlockSize::MAX.szx()));
-                Some(Registration { operation: self.hash.operation(request.code, &request.options), szx })
+                let operation = self.hash.operation(request.code, &request.options);
+                Some(Registration { operation, szx })
             }
             DEREGISTER => {
                 self.lose_by_token(now, peer, &request.token, Closed::Deregistered);

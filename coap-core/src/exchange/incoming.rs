@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use crate::addr::{Local, Peer};
-use crate::blockwise::TransferKey;
+use crate::blockwise::server::TransferKey;
 use crate::event::Closed;
 use crate::links::{Link, List, Pick};
 use crate::message::Request;
@@ -303,4 +303,27 @@ impl Incomings {
 /// When a request that was opened at `opened` is due, `span` later.
 pub(crate) fn due(opened: Option<(IncomingKey, Instant)>, span: Duration) -> Option<Instant> {
     opened.map(|(_, opened)| opened + span)
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::addr::SessionId;
+
+    /// Some request of a peer.
+    pub(crate) fn arrived(peer: PeerKey) -> NewIncoming {
+        NewIncoming {
+            peer,
+            from: Peer::Session(SessionId::new(0)),
+            local: Local::default(),
+            kind: Type::Confirmable,
+            message_id: 1,
+            token: Token::EMPTY,
+            recent: None,
+            no_response: None,
+            asked: Asked::default(),
+            operation: 0,
+            registration: None,
+        }
+    }
 }

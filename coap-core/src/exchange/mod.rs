@@ -3,7 +3,9 @@
 mod incoming;
 mod outgoing;
 
+#[cfg(test)]
+pub(crate) use self::incoming::testing;
 pub(crate) use self::incoming::{Arrived, Asked, Incoming, IncomingKey, Incomings, NewIncoming, Told, Waiting, due};
 pub(crate) use self::outgoing::{
-    NewRequest, Notice, Outcome, Outgoing, OutgoingKey, Outgoings, Stage, of_peer, waiting,
+    Bodies, NewRequest, Notice, Outcome, Outgoing, OutgoingKey, Outgoings, Stage, of_peer, waiting,
 };

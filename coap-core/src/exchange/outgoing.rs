@@ -7,10 +7,12 @@ use core::time::Duration;
 use hashbrown::HashTable;
 
 use crate::addr::{Local, Peer};
+use crate::blockwise::client::{News, Operation, Part};
 use crate::event::{Failure, Timing};
 use crate::hash::KeyedHash;
 use crate::links::{Link, List};
 use crate::message::{Pacing, Progress, Response};
+use crate::observe::{Observing, Tidings};
 use crate::peers::PeerKey;
 use crate::reliability::FlightKey;
 use crate::slab::{Key, Slab};
@@ -37,6 +39,11 @@ pub(crate) struct Outgoing {
     pub(crate) attempts: u8,
     /// The end that the caller set, whatever the stage.
     pub(crate) until: Option<Instant>,
+    /// What makes it an observation.
+    pub(crate) observing: Option<Box<Observing>>,
+    pub(crate) bodies: Bodies,
+    /// Whose rest it fetches (`Endpoint::fetch_rest`): it has nothing to tell the application.
+    pub(crate) parent: Option<OutgoingKey>,
     /// A repetition to be told.
     repeated: Option<u8>,
     /// Responses of a group to be told.
@@ -55,17 +62,39 @@ pub(crate) enum Stage {
     Waiting(Box<Message>),
     /// It is on its way: a Confirmable one until it is acknowledged, a Non-confirmable one until it is answered.
     InFlight(FlightKey),
-    /// It was acknowledged, and the response will come separately.
-    Acknowledged,
+    /// It was acknowledged, and the response will come separately. The request is kept where the response can make a
+    /// further one necessary.
+    Acknowledged(Option<Box<Message>>),
+    /// Between two block exchanges: the application must supply or consume a part first.
+    Paused,
     /// It went to a group, and responses are collected.
     Group,
+    /// It is an observation that waits for notifications, and nothing of it is under way.
+    Observing,
     /// It is over, and the application must still be told how.
     Settled(Box<(Outcome, Timing)>),
 }
 
+/// How the bodies of a request and of its response travel.
+pub(crate) enum Bodies {
+    /// In one exchange, unless the response needs more.
+    Simple,
+    /// In one exchange, whatever block options it carries: they are the caller's business.
+    Raw,
+    /// In block exchanges.
+    Blocks(Box<Operation>),
+}
+
 /// How a request ends.
 pub(crate) enum Outcome {
-    Response { from: Peer, response: Response },
+    Response {
+        from: Peer,
+        response: Response,
+    },
+    /// With the last part of the body of its response, which has been told.
+    LastPart(Part),
+    /// The rest of that body will not come.
+    BodyFailed(Failure),
     Pong,
     Failed(Failure),
     Finished,
@@ -74,7 +103,9 @@ pub(crate) enum Outcome {
 /// What a request has to tell the application.
 pub(crate) enum Notice {
     Repeated { attempt: u8 },
+    Observed(Tidings),
     GroupResponse { from: Peer, response: Response, timing: Timing },
+    News { from: Peer, news: News },
     Settled(Outcome, Timing),
 }
 
@@ -85,6 +116,32 @@ impl Outgoing {
 
     pub(crate) const fn is_group(&self) -> bool {
         self.peer.is_none()
+    }
+
+    /// An observation that the application has done with, while its peer is being told.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.observing.as_ref().is_some_and(|observing| observing.is_leaving())
+    }
+
+    /// It has reached the peer, or may have: a response with its token can be meant for it.
+    fn is_known_there(&self) -> bool {
+        let registered = || self.observing.as_ref().is_some_and(|observing| observing.is_registered());
+        !matches!(self.stage, Stage::Waiting(_)) || registered()
+    }
+
+    /// Whether the application is to be told more.
+    fn has_news(&self) -> bool {
+        let tidings = || self.observing.as_ref().is_some_and(|observing| observing.has_tidings());
+        let block = || self.operation().is_some_and(Operation::has_news);
+        self.repeated.is_some() || !self.responses.is_empty() || self.is_settled() || tidings() || block()
+    }
+
+    pub(crate) fn operation(&self) -> Option<&Operation> {
+        if let Bodies::Blocks(operation) = &self.bodies { Some(operation) } else { None }
+    }
+
+    pub(crate) fn operation_mut(&mut self) -> Option<&mut Operation> {
+        if let Bodies::Blocks(operation) = &mut self.bodies { Some(operation) } else { None }
     }
 
     pub(crate) fn timing(&self, now: Instant, round_trip: Option<Duration>) -> Timing {
@@ -119,7 +176,10 @@ pub(crate) struct NewRequest {
     pub(crate) peer: Option<PeerKey>,
     pub(crate) to: Peer,
     pub(crate) from: Local,
-    pub(crate) message: Message,
+    /// `None`: the application must supply a part first.
+    pub(crate) message: Option<Message>,
+    pub(crate) bodies: Bodies,
+    pub(crate) parent: Option<OutgoingKey>,
     pub(crate) pacing: Pacing,
     pub(crate) progress: Progress,
     pub(crate) transmission: Option<Box<TransmissionParameters>>,
@@ -160,16 +220,18 @@ impl Outgoings {
         self.requests.at(index)
     }
 
-    /// Opens a request in the stage of waiting.
+    /// Opens a request in the stage of waiting, or paused.
     pub(crate) fn open(&mut self, now: Instant, new: NewRequest) -> OutgoingKey {
-        let NewRequest { peer, to, from, message, pacing, progress, transmission, until } = new;
-        let token = (!message.code.is_empty()).then(|| message.token.clone());
+        let NewRequest { peer, to, from, message, bodies, parent, pacing, progress, transmission, until } = new;
+        let token = message.as_ref().filter(|message| !message.code.is_empty()).map(|message| message.token.clone());
         let hash = token.as_ref().map(|token| self.hash.bytes(token.as_bytes()));
         let key = self.requests.insert(Outgoing {
             peer,
             to,
             from,
-            stage: Stage::Waiting(Box::new(message)),
+            stage: message.map_or(Stage::Paused, |message| Stage::Waiting(Box::new(message))),
+            bodies,
+            parent,
             pacing,
             progress,
             transmission,
@@ -177,6 +239,7 @@ impl Outgoings {
             last_sent: now,
             attempts: 0,
             until,
+            observing: None,
             repeated: None,
             responses: VecDeque::new(),
             ready: Link::new(),
@@ -192,6 +255,25 @@ impl Outgoings {
         key
     }
 
+    /// Makes a request wait for its next exchange, which has a token of its own.
+    pub(crate) fn renew(&mut self, key: OutgoingKey, message: Message) {
+        self.drop_token(key);
+        let hash = self.hash.bytes(message.token.as_bytes());
+        let Some(request) = self.requests.get_mut(key) else { return };
+        request.token = Some(message.token.clone());
+        request.stage = Stage::Waiting(Box::new(message));
+        let Self { requests, tokens, hash: keyed, .. } = self;
+        tokens.insert_unique(hash, key.index(), |index| rehash(requests, keyed, *index));
+    }
+
+    /// Makes a request wait for the application. Its last token means nothing any more.
+    pub(crate) fn pause(&mut self, key: OutgoingKey) {
+        self.drop_token(key);
+        let Some(request) = self.requests.get_mut(key) else { return };
+        request.token = None;
+        request.stage = Stage::Paused;
+    }
+
     /// The open request that a response with this token, from this peer, answers: the token alone counts for a group
     /// (RFC 7252 §8.2), token and peer otherwise (§5.3.2). A ping has no token and no response, and one that has not been
     /// sent has none either: that would be a late one to an earlier request with the same token.
@@ -199,8 +281,9 @@ impl Outgoings {
         let index = self.tokens.find(self.hash.bytes(token.as_bytes()), |index| {
             let found = self.requests.at(*index);
             found.is_some_and(|request| {
-                let sent = !matches!(request.stage, Stage::Waiting(_));
-                sent && request.token.as_ref() == Some(token) && (request.to == *from || request.is_group())
+                request.is_known_there()
+                    && request.token.as_ref() == Some(token)
+                    && (request.to == *from || request.is_group())
             })
         })?;
         self.requests.key_at(*index)
@@ -261,6 +344,23 @@ impl Outgoings {
         self.announce(key);
     }
 
+    /// From here on a request says nothing.
+    pub(crate) fn hush(&mut self, key: OutgoingKey) {
+        let Some(request) = self.requests.get_mut(key) else { return };
+        request.progress = Progress::Quiet;
+        request.repeated = None;
+        self.ready.remove(&mut self.requests, key.index(), ready);
+    }
+
+    /// The observations that are not over.
+    pub(crate) fn observations(&self) -> impl Iterator<Item = OutgoingKey> + '_ {
+        let open = |key: &OutgoingKey| {
+            let found = self.requests.get(*key);
+            found.is_some_and(|request| request.observing.is_some() && !request.is_settled())
+        };
+        self.requests.keys().filter(open)
+    }
+
     /// Takes a request out without a word.
     pub(crate) fn remove(&mut self, key: OutgoingKey) -> Option<Outgoing> {
         self.drop_token(key);
@@ -275,22 +375,31 @@ impl Outgoings {
 
     /// The next thing that a request has to say.
     pub(crate) fn poll(&mut self) -> Option<(OutgoingKey, Notice)> {
-        let index = self.ready.front()?;
-        let key = self.requests.key_at(index)?;
-        let request = self.requests.get_mut(key)?;
-        let notice = if let Some(attempt) = request.repeated.take() {
-            Notice::Repeated { attempt }
-        } else if let Some((from, response, timing)) = request.responses.pop_front() {
-            Notice::GroupResponse { from, response, timing }
-        } else {
-            let Stage::Settled(end) = self.remove(key)?.stage else { return None };
-            return Some((key, Notice::Settled(end.0, end.1)));
-        };
-        let more = !request.responses.is_empty() || request.is_settled();
-        if !more {
-            self.ready.remove(&mut self.requests, index, ready);
+        while let Some(index) = self.ready.front() {
+            let key = self.requests.key_at(index)?;
+            let request = self.requests.get_mut(key)?;
+            let notice = if let Some(attempt) = request.repeated.take() {
+                Some(Notice::Repeated { attempt })
+            } else if let Some(tidings) = request.observing.as_mut().and_then(|observing| observing.tell()) {
+                Some(Notice::Observed(tidings))
+            } else if let Some((from, response, timing)) = request.responses.pop_front() {
+                Some(Notice::GroupResponse { from, response, timing })
+            } else {
+                let from = request.to;
+                request.operation_mut().and_then(Operation::poll).map(|news| Notice::News { from, news })
+            };
+            if notice.is_none() && request.is_settled() {
+                let Stage::Settled(end) = self.remove(key)?.stage else { return None };
+                return Some((key, Notice::Settled(end.0, end.1)));
+            }
+            if !request.has_news() {
+                self.ready.remove(&mut self.requests, index, ready);
+            }
+            if let Some(notice) = notice {
+                return Some((key, notice));
+            }
         }
-        Some((key, notice))
+        None
     }
 
     fn drop_token(&mut self, key: OutgoingKey) {

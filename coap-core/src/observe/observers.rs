@@ -42,7 +42,8 @@ pub(crate) struct Observer {
     pub(crate) peer: PeerKey,
     pub(crate) topic: TopicKey,
     pub(crate) source: Source,
-    /// Which request registered it, as the requests for further blocks will have it.
+    /// Which request registered it, as the requests for further blocks will have it: half of its hash, because it need only
+    /// be told from the others of the same peer.
     pub(crate) operation: u64,
     pub(crate) token: Token,
     /// The largest block that it takes.

@@ -388,7 +388,7 @@ mod tests {
             message_id: 7,
             token: &token,
             request,
-            wanted: Wanted { offset: 0, max: 1_024 },
+            wanted: super::super::FIRST_BLOCK,
             upload: None,
             captures: &[],
         };

@@ -53,6 +53,9 @@ pub use tree::RouteError;
 pub use crate::resource::Resource;
 use tree::{Capture, Pattern, Tree};
 
+/// What a request without a Block2 option asks for, and where one more byte would do no good.
+pub(crate) const FIRST_BLOCK: Wanted = Wanted { offset: 0, max: 1_024 };
+
 /// Routes, and what answers them. See the [module](self) for an example.
 ///
 /// * No route for the path: the fallback, or 4.04. A route, but not for the method: 4.05.
@@ -208,8 +211,7 @@ impl Router {
             message_id: 0,
             token: &Token::EMPTY,
             request,
-            // A test gets all of the content, whatever its handler would make of blocks.
-            wanted: Wanted { offset: 0, max: usize::MAX },
+            wanted: FIRST_BLOCK,
             upload: None,
             captures: &[],
         };

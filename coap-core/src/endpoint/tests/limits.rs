@@ -186,12 +186,20 @@ fn requests_are_limited_and_outcomes_are_never_lost() {
 #[test]
 fn a_request_too_large_for_a_datagram_is_refused_at_once() {
     let mut rig = Rig::new();
+    // To one peer it would go in blocks, to a group it cannot.
     let large = Request::new(Code::PUT).with_body(vec![0; 1_200]);
-    let how = RequestOptions::new().token(Token::new(&[1]).unwrap());
-    assert_eq!(
-        rig.endpoint.request(rig.now, peer(1), large, &how),
-        Err(RequestError::TooLarge { len: 1_206, max: 1_152 })
-    );
+    let how = RequestOptions::new().token(Token::new(&[1]).unwrap()).non_confirmable();
+    let group = Peer::from("[ff02::fd]:5683".parse::<SocketAddr>().unwrap());
+    let refused = rig.endpoint.request(rig.now, group, large, &how);
+    assert_eq!(refused, Err(RequestError::TooLarge { len: 1_206, max: 1_152 }));
+    // Options do not go in blocks.
+    let segments = [(); 6].map(|()| "x".repeat(200));
+    let options = path(&segments.each_ref().map(String::as_str));
+    for body in [0, 100, 2_000] {
+        let large = Request::new(Code::PUT).with_options(options.clone()).with_body(vec![0; body]);
+        let refused = rig.endpoint.request(rig.now, peer(1), large, &how);
+        assert!(matches!(refused, Err(RequestError::TooLarge { len: 1_217.., max: 1_152 })), "{refused:?}");
+    }
     assert_eq!(rig.endpoint.usage(), Usage::default());
 }
 

@@ -1,10 +1,20 @@
 //! The rooms together, through the door: one endpoint in virtual time, with its peers played by hand.
 
+mod blocks;
+mod blocks_down;
 mod blocks_in;
+mod blocks_in_random;
 mod blocks_out;
+mod blocks_random;
+mod blocks_up;
 mod client;
 mod corners;
 mod limits;
+mod notify;
+mod observed;
+mod observing;
+mod observing_again;
+mod observing_blocks;
 mod random;
 mod server;
 mod topics;

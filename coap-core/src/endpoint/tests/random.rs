@@ -22,6 +22,7 @@ struct Model {
     heard: Vec<(Peer, Message)>,
     open: BTreeSet<RequestId>,
     groups: BTreeSet<RequestId>,
+    observations: BTreeSet<RequestId>,
     incoming: Vec<IncomingId>,
 }
 
@@ -35,6 +36,7 @@ impl Model {
             heard: Vec::new(),
             open: BTreeSet::new(),
             groups: BTreeSet::new(),
+            observations: BTreeSet::new(),
             incoming: Vec::new(),
         }
     }
@@ -97,6 +99,9 @@ impl Model {
                     }
                 }
                 Event::Retransmitted { id, .. } => assert!(self.open.contains(&id)),
+                Event::Notification { id, .. } | Event::Stale { id } | Event::Reregistering { id, .. } => {
+                    assert!(self.open.contains(&id) && self.observations.contains(&id), "{id:?} had ended");
+                }
                 Event::IncomingClosed { id, .. } => assert!(self.incoming.contains(&id)),
                 other => panic!("nothing asked for {other:?}"),
             }
@@ -163,10 +168,20 @@ impl Model {
             0 => options.push_raw(OptionNumber::new(65_001), b"x").unwrap(),
             1 => options.set_no_response(self.draw(32) as u8),
             2 => options.push_raw(OptionNumber::CONTENT_FORMAT, b"long").unwrap(),
+            3..6 => {
+                options.set_observe(self.draw(5) as u32);
+                options.set_max_age(self.draw(100) as u32);
+            }
+            6 => options.set_block2(Block::new(self.draw(3) as u32, self.draw(2) == 0, 0).unwrap()),
+            7 => {
+                options.set_observe(self.draw(5) as u32);
+                options.set_block2(Block::new(0, true, 0).unwrap());
+            }
             _ => {}
         }
         let message_id = self.draw(40) as u16;
-        let mut message = Message { kind, code, message_id, token: Token::EMPTY, options, payload: Bytes::new() };
+        let payload = Bytes::from_static(&[0; 16][..if options.block2().is_some() { 16 } else { 0 }]);
+        let mut message = Message { kind, code, message_id, token: Token::EMPTY, options, payload };
         let mut from = from;
         if let Some((to, sent)) = sent.filter(|_| self.draw(2) == 0) {
             message.token = sent.token.clone();
@@ -202,14 +217,18 @@ impl Model {
         let asked = match draw >> 60 {
             0 => endpoint.ping(now, to),
             1 => endpoint.request(now, group, Request::get(), &how.non_confirmable()),
-            2..8 => endpoint.request(now, to, Request::get().with_body(vec![0; 100]), &how.non_confirmable()),
+            2 => endpoint.observe(now, to, Request::get(), &how.non_confirmable()),
+            3..5 => endpoint.observe(now, to, Request::get(), &how),
+            5..8 => endpoint.request(now, to, Request::get().with_body(vec![0; 100]), &how.non_confirmable()),
             _ => endpoint.request(now, to, Request::get(), &how),
         };
         if let Ok(id) = asked {
             assert!(self.open.insert(id), "{id:?} twice");
-            if draw >> 60 == 1 {
-                self.groups.insert(id);
-            }
+            match draw >> 60 {
+                1 => self.groups.insert(id),
+                2..5 => self.observations.insert(id),
+                _ => false,
+            };
         }
     }
 
@@ -224,7 +243,11 @@ impl Model {
             1 => {
                 if let Some(id) = self.open.iter().rev().nth(which).copied() {
                     // One whose end waits to be told has no event either.
-                    self.rig.endpoint.cancel(now, id);
+                    if self.observations.contains(&id) && self.draw(2) == 0 {
+                        self.rig.endpoint.deregister(now, id);
+                    } else {
+                        self.rig.endpoint.cancel(now, id);
+                    }
                     self.open.remove(&id);
                 }
             }
@@ -273,6 +296,9 @@ impl Model {
             self.rig.endpoint.clear_transmission(self.rig.now, peer(n as u16));
         }
         self.pass(secs(2_000));
+        // What is left of the observations may be registered again a few times more.
+        self.rig.endpoint.begin_shutdown(self.rig.now);
+        self.drain();
         assert!(self.open.is_empty(), "{:?} have no end", self.open);
         self.rig.comes_to_rest();
     }

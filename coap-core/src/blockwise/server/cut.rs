@@ -35,6 +35,11 @@ impl Stretch {
         Self { start: 0, data, total }
     }
 
+    /// Whether all of the body is here.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.start == 0 && self.total == Some(self.data.len() as u64)
+    }
+
     /// Whether one block of `size` bytes from the start on is all of it.
     pub(crate) fn fits_in(&self, size: usize) -> bool {
         self.data.len() <= size && self.total.is_none_or(|total| total <= self.data.len() as u64)

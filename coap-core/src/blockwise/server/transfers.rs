@@ -10,8 +10,8 @@ use core::time::Duration;
 use bytes::Bytes;
 use hashbrown::HashTable;
 
-use super::budget::Budget;
 use super::stream::Stream;
+use crate::blockwise::Budget;
 use crate::exchange::IncomingKey;
 use crate::links::{Link, List};
 use crate::message::Response;
@@ -403,4 +403,137 @@ impl Transfers {
 /// The operation is a keyed hash already, and the place of a peer is ours.
 const fn hash(of: Operation) -> u64 {
     of.hash ^ (of.peer.index() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+    use crate::exchange::Incomings;
+    use crate::exchange::testing::arrived;
+    use crate::peers::testing::record;
+
+    /// The key of some peer.
+    pub(crate) fn peer() -> PeerKey {
+        Slab::new().insert(record(Instant::ZERO))
+    }
+
+    /// The key of some request.
+    pub(crate) fn key() -> IncomingKey {
+        Incomings::new().open(Instant::ZERO, arrived(peer()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{key, peer};
+    use super::*;
+    use crate::message::BlockSize;
+
+    fn at(secs: u64) -> Instant {
+        Instant::from_secs(1_000 + secs)
+    }
+
+    fn answered() -> Stage {
+        let reply = Reply { code: Code::CONTINUE, options: Options::new(), payload: Bytes::new() };
+        Stage::Answered(Answered { reply, of: None })
+    }
+
+    fn upload(received: u64, ended: bool) -> Upload {
+        let intake = Intake::Consumed;
+        Upload { incoming: key(), received, ended, size: None, first: 0, intake, part: None }
+    }
+
+    struct Table {
+        transfers: Transfers,
+        of_peer: List,
+        budget: Budget,
+        peer: PeerKey,
+    }
+
+    impl Table {
+        fn new() -> Self {
+            Self { transfers: Transfers::new(8), of_peer: List::new(), budget: Budget::new(100), peer: peer() }
+        }
+
+        fn add(&mut self, secs: u64, hash: u64, standing: Standing) -> TransferKey {
+            let of = Operation { peer: self.peer, hash };
+            let key = self.transfers.open(at(secs), &mut self.of_peer, of, Way::In, answered());
+            self.transfers.stand(at(secs), &mut self.of_peer, key, standing);
+            key
+        }
+    }
+
+    #[test]
+    fn the_answered_give_way_first_then_the_first_blocks_then_the_others() {
+        let mut table = Table::new();
+        let later = table.add(0, 1, Standing::Later);
+        let first = table.add(1, 2, Standing::First);
+        table.add(1, 3, Standing::Ours);
+        let done = table.add(2, 4, Standing::Done);
+        for gone in [done, first, later] {
+            assert_eq!(table.transfers.victim(at(6)), Some(gone));
+            assert_eq!(table.transfers.victim_of(at(6), &table.of_peer), Some(gone));
+            table.transfers.remove(&mut table.of_peer, &mut table.budget, gone);
+        }
+        assert_eq!(table.transfers.victim(at(1_000)), None);
+        assert_eq!(table.transfers.victim_of(at(1_000), &table.of_peer), None);
+        assert_eq!(table.transfers.next_expiry(Duration::ZERO), None);
+    }
+
+    #[test]
+    fn one_that_moved_lately_is_left_alone() {
+        let mut table = Table::new();
+        let key = table.add(0, 1, Standing::Later);
+        assert_eq!(table.transfers.victim(at(3)), None);
+        assert_eq!(table.transfers.victim(at(4)), Some(key));
+        table.transfers.stand(at(4), &mut table.of_peer, key, Standing::Later);
+        assert_eq!(table.transfers.victim(at(7)), None);
+        assert_eq!(table.transfers.expired(at(13), Duration::from_secs(10)), None);
+        assert_eq!(table.transfers.expired(at(14), Duration::from_secs(10)), Some(key));
+    }
+
+    #[test]
+    fn memory_comes_back_with_its_transfer() {
+        let mut table = Table::new();
+        let (one, two) = (table.add(0, 1, Standing::Later), table.add(0, 2, Standing::Later));
+        assert!(table.transfers.take(&mut table.budget, two, 60));
+        assert!(!table.transfers.take(&mut table.budget, one, 41));
+        assert_eq!(table.transfers.holding_victim(at(9)), Some(two));
+        table.transfers.remove(&mut table.of_peer, &mut table.budget, two);
+        assert_eq!((table.budget.used(), table.transfers.holding_victim(at(9))), (0, None));
+        assert!(!table.transfers.take(&mut table.budget, two, 1));
+    }
+
+    #[test]
+    fn both_bodies_of_an_operation_are_told_apart() {
+        let mut table = Table::new();
+        let key = table.add(0, 1, Standing::Done);
+        let of = Operation { peer: table.peer, hash: 1 };
+        assert_eq!((table.transfers.find(of, Way::In), table.transfers.find(of, Way::Out)), (Some(key), None));
+    }
+
+    #[test]
+    fn every_block_has_its_place() {
+        let block = |num, more, szx| Block::new(num, more, szx).unwrap();
+        let going = upload(64, false);
+        assert_eq!(going.place(block(4, true, 0), 16), Place::Next(0));
+        assert_eq!(going.place(block(4, false, 0), 3), Place::Next(0));
+        // The body ends with the block before, which its sender did not know yet.
+        assert_eq!(going.place(block(4, false, 0), 0), Place::Next(0));
+        assert_eq!(going.place(block(1, true, 2), 64), Place::Next(0));
+        assert_eq!(upload(48, false).place(block(1, true, 1), 32), Place::Next(16));
+        assert_eq!(going.place(block(3, true, 0), 16), Place::Again);
+        assert_eq!(going.place(block(2, true, 0), 16), Place::Before);
+        assert_eq!(going.place(block(5, true, 0), 16), Place::Gap);
+        // A body does not end before what came.
+        assert_eq!(going.place(block(2, false, 0), 16), Place::Gap);
+        assert_eq!(going.place(block(Block::MAX_NUM, true, 6), BlockSize::MAX.bytes()), Place::Gap);
+
+        let ended = upload(70, true);
+        assert_eq!(ended.place(block(4, false, 0), 6), Place::Again);
+        assert_eq!(ended.place(block(3, true, 0), 16), Place::Before);
+        assert_eq!(ended.place(block(4, false, 0), 7), Place::Gap);
+        assert_eq!(ended.place(block(4, true, 0), 16), Place::Gap);
+        assert_eq!(ended.place(block(3, false, 0), 16), Place::Gap);
+    }
 }

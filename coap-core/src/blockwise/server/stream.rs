@@ -151,3 +151,66 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    use super::super::transfers::testing::key;
+    use super::*;
+
+    fn stream(size: Option<u64>) -> Stream {
+        Stream { incoming: None, ..Stream::new(key(), Code::CONTENT, Options::new(), size, 1) }
+    }
+
+    fn next(stream: &mut Stream, szx: u8) -> Option<(u32, bool, Vec<u8>)> {
+        let Next::Piece(piece) = stream.next(szx) else { return None };
+        stream.went(&piece);
+        Some((piece.block.num(), piece.block.more(), piece.payload.to_vec()))
+    }
+
+    #[test]
+    fn the_application_is_asked_once_and_up_to_one_block_ahead() {
+        let mut stream = stream(None);
+        assert_eq!((stream.take_wish(), stream.take_wish()), (Some((0, 32)), None));
+        stream.supply(&[1; 32], false);
+        assert_eq!(next(&mut stream, 6), None);
+        assert_eq!(stream.take_wish(), Some((32, 32)));
+        stream.supply(&[2; 40], false);
+        assert_eq!(stream.take_wish(), None);
+        assert_eq!(next(&mut stream, 6), Some((0, true, vec![1; 32])));
+        assert_eq!(stream.take_wish(), None);
+        assert_eq!(next(&mut stream, 6), Some((1, true, vec![2; 32])));
+        assert_eq!(stream.take_wish(), Some((72, 32)));
+        stream.supply(&[], true);
+        assert_eq!(next(&mut stream, 6), Some((2, false, vec![2; 8])));
+        assert_eq!((stream.sent(), stream.take_wish()), (72, None));
+    }
+
+    #[test]
+    fn the_last_block_is_there_again_in_its_size_or_a_smaller_one() {
+        let mut stream = stream(None);
+        let body: Vec<u8> = (0..70).collect();
+        stream.supply(&body, true);
+        next(&mut stream, 1);
+        next(&mut stream, 1);
+        let again = |stream: &Stream, offset, szx| {
+            stream.again(offset, szx).map(|piece| (piece.block.num(), piece.block.more(), piece.payload.to_vec()))
+        };
+        assert_eq!(again(&stream, 32, 1), Some((1, true, body[32..64].to_vec())));
+        assert_eq!(again(&stream, 48, 0), Some((3, true, body[48..64].to_vec())));
+        assert_eq!((again(&stream, 0, 1), again(&stream, 64, 1), again(&stream, 16, 0)), (None, None, None));
+        assert_eq!(next(&mut stream, 0), Some((4, false, body[64..].to_vec())));
+        assert_eq!(again(&stream, 64, 1), Some((2, false, body[64..].to_vec())));
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_numbered_ends() {
+        let mut stream = stream(None);
+        stream.sent = 1 << 24;
+        stream.supply(&[1; 40], false);
+        assert!(matches!(stream.next(0), Next::TooFar));
+        assert!(matches!(stream.next(1), Next::Piece(_)));
+    }
+}

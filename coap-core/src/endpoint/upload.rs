@@ -1,0 +1,138 @@
+//! How the body of a request of ours travels: in one datagram, or block by block (RFC 7959 §2.5, §2.7).
+
+use alloc::boxed::Box;
+
+use bytes::Bytes;
+
+use super::Endpoint;
+use super::errors::{RequestError, SupplyError};
+use crate::addr::Peer;
+use crate::blockwise::client::{MOST_AHEAD, Operation, Rules};
+use crate::exchange::{Bodies, OutgoingKey, Stage};
+use crate::message::{BlockSize, Blocks, Body, Request, RequestOptions};
+use crate::peers::PeerKey;
+use crate::time::Instant;
+use crate::wire::{Block, Code, Message, OptionNumber, Options, Token};
+
+/// The header, the longest token and the payload marker, in bytes (RFC 7252 §3).
+const FRAME: usize = 4 + Token::MAX_LEN + 1;
+
+/// What Block1, Block2, Size1 and Request-Tag add to the options of a request, at most, in bytes: 3, 3, 4 and 8 of value, and
+/// 2, 2, 2 and 3 of head, where the number of the option before is far.
+const BLOCK_OPTIONS: usize = 5 + 5 + 6 + 11;
+
+/// How a request travels.
+pub(super) enum Plan {
+    /// In one exchange; the token is still to be drawn.
+    OneExchange(Message, Bodies),
+    Blocks(Box<Operation>),
+}
+
+impl Endpoint {
+    /// Further bytes of the content of a request of ours.
+    pub(super) fn supply_upload(
+        &mut self,
+        now: Instant,
+        key: OutgoingKey,
+        data: Bytes,
+        last: bool,
+    ) -> Result<(), SupplyError> {
+        let request = self.outgoing.get_mut(key).filter(|request| !request.is_settled());
+        let request = request.ok_or(SupplyError::Stale)?;
+        let paused = matches!(request.stage, Stage::Paused);
+        let operation = request.operation_mut().filter(|operation| operation.is_supplied());
+        let operation = operation.ok_or(SupplyError::Stale)?;
+        if operation.has_all() {
+            return Err(SupplyError::Complete);
+        }
+        operation.supply(data, last).map_err(|max| SupplyError::TooMuch { max })?;
+        if operation.has_news() {
+            self.outgoing.announce(key);
+        }
+        if paused {
+            self.next_exchange(now, key);
+        }
+        Ok(())
+    }
+
+    /// Decides how a request travels. Nothing has changed if it is refused.
+    pub(super) fn plan(&self, to: &Peer, request: Request, how: &RequestOptions) -> Result<Plan, RequestError> {
+        let Request { code, mut options, body } = request;
+        let single = to.is_multicast() || is_for_one_block(&options);
+        match &body {
+            Body::Whole(_) => {}
+            Body::Parts { .. } if !single => {}
+            _ => return Err(RequestError::WrongBody),
+        }
+        let message =
+            |options, payload| Message { kind: how.kind, code, message_id: 0, token: Token::EMPTY, options, payload };
+        if single {
+            return Ok(Plan::OneExchange(message(options, body.into_bytes()), Bodies::Raw));
+        }
+        let mut blocks = how.blocks.clone();
+        let hint = options.block2().and_then(|block| BlockSize::from_szx(block.szx()));
+        options.remove(OptionNumber::BLOCK2);
+        blocks.size = hint.or(blocks.size).or(self.config.block_size);
+        let (early, size) = (blocks.size.is_some(), blocks.size.unwrap_or(BlockSize::MAX));
+        let (len, whole) = (FRAME + options.encoded_len(), !body.is_in_parts());
+        let datagram = len + body.len() + if early { BLOCK_OPTIONS } else { 0 };
+        let fits = whole && body.len() <= size.bytes() && (datagram <= self.config.max_datagram || body.is_empty());
+        let special = early || code == Code::FETCH || blocks.in_parts || blocks.max_body.is_some() || blocks.report;
+        if fits && !special {
+            return Ok(Plan::OneExchange(message(options, body.into_bytes()), Bodies::Simple));
+        }
+        let mut szx = size.szx();
+        if !fits {
+            let max = self.config.max_datagram;
+            let room = max.saturating_sub(len + BLOCK_OPTIONS);
+            let largest = Block::largest_szx(room);
+            let too_large = RequestError::TooLarge { len: len + BLOCK_OPTIONS + BlockSize::MIN.bytes(), max };
+            szx = szx.min(largest.ok_or(too_large)?);
+        }
+        if body.len().saturating_sub(1) >> (szx + 4) > Block::MAX_NUM as usize {
+            return Err(RequestError::TooManyBlocks);
+        }
+        let tagged = options.contains(OptionNumber::REQUEST_TAG);
+        let key = self.hash.operation(code, &options);
+        let rules = self.rules(blocks, szx, early, tagged);
+        Ok(Plan::Blocks(Box::new(Operation::new(how.kind, code, options, body, key, rules))))
+    }
+
+    /// What applies to an operation that was asked for with these settings.
+    pub(super) fn rules(&self, how: Blocks, szx: u8, early: bool, tagged: bool) -> Rules {
+        let max_body = how.max_body.unwrap_or(self.config.max_body);
+        let (on_change, attempts) = (self.config.on_change, self.config.block_attempts);
+        Rules { how, szx, early, max_body, on_change, attempts, tagged }
+    }
+
+    /// RFC 9175 §3.3: when the blocks of two bodies under way could be mixed up by the peer, the later body gets a tag.
+    pub(super) fn tell_apart(&mut self, peer: PeerKey, operation: &mut Operation, first: &mut Option<Message>) {
+        if !operation.can_be_mixed_up() {
+            return;
+        }
+        let mut next = self.peers.get(peer).and_then(|record| record.requests.front());
+        while let Some(request) = next.and_then(|index| self.outgoing.at(index)) {
+            let other = request.operation().filter(|other| other.can_be_mixed_up());
+            if other.is_some_and(|other| other.key == operation.key) {
+                operation.set_tag(&mut self.tags);
+                if let Some(message) = first {
+                    let token = core::mem::take(&mut message.token);
+                    // Its blocks were counted when it was planned.
+                    *first = operation.message(token).ok().flatten();
+                }
+                return;
+            }
+            next = request.of_peer.next();
+        }
+    }
+}
+
+/// The caller deals with block options: one exchange, for one block.
+fn is_for_one_block(options: &Options) -> bool {
+    let beyond = |block: Block| block.num() > 0 || block.is_reserved();
+    options.contains(OptionNumber::BLOCK1)
+        || (options.contains(OptionNumber::BLOCK2) && options.block2().is_none_or(beyond))
+}
+
+// Two blocks of the largest size, and what an application reads at a time.
+const _: () = assert!(MOST_AHEAD >= 4 * BlockSize::MAX.bytes());
