@@ -163,7 +163,7 @@ impl Stage {
         };
         let round_trip = Millis(reply.timing.round_trip.unwrap_or(reply.timing.elapsed));
         self.show(format_args!("   <- {}, {round_trip}, {repeated}", reply.code))?;
-        let location = show::location(&reply, &uri);
+        let location = show::location((&reply).into(), &uri);
         if let Some(location) = &location {
             self.show(format_args!("      Location: {location}"))?;
         }

@@ -37,9 +37,10 @@ const SLOWEST: Duration = Duration::from_millis(10_000);
 pub(crate) struct Clock(Resource);
 
 impl Clock {
-    /// Each tenth notification is Confirmable: what is lost of a clock is out of date anyway.
+    /// Its notifications are Confirmable: of Non-confirmable ones, a peer whose round-trip time is not known gets one in
+    /// 3 s (RFC 7641 §4.5.1), and a clock should tick.
     pub(crate) fn new() -> Self {
-        Self(Resource::new().non_confirmable(10))
+        Self(Resource::new())
     }
 
     /// Notifies the observers of the time, each second, for ever.
