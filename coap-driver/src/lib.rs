@@ -18,7 +18,9 @@
 //!
 //! What is longer than a datagram goes block by block (RFC 7959), and nobody needs to know: [`RequestBuilder`] gives whole
 //! responses, or a [`Download`] that is read as it comes, and [`RequestBuilder::body`] sends what a reader gives.
-//! [`Client::observe`] follows a resource as it changes (RFC 7641): [`Observation`].
+//! [`Client::observe`] follows a resource as it changes (RFC 7641): [`Observation`]. A handler takes content whole or as a
+//! [`router::BodyReader`], and answers with content or with what a reader gives ([`router::Streamed`]); a
+//! [`router::Resource`] tells all who observe it that it has changed.
 //!
 //! One task drives the sockets of a client or server. Handles call the endpoint under a lock and leave a waker; the
 //! task does the rest:

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::Endpoint;
 use super::errors::RespondError;
 use super::inbound::Path;
-use crate::blockwise::server::Operation;
 use crate::event::{Closed, Event, IncomingId};
 use crate::exchange::{IncomingKey, Waiting};
 use crate::message::{BlockSize, Body, Response};
@@ -124,8 +123,6 @@ impl Endpoint {
         let mut first = first;
         first.options.set_observe(number);
         self.answer(now, of.0, first)?;
-        // Further blocks are of the state that was notified last, not of the one that was the first.
-        self.forget_kept(now, Operation { peer: new.peer, hash: new.registration.operation });
         let new = NewObserver { number, ..new };
         let key = match known {
             Some(key) => self.renew(now, key, new),
@@ -210,6 +207,8 @@ impl Endpoint {
     /// A peer registers again. What was under way is superseded by the answer.
     fn renew(&mut self, now: Instant, key: ObserverKey, new: NewObserver) -> Option<ObserverKey> {
         self.withdraw(now, key);
+        // A Reset for what came before may have been sent before the registration.
+        self.observers.forget_messages(key);
         let before = self.observers.get(key)?.topic;
         self.topics.leave(before);
         let observer = self.observers.get_mut(key)?;
@@ -221,6 +220,7 @@ impl Endpoint {
         observer.operation = new.registration.operation;
         observer.szx = new.registration.szx;
         observer.version = new.version;
+        observer.is_told = false;
         observer.number = new.number;
         observer.last_sent = now;
         self.join(now, key, new.topic);
@@ -293,14 +293,21 @@ impl Endpoint {
     }
 
     /// What a peer that observes with this operation is told at this moment: the further blocks of a state come from here,
-    /// without the application (RFC 7959 §2.6). `None` also if it observes two topics with it, whose content is in what a
-    /// FETCH carries.
+    /// without the application (RFC 7959 §2.6). `None` also if it has been told nothing since its registration was answered,
+    /// or observes two topics with this operation, whose content is in what a FETCH carries.
     pub(super) fn observed_body(&mut self, peer: PeerKey, operation: u64) -> Option<(Code, Options, Bytes)> {
         let of = &self.peers.get(peer)?.observing;
         let observers = self.observers.of_peer(of).filter_map(|key| self.observers.get(key));
-        let mut topics = observers.filter(|observer| observer.operation == operation).map(|observer| observer.topic);
-        let topic = topics.next()?;
-        if topics.any(|other| other != topic) {
+        let mut observers = observers.filter(|observer| observer.operation == operation);
+        let first = observers.next()?;
+        let (topic, mut is_told) = (first.topic, first.is_told);
+        for other in observers {
+            if other.topic != topic {
+                return None;
+            }
+            is_told |= other.is_told;
+        }
+        if !is_told {
             return None;
         }
         let state = self.topics.get_mut(topic)?.state.as_mut()?;

@@ -61,7 +61,10 @@ pub(crate) const FIRST_BLOCK: Wanted = Wanted { offset: 0, max: 1_024 };
 /// * No route for the path: the fallback, or 4.04. A route, but not for the method: 4.05.
 /// * A critical option that the handler does not stand for: 4.02 (see [`FromRequest::UNDERSTANDS`]).
 /// * Accept asks for a format that is not there: 4.06. Content in a format that is not read: 4.15.
+/// * Content is longer than its route takes: 4.13 (see [`MethodRouter::max_body`]).
 /// * An argument cannot be made: 4.00 with a line that says why.
+///
+/// Of content that comes in blocks the first one is enough for all of these but the last, and the rest is not asked for.
 ///
 /// A route that cannot be is kept as an error, for [`check`](Self::check) or for the server that is given the router.
 pub struct Router<S = ()> {

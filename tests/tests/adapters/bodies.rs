@@ -1,8 +1,8 @@
 //! Bodies longer than a datagram, and resources that are observed.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use bytes::Bytes;

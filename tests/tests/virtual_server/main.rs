@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
 
 mod bodies;
+mod both;
 mod observers;
 mod peer;

@@ -11,6 +11,7 @@ mod client;
 mod corners;
 mod limits;
 mod notify;
+mod notify_corners;
 mod observed;
 mod observing;
 mod observing_again;
