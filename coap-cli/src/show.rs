@@ -70,8 +70,12 @@ pub(crate) fn summary(head: Head<'_>) -> String {
 /// The code, and what came with it.
 pub(crate) fn content_line(code: Code, options: &Options, size: Option<u64>) -> String {
     let mut line = code.to_string();
-    if let Some(size) = size.filter(|size| *size > 0) {
-        let _ = write!(line, ", {size} bytes");
+    match size {
+        None | Some(0) => {}
+        Some(1) => line.push_str(", 1 byte"),
+        Some(size) => {
+            let _ = write!(line, ", {size} bytes");
+        }
     }
     if let Some(format) = options.content_format() {
         let _ = write!(line, ", {format}");

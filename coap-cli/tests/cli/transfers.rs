@@ -53,14 +53,18 @@ fn ten_megabytes_go_up_and_come_down_byte_for_byte() {
     assert!(fs::read(&target).unwrap() == bytes, "the file is another here");
     assert!(ran.err.lines().nth(1).unwrap().starts_with("10485760 bytes in "), "{}", ran.err);
     // Nothing half-written stays behind, here or there.
-    assert_eq!((folder.names("."), folder.names("root")), (vec!["back".into(), "root".into(), "ten".into()], vec!["ten.bin".into()]));
+    assert_eq!(
+        (folder.names("."), folder.names("root")),
+        (vec!["back".into(), "root".into(), "ten".into()], vec!["ten.bin".into()])
+    );
 }
 
 #[test]
 fn every_block_size_carries_the_same_bytes() {
     let folder = Folder::new();
     let server = serve(&folder, &["--write"]);
-    for (length, size) in [(1_000, "16"), (1_024, "32"), (1_025, "64"), (5_000, "128"), (70_000, "512"), (70_000, "0")] {
+    for (length, size) in [(1_000, "16"), (1_024, "32"), (1_025, "64"), (5_000, "128"), (70_000, "512"), (70_000, "0")]
+    {
         let bytes = content(length);
         folder.write("in", &bytes);
         let uri = server.uri(&format!("/files/{size}"));
