@@ -12,15 +12,15 @@ use coap_core::BodyId;
 
 use crate::router::Source;
 use crate::runtime::Runtime;
-use crate::serving::Outgoing;
+use crate::serving::Begun;
 use crate::shared::Shared;
 
 /// What one call of a reader may give, in bytes: a file should not be asked for each block.
 const CHUNK: usize = 8 << 10;
 
 /// Sends the content to its end, or until nobody wants it any more.
-pub(crate) async fn feed<R: Runtime>(shared: Arc<Shared<R>>, outgoing: Outgoing) {
-    let Outgoing { id, source, size } = outgoing;
+pub(crate) async fn feed<R: Runtime>(shared: Arc<Shared<R>>, begun: Begun, source: Source) {
+    let Begun { id, size } = begun;
     let body = id.response_body();
     let mut content = Content { source, left: size, read: BytesMut::new(), ended: false };
     while let Some(max) = poll_fn(|cx| shared.lock().serving.poll_wanted(body, cx)).await {

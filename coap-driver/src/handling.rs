@@ -9,10 +9,10 @@ use std::sync::Arc;
 use coap_core::{Body, Code, IncomingRequest, Instant, Response};
 
 use crate::feed::feed;
-use crate::router::{Answer, BodyError, Call, GoAhead, HandlerFuture, Incoming, Router, Upload};
+use crate::router::{Answer, BodyError, Call, GoAhead, HandlerFuture, Incoming, Router, Source, Upload};
 use crate::runtime::Runtime;
 use crate::server::wake_all;
-use crate::serving::{Errand, Outgoing, Purpose};
+use crate::serving::{Begun, Errand, Purpose};
 use crate::shared::Shared;
 use crate::state::{Doors, State};
 use crate::topics::Turn;
@@ -22,17 +22,19 @@ use crate::topics::Turn;
 pub(crate) struct Calls {
     pub(crate) requests: Vec<IncomingRequest>,
     pub(crate) turns: Vec<Turn>,
-    answers: Vec<(Purpose, Answer)>,
+    answers: Vec<(Purpose, Response, Option<Source>)>,
     waiting: Vec<(Purpose, HandlerFuture, Option<Arc<Upload>>)>,
     /// Content to be put together first, and how much of it at most.
     whole: Vec<(IncomingRequest, Option<usize>)>,
     tasks: Vec<Task>,
+    /// Readers of answers that could not be given.
+    unused: Vec<Source>,
 }
 
 /// What goes on beside the sockets.
 enum Task {
     Handler(Errand, HandlerFuture, Option<Arc<Upload>>),
-    Feed(Outgoing),
+    Feed(Begun, Source),
 }
 
 /// A handler after its first poll.
@@ -92,7 +94,7 @@ impl Calls {
     }
 
     fn answer(&mut self, request: &IncomingRequest, response: Response) {
-        self.answers.push((Purpose::Request(request.id, None), response.into()));
+        self.answers.push((Purpose::Request(request.id, None), response, None));
     }
 
     fn keep(&mut self, purpose: Purpose, called: Called, upload: Option<Arc<Upload>>) {
@@ -104,7 +106,8 @@ impl Calls {
                     upload.fail(BodyError::Over, &mut wake);
                     wake_all(&mut wake);
                 }
-                self.answers.push((purpose, answer));
+                let (response, source) = answer.into_parts();
+                self.answers.push((purpose, response, source));
             }
             Called::Waits(handler) => self.waiting.push((purpose, handler, upload)),
         }
@@ -112,8 +115,12 @@ impl Calls {
 
     /// Does with the outcomes what they are for, under the lock.
     pub(crate) fn settle(&mut self, state: &mut State, now: Instant) {
-        for (purpose, answer) in self.answers.drain(..) {
-            self.tasks.extend(state.finish(now, purpose, answer).map(Task::Feed));
+        for (purpose, response, source) in self.answers.drain(..) {
+            match (state.finish(now, purpose, response), source) {
+                (Some(begun), Some(source)) => self.tasks.push(Task::Feed(begun, source)),
+                // It is the application's, and dropping it may need the lock.
+                (_, source) => self.unused.extend(source),
+            }
         }
         for (request, limit) in self.whole.drain(..) {
             let limit = limit.unwrap_or_else(|| state.endpoint.config().max_body());
@@ -127,13 +134,14 @@ impl Calls {
         }
     }
 
-    /// Gives each handler that waits a task of its own, and each answer that is read while it is sent.
+    /// Gives each handler that waits a task of its own, and each answer that is read while it is sent. Not under the lock.
     pub(crate) fn spawn<R: Runtime>(&mut self, shared: &Arc<Shared<R>>) {
+        self.unused.clear();
         for task in self.tasks.drain(..) {
             let shared_too = shared.clone();
             shared.runtime().spawn(match task {
                 Task::Handler(errand, handler, upload) => Box::pin(finish(shared_too, errand, handler, upload)),
-                Task::Feed(outgoing) => Box::pin(feed(shared_too, outgoing)),
+                Task::Feed(begun, source) => Box::pin(feed(shared_too, begun, source)),
             });
         }
     }
@@ -172,8 +180,10 @@ async fn finish<R: Runtime>(
     let Some(answer) = answer.await else { return };
     // Its arguments are gone before its answer is: a file is closed when the peer hears that it is written.
     drop(handler);
-    if let Some(outgoing) = shared.command(|state, now| state.finish_errand(now, errand, answer)) {
-        feed(shared, outgoing).await;
+    let (response, source) = answer.into_parts();
+    let begun = shared.command(|state, now| state.finish_errand(now, errand, response));
+    if let (Some(begun), Some(source)) = (begun, source) {
+        feed(shared, begun, source).await;
     }
 }
 

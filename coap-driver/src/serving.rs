@@ -7,7 +7,7 @@ use bytes::Bytes;
 use coap_core::{Body, BodyId, Closed, Code, IncomingId, IncomingRequest, Instant, RespondError, Response};
 
 use crate::queues::Table;
-use crate::router::{Answer, BodyError, Source, Upload};
+use crate::router::{BodyError, Upload};
 use crate::state::State;
 use crate::topics::{Join, Topics, Turn};
 
@@ -64,10 +64,10 @@ pub(crate) enum Errand {
     Observers(Turn),
 }
 
-/// Content of an answer, to be sent as it is read.
-pub(crate) struct Outgoing {
+/// An answer whose content is to be sent as it is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
     pub(crate) id: IncomingId,
-    pub(crate) source: Source,
     pub(crate) size: Option<u64>,
 }
 
@@ -169,41 +169,33 @@ impl State {
         }
     }
 
-    /// Does with a handler's answer what it is for. What comes back is to be read and sent.
+    /// Does with a handler's answer what it is for. What has begun is to be read and sent.
     #[must_use]
-    pub(crate) fn finish(&mut self, now: Instant, purpose: Purpose, answer: Answer) -> Option<Outgoing> {
-        let (response, source) = answer.into_parts();
+    pub(crate) fn finish(&mut self, now: Instant, purpose: Purpose, response: Response) -> Option<Begun> {
         match purpose {
             Purpose::Observers(turn) => {
                 self.serving.topics.publish(&mut self.endpoint, now, &turn, response);
                 None
             }
-            Purpose::Request(id, join) => self.answer(now, id, join, response, source),
+            Purpose::Request(id, join) => self.answer(now, id, join, response),
         }
     }
 
     /// The same for a handler that took its time. Nothing happens if its errand is over.
     #[must_use]
-    pub(crate) fn finish_errand(&mut self, now: Instant, errand: Errand, answer: Answer) -> Option<Outgoing> {
+    pub(crate) fn finish_errand(&mut self, now: Instant, errand: Errand, response: Response) -> Option<Begun> {
         let purpose = match errand {
             Errand::Request(id) => Purpose::Request(id, self.serving.handlers.remove(&id)?.join),
             Errand::Observers(turn) => Purpose::Observers(turn),
         };
-        self.finish(now, purpose, answer)
+        self.finish(now, purpose, response)
     }
 
-    fn answer(
-        &mut self,
-        now: Instant,
-        id: IncomingId,
-        join: Option<Join>,
-        response: Response,
-        source: Option<Source>,
-    ) -> Option<Outgoing> {
+    fn answer(&mut self, now: Instant, id: IncomingId, join: Option<Join>, response: Response) -> Option<Begun> {
         if let Some(upload) = self.serving.uploads.remove(&id.request_body()) {
             upload.fail(BodyError::Over, &mut self.serving.wake);
         }
-        let size = if let Body::Parts { size } = response.body { size } else { None };
+        let begun = if let Body::Parts { size } = response.body { Some(Begun { id, size }) } else { None };
         let answered = match &join {
             Some(join) => self.serving.topics.accept(&mut self.endpoint, now, id, join, response),
             None => self.endpoint.respond(now, id, response),
@@ -213,9 +205,9 @@ impl State {
         }
         match answered {
             Ok(()) => {
-                let source = source?;
+                begun?;
                 self.serving.feeds.insert(id.response_body(), Feed::default());
-                Some(Outgoing { id, source, size })
+                begun
             }
             Err(error) => {
                 self.respond_to_error(now, id, &error);
@@ -291,7 +283,9 @@ impl State {
     /// Nobody serves any more: readers, handlers and observers are told.
     pub(crate) fn close_serving(&mut self, now: Instant, wake: &mut Vec<Waker>) {
         let serving = &mut self.serving;
-        serving.collecting.clear();
+        for (_, request) in serving.collecting.drain() {
+            let _ = self.endpoint.respond(now, request.id, Response::new(Code::SERVICE_UNAVAILABLE));
+        }
         for (_, upload) in serving.uploads.drain() {
             upload.fail(BodyError::Over, wake);
         }

@@ -122,9 +122,8 @@ impl Endpoint {
             backoff.next()
         } else {
             observer.unconfirmed = observer.unconfirmed.saturating_add(1);
-            let due = now + observer.pace();
             self.observers.set_stage(key, Stage::Pacing);
-            due
+            now + self.peers.get(peer)?.observing.pace()
         };
         self.deadlines.set(Reason::Notification, key.index(), Some(due));
         let len = self.write(key, kind, buf)?;
@@ -210,7 +209,7 @@ impl Endpoint {
 
     /// The acknowledgement of a notification.
     pub(super) fn on_notification_acknowledged(&mut self, now: Instant, key: ObserverKey, message_id: u16) {
-        let Some(observer) = self.observers.get_mut(key) else { return };
+        let Some(observer) = self.observers.get(key) else { return };
         let Stage::InFlight(backoff) = observer.stage else {
             self.stats.senseless += 1;
             return;
@@ -221,10 +220,10 @@ impl Endpoint {
             return;
         }
         self.stats.acknowledged += 1;
-        if !backoff.has_repeated() {
-            observer.measured(now - observer.last_sent);
+        let (peer, sample) = (observer.peer, now - observer.last_sent);
+        if let Some(record) = self.peers.get_mut(peer).filter(|_| !backoff.has_repeated()) {
+            record.observing.measured(sample);
         }
-        let peer = observer.peer;
         self.prove(now, peer);
         self.withdraw(now, key);
         self.rest(now, key);

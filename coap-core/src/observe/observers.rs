@@ -66,8 +66,6 @@ pub(crate) struct Observer {
     pub(crate) last_confirmable: u32,
     /// Non-confirmable notifications since then.
     pub(crate) unconfirmed: u32,
-    /// Smoothed, in microseconds; 0: never measured.
-    pub(crate) round_trip: u32,
     pub(crate) stage: Stage,
     queue: Link,
     of_peer: Link,
@@ -104,26 +102,13 @@ impl Observer {
         newest
     }
 
+    /// Whether this is the Observe number that it was told last.
+    pub(crate) const fn was_told(&self, number: u32) -> bool {
+        self.number & 0xff_ffff == number
+    }
+
     pub(crate) const fn is_linked(&self) -> bool {
         self.queue.is_linked()
-    }
-
-    /// How long a Non-confirmable notification counts as outstanding: RFC 7641 §4.5.1.
-    pub(crate) const fn pace(&self) -> Duration {
-        match self.round_trip {
-            0 => Duration::from_secs(3),
-            micros => Duration::from_micros(micros as u64),
-        }
-    }
-
-    /// A notification that was sent once was acknowledged after `sample`.
-    pub(crate) fn measured(&mut self, sample: Duration) {
-        let sample = u32::try_from(sample.as_micros()).unwrap_or(u32::MAX).max(1);
-        // RFC 6298 §2.3: an eighth of each new sample.
-        self.round_trip = match self.round_trip {
-            0 => sample,
-            before => before - before / 8 + sample / 8,
-        };
     }
 
     /// The next Observe number, in units of 1,024 µs: RFC 7641 §4.4 wants it larger each time, and less than 2²³ ahead of
@@ -185,11 +170,31 @@ pub(crate) struct OfPeer {
     pub(crate) blocked: List,
     /// Notifications outstanding, and turns given: at most NSTART (RFC 7641 §4.5.1).
     pub(crate) outstanding: u16,
+    /// To it and back, smoothed, in microseconds; 0: never measured.
+    round_trip: u32,
 }
 
 impl OfPeer {
     pub(crate) const fn new() -> Self {
-        Self { all: List::new(), blocked: List::new(), outstanding: 0 }
+        Self { all: List::new(), blocked: List::new(), outstanding: 0, round_trip: 0 }
+    }
+
+    /// How long a Non-confirmable notification counts as outstanding: RFC 7641 §4.5.1.
+    pub(crate) const fn pace(&self) -> Duration {
+        match self.round_trip {
+            0 => Duration::from_secs(3),
+            micros => Duration::from_micros(micros as u64),
+        }
+    }
+
+    /// A notification that was sent once was acknowledged after `sample`.
+    pub(crate) fn measured(&mut self, sample: Duration) {
+        let sample = u32::try_from(sample.as_micros()).unwrap_or(u32::MAX).max(1);
+        // RFC 6298 §2.3: an eighth of each new sample.
+        self.round_trip = match self.round_trip {
+            0 => sample,
+            before => before - before / 8 + sample / 8,
+        };
     }
 }
 
@@ -315,7 +320,6 @@ impl Observers {
             last_sent: now,
             last_confirmable: seconds(now),
             unconfirmed: 0,
-            round_trip: 0,
             stage: Stage::Paused,
             queue: Link::new(),
             of_peer: Link::new(),

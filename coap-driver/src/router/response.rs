@@ -64,6 +64,8 @@ impl Answer {
     pub(crate) fn into_parts(self) -> (Response, Option<Source>) {
         let Self { code, options, content } = self;
         let (body, source) = match content {
+            // There is nothing that would give the parts.
+            Content::Here(Body::Parts { .. }) => return (Response::new(Code::INTERNAL_SERVER_ERROR), None),
             Content::Here(body) => (body, None),
             Content::Stream(Streamed { source, size }) => (Body::Parts { size }, Some(source)),
         };

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use coap_core::{Block, Code, Config, ContentFormat, ETag, OptionNumber, Wanted};
+use coap_driver::Client;
 use coap_driver::router::{BodyError, BodyReader, Payload, Ranged, Router, Streamed, get, put};
+use coap_sim::Host;
 use futures_io::AsyncRead;
 
 use crate::peer::{Stage, ms, secs};
@@ -129,7 +131,7 @@ fn a_reader_reads_content_of_one_datagram_too() {
 
 #[test]
 fn the_peer_waits_for_a_reader_that_takes_its_time() {
-    let slow = |host: &coap_sim::Host| {
+    let slow = |host: &Host| {
         let host = host.clone();
         let read = move |mut body: BodyReader| {
             let host = host.clone();
@@ -365,6 +367,33 @@ fn a_reader_of_a_stream_is_dropped_when_its_peer_is_gone() {
     assert_eq!(Arc::strong_count(&guard), 3);
     stage.sim.run_for(secs(260));
     assert_eq!(Arc::strong_count(&guard), 2);
+}
+
+#[test]
+fn a_reader_that_is_not_used_may_do_anything_when_it_is_dropped() {
+    struct Asking(Client<Host>);
+    impl AsyncRead for Asking {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(0))
+        }
+    }
+    impl Drop for Asking {
+        fn drop(&mut self) {
+            // It locks what the server locks.
+            assert!(self.0.stats().requests_received > 0);
+        }
+    }
+    let mut stage = Stage::with_client(|client| {
+        let stream = move || {
+            let client = client.clone();
+            async move { Streamed::new(Asking(client)) }
+        };
+        Router::new().route("/stream", get(stream))
+    });
+    let middle = stage.peer.fetch_block("stream", 1);
+    assert_eq!(stage.ask(middle).code, Code::REQUEST_ENTITY_INCOMPLETE);
+    let first = stage.peer.fetch_block("stream", 0);
+    assert_eq!(stage.ask(first).code, Code::CONTENT);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use coap_core::{Block, Code, Local, Message, OptionNumber, Options, Token, Type, UdpAddr};
 use coap_driver::router::Router;
-use coap_driver::{Error, Received, RecvBatch, Runtime, ShutdownHandle, SocketOptions, UdpSocket};
+use coap_driver::{Client, Error, Received, RecvBatch, Runtime, ShutdownHandle, SocketOptions, UdpSocket};
 use coap_sim::{Host, Sim, SimSocket, Task};
 
 pub(crate) const fn ms(millis: u64) -> Duration {
@@ -29,6 +29,17 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn new(router: impl FnOnce(&Host) -> Router) -> Self {
         Self::with(router, |builder| builder)
+    }
+
+    /// With a router that is made with a client on the server's sockets.
+    pub(crate) fn with_client(router: impl FnOnce(Client<Host>) -> Router) -> Self {
+        let mut sim = Sim::from_env(1);
+        let (server, host) = (sim.host("server"), sim.host("peer"));
+        let bound = sim.block_on(server.server("[::]:5683")).unwrap();
+        let (shutdown, client) = (bound.shutdown_handle(), bound.client());
+        let serving = sim.spawn(bound.serve(router(client)));
+        let peer = Peer::new(&host, &server);
+        Self { sim, peer, shutdown, serving }
     }
 
     pub(crate) fn with(

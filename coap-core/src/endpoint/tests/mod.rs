@@ -12,6 +12,7 @@ mod corners;
 mod limits;
 mod notify;
 mod notify_corners;
+mod observe_pair;
 mod observed;
 mod observing;
 mod observing_again;
