@@ -165,7 +165,7 @@ fn r20_bodies_that_have_no_end() {
             let code = yard.reply(peer(n), message);
             busy += clock.elapsed();
             datagrams += 1;
-            *codes.entry(code.map_or("nothing".into(), |code| code.dotted().to_string())).or_default() += 1;
+            *codes.entry(code.map_or_else(|| "nothing".into(), |code| code.dotted().to_string())).or_default() += 1;
         }
         let usage = yard.rig.endpoint.usage();
         assert!(usage.transfers <= 64 && usage.transfer_bytes <= 1 << 20, "{usage:?}");
