@@ -3,14 +3,14 @@
 
 #![no_main]
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Unstructured};
 use coap_core::link_format::{self, Filter, Link, Problem};
 use coap_core::{ContentFormat, Uri};
 use libfuzzer_sys::fuzz_target;
 
+/// What a link is built of, and a query for it.
 #[derive(Arbitrary, Debug)]
-struct Input<'a> {
-    document: &'a [u8],
+struct Built<'a> {
     query: Vec<&'a [u8]>,
     target: &'a str,
     path: Vec<&'a str>,
@@ -33,22 +33,35 @@ enum Part<'a> {
     Extended(&'a str, &'a str, &'a str),
 }
 
-fuzz_target!(|input: Input<'_>| {
-    match link_format::parse(input.document) {
-        Ok(links) => survive(&links, &input.query),
+fuzz_target!(|data: &[u8]| {
+    read(data);
+    if let Ok(built) = Built::arbitrary(&mut Unstructured::new(data)) {
+        build(&built);
+    }
+});
+
+fn read(document: &[u8]) {
+    match link_format::parse(document) {
+        // A query that some of them may fit.
+        Ok(links) => survive(&links, &[b"rt=a*", b"href=/*"]),
         Err(error) => {
-            assert!(error.offset <= input.document.len());
+            assert!(error.offset <= document.len());
             assert!(!error.to_string().contains(char::is_control));
-            let before = core::str::from_utf8(input.document).map_or(0, |text| link_format::links(text).flatten().count());
-            assert!(error.what == Problem::NotUtf8 || before <= error.offset);
+            let Ok(text) = core::str::from_utf8(document) else { return assert_eq!(error.what, Problem::NotUtf8) };
+            // Each link before has two bytes at least.
+            assert!(2 * link_format::links(text).flatten().count() <= error.offset);
+            assert_eq!(link_format::links(text).last(), Some(Err(error)));
         }
     }
-    let mut link = Link::new(input.target).or_else(|_| Link::to_path(&input.path)).unwrap_or_else(|_| root());
-    for part in &input.parts {
+}
+
+fn build(built: &Built<'_>) {
+    let mut link = Link::new(built.target).or_else(|_| Link::to_path(&built.path)).unwrap_or_else(|_| root());
+    for part in &built.parts {
         link = add(link, part);
     }
-    survive(&[link, root()], &input.query);
-});
+    survive(&[link, root()], &built.query);
+}
 
 fn root() -> Link<'static> {
     Link::new("/").expect("it is a reference")
@@ -85,7 +98,8 @@ fn survive(links: &[Link<'_>], query: &[&[u8]]) {
     for link in links {
         let _ = (link.target_uri(&base), link.context_uri(&base));
         let _ = (link.title(), link.size(), link.is_observable(), link.content_formats().count());
-        let names = link.resource_types().chain(link.interfaces()).chain(link.relations()).chain(link.reverse_relations());
+        let names =
+            link.resource_types().chain(link.interfaces()).chain(link.relations()).chain(link.reverse_relations());
         assert!(names.into_iter().all(|name| !name.is_empty() && !name.contains(' ')));
         if let Ok(filter) = &filter {
             let _ = filter.matches(link);
