@@ -22,8 +22,8 @@ use crate::wire::{Block, Code, Options};
 
 pub(crate) type TransferKey = Key<Transfer>;
 
-/// How long a transfer is left alone after each step, whoever wants its place. A client that gets no answer repeats its
-/// block within 3 s (RFC 7252 §4.2: ACK_TIMEOUT times ACK_RANDOM_FACTOR).
+/// How long a transfer that goes on is left alone after each step, whoever wants its place. A client that gets no answer
+/// repeats its block within 3 s (RFC 7252 §4.2: ACK_TIMEOUT times ACK_RANDOM_FACTOR).
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// At most so many are looked at in one search for somebody who must give way.
@@ -95,11 +95,13 @@ impl Standing {
         }
     }
 
-    /// How long it is left alone.
+    /// How long it is left alone by the transfers of other peers. One that has not come beyond its first block is not: if each
+    /// was, a few forged blocks a second would keep everybody out. So whoever floods us must fill the whole table within the
+    /// round trip of an honest peer.
     const fn patience(self) -> Duration {
         match self {
-            Self::Done => Duration::ZERO,
-            _ => PATIENCE,
+            Self::Done | Self::First => Duration::ZERO,
+            Self::Ours | Self::Later => PATIENCE,
         }
     }
 }
@@ -349,7 +351,8 @@ impl Transfers {
         transfer
     }
 
-    /// Who gives way to another: of those that nobody goes on with for now, the one that has been silent longest.
+    /// Who gives way to another: of those that have their answer, then of those that have one block, then of those that have
+    /// stopped for now, the one that has been silent longest.
     pub(crate) fn victim(&self, now: Instant) -> Option<TransferKey> {
         let fronts = self.waiting.iter().filter_map(List::front);
         fronts.filter(|index| self.is_silent(now, *index)).find_map(|index| self.transfers.key_at(index))
@@ -372,10 +375,15 @@ impl Transfers {
         None
     }
 
-    /// As [`victim`](Self::victim), among those of one peer.
+    /// As [`victim`](Self::victim), among those of one peer, which does not want to harm itself: those with one block are left
+    /// alone, too.
     pub(crate) fn victim_of(&self, now: Instant, peers: &List) -> Option<TransferKey> {
         let walk = core::iter::successors(peers.front(), |index| self.transfers.at(*index)?.of_peer.next());
-        let silent = walk.take(LOOKS).filter(|index| self.is_silent(now, *index));
+        let silent = walk.take(LOOKS).filter(|index| {
+            let moved = self.transfers.at(*index).map(|transfer| (transfer.standing, transfer.moved));
+            let first = moved.is_some_and(|(standing, moved)| standing == Standing::First && moved + PATIENCE > now);
+            self.is_silent(now, *index) && !first
+        });
         let victim = silent.min_by_key(|index| self.transfers.at(*index).map(|transfer| transfer.standing as u8))?;
         self.transfers.key_at(victim)
     }
