@@ -376,6 +376,9 @@ fn blocks_of_the_wrong_length_or_the_reserved_size_are_bad() {
     assert_eq!(rig.answered(), (ACK, Code::BAD_REQUEST, None));
     rig.receive(peer(1), &hex!("41 01 4060 0b b1 61 c1 07"));
     assert_eq!(rig.answered(), (ACK, Code::BAD_REQUEST, None));
+    // The same where it names the size of the response to a request in blocks.
+    rig.receive(peer(1), &hex!("41 03 4061 0b b1 61 c1 07 41 02 ff 7878"));
+    assert_eq!(rig.answered(), (ACK, Code::BAD_REQUEST, None));
     rig.said_nothing();
     rig.comes_to_rest();
 }
