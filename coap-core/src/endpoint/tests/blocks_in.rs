@@ -639,7 +639,7 @@ fn beside_a_thousand_half_open_uploads_an_honest_one_comes_through() {
                     assert!(rig.endpoint.consumed(rig.now, request.id.request_body()));
                 }
                 Event::BodyPart { id, last, offset, .. } => {
-                    whole = whole.or(last.then_some(offset));
+                    whole = whole.or_else(|| last.then_some(offset));
                     rig.endpoint.consumed(rig.now, id);
                 }
                 _ => {}

@@ -198,7 +198,7 @@ impl Net {
                 let ahead = self.rng.next_u64() as usize % 700;
                 let end = (start + max + ahead).min(reply.len());
                 let data = Bytes::copy_from_slice(&reply[start..end]);
-                let last = end == reply.len() && (data.is_empty() || ahead % 2 == 0);
+                let last = end == reply.len() && (data.is_empty() || ahead.is_multiple_of(2));
                 self.nodes[0].supply(now, id, data, last).unwrap();
             }
             Event::IncomingClosed { id, .. } => drop(self.serving.remove(&id)),
@@ -244,7 +244,7 @@ impl Net {
         let Request { code, options, body } = request;
         let id = match body {
             Body::Whole(body) if code != Code::GET && self.draw(3) == 0 => {
-                let parts = Body::Parts { size: Some(body.len() as u64).filter(|size| size % 2 == 0) };
+                let parts = Body::Parts { size: Some(body.len() as u64).filter(|size| size.is_multiple_of(2)) };
                 let request = Request::new(code).with_options(options).with_body(parts);
                 let id = self.nodes[from].request(self.now, peer(0), request, how).unwrap();
                 self.supplies.insert((from, id), body.to_vec());
@@ -289,7 +289,7 @@ impl Net {
                 let body = &self.supplies[&(at, of)];
                 let end = body.len().min(offset as usize + max + 5);
                 let data = Bytes::copy_from_slice(&body[offset as usize..end]);
-                let last = end == body.len() && (data.is_empty() || offset % 3 == 0);
+                let last = end == body.len() && (data.is_empty() || offset.is_multiple_of(3));
                 self.nodes[at].supply(now, id, data, last).unwrap();
             }
             Event::BodyFailed { id, reason } => {
@@ -415,7 +415,7 @@ fn step(net: &mut Net) {
 
 /// Random requests of two clients to one resource over a bad network. How many succeeded, and how many there were.
 fn chaos(seed: u64, mood: Mood, configs: fn(u64) -> Config) -> (usize, usize, Vec<(u64, Failure)>) {
-    let manner = Manner { consumes: seed % 2 == 0, answers: MANNERS[seed as usize / 2 % 4] };
+    let manner = Manner { consumes: seed.is_multiple_of(2), answers: MANNERS[seed as usize / 2 % 4] };
     let mut net = Net::new(seed, mood, manner, (0..3).map(|n| configs(seed / 8 + n)).collect());
     let (mut asked, mut sent) = (BTreeMap::new(), Vec::new());
     for n in 0..12 {
@@ -538,10 +538,11 @@ fn whatever_ends_a_transfer_at_whatever_step_nothing_is_left() {
     use Blow::*;
     for answers in MANNERS {
         for blow in [Cancel, Unreachable, Reset, Shutdown, Deaf, Gone, Reboot, Ignore, Refuse] {
-            for after in 0..40 {
-                let manner = Manner { consumes: after % 2 == 0, answers };
+            for after in 0..40_u64 {
+                let manner = Manner { consumes: after.is_multiple_of(2), answers };
                 let mut net = Net::new(after, Mood::default(), manner, vec![sized(Some(0)), sized(Some(0))]);
-                let how = if after % 3 == 0 { RequestOptions::new().in_parts() } else { RequestOptions::new() };
+                let how =
+                    if after.is_multiple_of(3) { RequestOptions::new().in_parts() } else { RequestOptions::new() };
                 let id = net.ask(1, post(made(3, 70)), &how);
                 net.settle();
                 for _ in 0..after {
