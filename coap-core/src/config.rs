@@ -323,8 +323,9 @@ impl ConfigBuilder {
     }
 
     /// Bytes of all bodies together that are put together or kept for blockwise transfer; 1 MiB by default. When full those
-    /// that lose their place in `max_transfers` give theirs back. When that is not enough an upload is answered 5.03, a
-    /// response body of ours ends its request with `Failure::Blockwise`, and a long response is served without memory.
+    /// that lose their place in `max_transfers` give theirs back, to a response only other responses and what is silent for
+    /// 4 s. When that is not enough an upload is answered 5.03, a response body that we fetch ends its request with
+    /// `Failure::Blockwise`, and a long response is served without memory.
     pub const fn max_transfer_bytes(mut self, bytes: usize) -> Self {
         self.wanted.max_transfer_bytes = bytes;
         self

@@ -498,7 +498,7 @@ impl Endpoint {
             return false;
         }
         while !self.transfers.take(&mut self.budget, key, bytes) {
-            let Some(victim) = self.transfers.holding_victim(now) else { return false };
+            let Some(victim) = self.transfers.holding_victim(now, key) else { return false };
             self.evict(now, victim);
         }
         true

@@ -358,14 +358,17 @@ impl Transfers {
         fronts.filter(|index| self.is_silent(now, *index)).find_map(|index| self.transfers.key_at(index))
     }
 
-    /// As [`victim`](Self::victim), among those that hold memory.
-    pub(crate) fn holding_victim(&self, now: Instant) -> Option<TransferKey> {
+    /// As [`victim`](Self::victim), among those that hold memory, for the transfer `key`. A response body can be served without
+    /// memory: it takes none from a request body that goes on.
+    pub(crate) fn holding_victim(&self, now: Instant, key: TransferKey) -> Option<TransferKey> {
+        let way = self.transfers.get(key)?.way;
+        let gives = |of: &Transfer| of.held > 0 && (way == Way::In || of.way == Way::Out || of.moved + PATIENCE <= now);
         let mut looks = LOOKS;
         for list in &self.waiting {
             let mut next = list.front();
             while let Some(index) = next.filter(|index| looks > 0 && self.is_silent(now, *index)) {
                 let transfer = self.transfers.at(index)?;
-                if transfer.held > 0 {
+                if gives(transfer) {
                     return self.transfers.key_at(index);
                 }
                 next = transfer.order.next();
@@ -506,9 +509,9 @@ mod tests {
         let (one, two) = (table.add(0, 1, Standing::Later), table.add(0, 2, Standing::Later));
         assert!(table.transfers.take(&mut table.budget, two, 60));
         assert!(!table.transfers.take(&mut table.budget, one, 41));
-        assert_eq!(table.transfers.holding_victim(at(9)), Some(two));
+        assert_eq!(table.transfers.holding_victim(at(9), one), Some(two));
         table.transfers.remove(&mut table.of_peer, &mut table.budget, two);
-        assert_eq!((table.budget.used(), table.transfers.holding_victim(at(9))), (0, None));
+        assert_eq!((table.budget.used(), table.transfers.holding_victim(at(9), one)), (0, None));
         assert!(!table.transfers.take(&mut table.budget, two, 1));
     }
 

@@ -616,6 +616,24 @@ fn uploads_that_go_on_give_way_when_they_have_stopped() {
 }
 
 #[test]
+fn a_response_takes_no_memory_from_uploads_that_have_begun() {
+    let mut rig = Rig::with(Config::builder().max_transfer_bytes(4_096).build().unwrap());
+    let mut client = fresh(1);
+    client.send(&mut rig, 0, true, 6, &[b'A'; 1_024]);
+    let upload = rig.handed_up().id;
+    rig.collect(upload, 4_096);
+    rig.sent();
+    // One datagram, perhaps forged, for a body that needs all the memory there is.
+    rig.receive(peer(2), &GET_A);
+    let id = rig.handed_up().id;
+    rig.respond(id, Response::new(Code::CONTENT).with_body(vec![b'B'; 4_096]));
+    assert_eq!(rig.sent().1.code, Code::CONTENT);
+    assert_eq!((rig.endpoint.usage().transfer_bytes, rig.endpoint.stats().bodies_unkept), (1_024, 1));
+    client.send(&mut rig, 1, false, 6, &[b'A'; 1_024]);
+    assert_eq!(rig.part().2.len(), 2_048);
+}
+
+#[test]
 fn beside_a_thousand_half_open_uploads_an_honest_one_comes_through() {
     let (mut rig, mut honest) = (Rig::new(), fresh(0));
     honest.options.set_size1(3_000);
