@@ -102,7 +102,7 @@ impl Config {
             max_body: 2 << 10,
             max_transfers: 2,
             max_transfer_bytes: 4 << 10,
-            max_observers: 8,
+            max_observers: 4,
             max_observers_per_peer: 2,
             ..Self::default()
         };

@@ -210,6 +210,7 @@ impl Endpoint {
         let Owner::Request(key) = owner else {
             // What the acknowledgement of a response carries is ignored (RFC 7252 §5.2.2).
             self.stats.acknowledged += 1;
+            self.begin_registered_by(now, flight);
             self.end_response(now, flight);
             return;
         };

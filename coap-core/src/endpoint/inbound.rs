@@ -269,7 +269,7 @@ impl Endpoint {
         let peer = self.peers.find(&path.from);
         let Some(flight) = peer.and_then(|peer| self.flights.find(peer, message.message_id)) else {
             match peer.and_then(|peer| self.observers.find_message(peer, message.message_id)) {
-                Some(observer) => self.on_notification_acknowledged(now, observer),
+                Some(observer) => self.on_notification_acknowledged(now, observer, message.message_id),
                 None => self.stats.unmatched += 1,
             }
             return;

@@ -6,19 +6,17 @@
 
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use super::Endpoint;
 use crate::addr::Transmit;
+use crate::blockwise::server::{Operation, Stretch};
 use crate::deadlines::Reason;
 use crate::event::Closed;
-use crate::message::BlockSize;
 use crate::observe::{Observer, ObserverKey, Reliability, Stage, Topic, queue, seconds};
 use crate::outbox::What;
 use crate::peers::PeerKey;
 use crate::reliability::{Backoff, Step};
 use crate::time::Instant;
-use crate::wire::{Block, Message, Options, Type};
+use crate::wire::{Message, Type};
 
 /// How many observers that cannot be told now one call to `poll_transmit` passes over. The search goes on in
 /// `handle_timeout`, so that a caller who has nothing to send yet comes back at once.
@@ -108,7 +106,7 @@ impl Endpoint {
             }
         };
         let kind = self.kind_of_next(now, key);
-        self.observers.set_message(key, Some(message_id));
+        self.observers.add_message(key, message_id);
         self.bring_up_to_date(now, key);
         let parameters = *self.transmission(peer);
         let observer = self.observers.get_mut(key)?;
@@ -124,9 +122,8 @@ impl Endpoint {
             backoff.next()
         } else {
             observer.unconfirmed = observer.unconfirmed.saturating_add(1);
-            let due = now + observer.pace();
             self.observers.set_stage(key, Stage::Pacing);
-            due
+            now + self.peers.get(peer)?.observing.pace()
         };
         self.deadlines.set(Reason::Notification, key.index(), Some(due));
         let len = self.write(key, kind, buf)?;
@@ -147,7 +144,7 @@ impl Endpoint {
         if observer.version != topic.version {
             // Without a Message ID this copy is lost. The old state is not there any more.
             let message_id = self.draw_message_id(now, peer).ok()?;
-            self.observers.set_message(key, Some(message_id));
+            self.observers.add_message(key, message_id);
             self.bring_up_to_date(now, key);
         }
         self.write(key, Type::Confirmable, buf)
@@ -158,6 +155,7 @@ impl Endpoint {
         let Some(observer) = self.observers.get_mut(key) else { return };
         let Some(topic) = self.topics.get(observer.topic) else { return };
         observer.version = topic.version;
+        observer.is_told = true;
         observer.number = Observer::next_number(observer.number, now);
     }
 
@@ -194,13 +192,15 @@ impl Endpoint {
         if !over {
             message.options.set_observe(observer.number);
         }
-        let max = self.config.max_datagram;
         let szx = self.config.block_size.map_or(observer.szx, |own| own.szx().min(observer.szx));
-        let size = BlockSize::from_szx(szx).unwrap_or(BlockSize::MAX);
-        if message.payload.len() > size.bytes() || message.encoded_len() > max {
+        if message.payload.len() > 16 << szx || message.encoded_len() > self.config.max_datagram {
             state.tag(&self.hash, &mut message.options);
-            let room = max.saturating_sub(message.encoded_len() - message.payload.len());
-            message.payload = first_block(&mut message.options, &message.payload, size, room);
+            let state = Stretch::whole(state.body.clone());
+            let Message { options, token, .. } = &mut message;
+            (_, message.payload) = self.cut_block(options, token.len(), &state, 0, szx).ok()?;
+            // Further blocks are of this state from now on, not of what a request was answered with before.
+            let of = self.observers.get(key)?;
+            self.forget_kept(self.now, Operation { peer: of.peer, hash: of.operation });
         }
         message.encode(buf).ok()
     }
@@ -208,23 +208,28 @@ impl Endpoint {
     // ----- What comes back -----------------------------------------------------------------------------------------
 
     /// The acknowledgement of a notification.
-    pub(super) fn on_notification_acknowledged(&mut self, now: Instant, key: ObserverKey) {
-        let Some(observer) = self.observers.get_mut(key) else { return };
+    pub(super) fn on_notification_acknowledged(&mut self, now: Instant, key: ObserverKey, message_id: u16) {
+        let Some(observer) = self.observers.get(key) else { return };
         let Stage::InFlight(backoff) = observer.stage else {
             self.stats.senseless += 1;
             return;
         };
-        self.stats.acknowledged += 1;
-        if !backoff.has_repeated() {
-            observer.measured(now - observer.last_sent);
+        // The state that has superseded it has not been acknowledged.
+        if observer.message_id() != Some(message_id) {
+            self.stats.unmatched += 1;
+            return;
         }
-        let peer = observer.peer;
+        self.stats.acknowledged += 1;
+        let (peer, sample) = (observer.peer, now - observer.last_sent);
+        if let Some(record) = self.peers.get_mut(peer).filter(|_| !backoff.has_repeated()) {
+            record.observing.measured(sample);
+        }
         self.prove(now, peer);
         self.withdraw(now, key);
         self.rest(now, key);
     }
 
-    /// RFC 7641 §4.5: whoever rejects a notification, of either type, is removed.
+    /// RFC 7641 §4.5: whoever rejects a notification, of either type, is removed; also one that has been superseded meanwhile.
     pub(super) fn on_notification_rejected(&mut self, now: Instant, key: ObserverKey) {
         self.stats.resets_received += 1;
         if let Some(peer) = self.observers.get(key).map(|observer| observer.peer) {
@@ -305,7 +310,7 @@ impl Endpoint {
     fn confirm(&mut self, now: Instant, key: ObserverKey) {
         let Some(observer) = self.observers.get(key) else { return };
         let current = self.topics.get(observer.topic).is_some_and(|topic| topic.version == observer.version);
-        if !current || observer.unconfirmed == 0 {
+        if !current || !observer.is_told || observer.unconfirmed == 0 {
             return;
         }
         self.withdraw(now, key);
@@ -331,7 +336,9 @@ impl Endpoint {
         if until > now && !over {
             return self.pause(now, key, until);
         }
-        let confirm = (current && observer.unconfirmed > 0).then_some(observer.last_sent + CONFIRM_AFTER);
+        // Not what it was answered with: it asks again for that until it has come.
+        let unsure = current && observer.is_told && observer.unconfirmed > 0;
+        let confirm = unsure.then_some(observer.last_sent + CONFIRM_AFTER);
         self.deadlines.set(Reason::Notification, key.index(), confirm);
         self.observers.enqueue(&mut self.topics, key, Stage::Queued);
     }
@@ -353,7 +360,7 @@ impl Endpoint {
         self.observers.unlink(&mut self.topics, &mut record.observing, key);
         if in_flight {
             record.in_flight = record.in_flight.saturating_sub(1);
-            self.observers.set_message(key, None);
+            self.observers.forget_messages(key);
         }
         if has_turn {
             self.release_turn(peer, key);
@@ -379,25 +386,4 @@ impl Endpoint {
             self.observers.enqueue(&mut self.topics, next, Stage::Granted);
         }
     }
-}
-
-/// Cuts the first block off a body: the largest that `size` allows, and that fits, with its options, into `room` bytes
-/// (RFC 7959 §2.6).
-fn first_block(options: &mut Options, body: &Bytes, size: BlockSize, room: usize) -> Bytes {
-    let before = options.encoded_len();
-    options.set_size2(u32::try_from(body.len()).unwrap_or(u32::MAX));
-    let mut szx = size.szx();
-    if let Some(block) = Block::new(0, true, szx) {
-        options.set_block2(block);
-    }
-    // The length of the value does not depend on the size of the block.
-    let room = room.saturating_sub(options.encoded_len() - before);
-    while szx > 0 && BlockSize::from_szx(szx).is_none_or(|size| size.bytes() > room) {
-        szx -= 1;
-    }
-    let len = BlockSize::from_szx(szx).unwrap_or(BlockSize::MIN).bytes().min(body.len());
-    if let Some(block) = Block::new(0, len < body.len(), szx) {
-        options.set_block2(block);
-    }
-    body.slice(..len)
 }

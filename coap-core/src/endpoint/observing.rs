@@ -38,7 +38,8 @@ impl Endpoint {
     ///
     /// Of a state that is longer than a block the notification has the first, and the rest is fetched (RFC 7959 §2.6). Only
     /// whole states are told: a newer one takes the place of one that is being fetched, and one that cannot be fetched is
-    /// left out (`Stats::notifications_incomplete`); if that is the first, `Event::Stale` says so at once.
+    /// left out (`Stats::notifications_incomplete`); if that is the first, `Event::Stale` says so at once. Where the content of a
+    /// FETCH makes the difference to another, it gets a Request-Tag (RFC 9175 §3.3).
     ///
     /// The timeout of `how` covers the first registration; parts, resumption and progress of bodies do not apply. Bounded by
     /// `Config::max_requests`, of which a fetch takes one too. A registration that is repeated finds its place behind others
@@ -69,8 +70,14 @@ impl Endpoint {
         };
         let first = first.filter(|first| !first.options.contains(OptionNumber::BLOCK1));
         let first = first.ok_or(RequestError::ObservationTooLarge)?;
-        let message = Message { token: self.token_for(&to, &how)?, ..first };
-        let observing = Observing::new(&message, &how);
+        let mut message = Message { token: self.token_for(&to, &how)?, ..first };
+        // The blocks of its states are asked for without its content.
+        let key = (message.code == Code::FETCH).then(|| self.hash.operation(message.code, &message.options));
+        let alike = self.peers.find(&to).is_some_and(|peer| self.has_alike(peer, key, false));
+        if alike && !message.options.contains(OptionNumber::REQUEST_TAG) {
+            self.tags.set_new(&mut message.options);
+        }
+        let observing = Observing::new(&message, key, &how);
         // Its messages keep their token, whatever blocks their answers come in.
         let id = self.open_request(now, new_request(now, to, Some(message), Bodies::Raw, &how))?;
         if let Some(request) = self.outgoing.get_mut(id.0) {
@@ -104,6 +111,12 @@ impl Endpoint {
             self.send_again(now, key, farewell);
         }
         true
+    }
+
+    /// Whether the peer is still being told that an observation has ended: from [`deregister`](Self::deregister) until
+    /// that was answered or given up.
+    pub fn is_deregistering(&self, observation: RequestId) -> bool {
+        self.outgoing.get(observation.0).is_some_and(|request| request.is_leaving())
     }
 
     /// A response with the token of an observation.

@@ -272,13 +272,13 @@ impl Endpoint {
     }
 
     /// A Message ID towards a peer: neither used within EXCHANGE_LIFETIME nor still in flight, which a request with
-    /// slow parameters of its own can be for longer, nor that of a notification that can still be rejected.
+    /// slow parameters of its own can be for longer, nor that of a notification whose acknowledgement is awaited.
     pub(super) fn draw_message_id(&mut self, now: Instant, peer: PeerKey) -> Result<u16, Instant> {
         let lifetime = self.transmission(peer).exchange_lifetime();
         loop {
             // It ends: each round uses one of 61,440 up, and when all are used up there is none to be had.
             let drawn = self.peers.get_mut(peer).map_or(Err(now), |record| record.message_ids.draw(now, lifetime))?;
-            if self.flights.find(peer, drawn).is_none() && self.observers.find_message(peer, drawn).is_none() {
+            if self.flights.find(peer, drawn).is_none() && self.observers.frees_message(peer, drawn) {
                 return Ok(drawn);
             }
         }

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::Endpoint;
 use super::errors::RespondError;
 use super::inbound::Path;
-use crate::blockwise::server::Operation;
 use crate::event::{Closed, Event, IncomingId};
 use crate::exchange::{IncomingKey, Waiting};
 use crate::message::{BlockSize, Body, Response};
@@ -17,7 +16,7 @@ use crate::observe::{
 use crate::peers::PeerKey;
 use crate::reliability::FlightKey;
 use crate::time::Instant;
-use crate::wire::{Code, Message, OptionNumber, Options, Token};
+use crate::wire::{Code, Message, Options, Token};
 
 /// What Observe 0 in a request asks for, and Observe 1 (RFC 7641 §2).
 const REGISTER: u32 = 0;
@@ -113,6 +112,9 @@ impl Endpoint {
             self.respond(now, of, first)?;
             return Ok(None);
         };
+        if first.body.is_in_parts() {
+            return Err(RespondError::PartsImpossible);
+        }
         let known = self.observers.find(new.peer, &new.token);
         if known.is_none() && !self.has_observer_room(new.peer) {
             self.respond(now, of, first)?;
@@ -123,14 +125,19 @@ impl Endpoint {
         let number = last.map_or(new.number, |last| Observer::next_number(last, now));
         let mut first = first;
         first.options.set_observe(number);
+        let separate = self.flights.responses();
         self.answer(now, of.0, first)?;
-        // Further blocks are of the state that was notified last, not of the one that was the first.
-        self.forget_kept(now, Operation { peer: new.peer, hash: new.registration.operation });
-        let new = NewObserver { number, ..new };
+        let separate = self.flights.responses() > separate;
+        let (peer, new) = (new.peer, NewObserver { number, ..new });
         let key = match known {
             Some(key) => self.renew(now, key, new),
             None => self.register(now, new),
         };
+        if let Some(key) = key.filter(|_| separate) {
+            // That is the notification which is outstanding (RFC 7641 §4.5.1). Its end comes before this time.
+            let lifetime = self.transmission(peer).exchange_lifetime();
+            self.pause(now, key, now + lifetime);
+        }
         Ok(key.map(ObserverId))
     }
 
@@ -172,6 +179,10 @@ impl Endpoint {
                 Some(Registration { operation, szx })
             }
             DEREGISTER => {
+                // The application may not have answered the registration yet.
+                if self.peers.get(peer).is_some_and(|record| record.incoming > 1) {
+                    self.incoming.withdraw_registration(peer, &request.token);
+                }
                 self.lose_by_token(now, peer, &request.token, Closed::Deregistered);
                 None
             }
@@ -210,17 +221,21 @@ impl Endpoint {
     /// A peer registers again. What was under way is superseded by the answer.
     fn renew(&mut self, now: Instant, key: ObserverKey, new: NewObserver) -> Option<ObserverKey> {
         self.withdraw(now, key);
+        // A Reset for what came before may have been sent before the registration.
+        self.observers.forget_messages(key);
         let before = self.observers.get(key)?.topic;
         self.topics.leave(before);
+        let pace = self.peers.get(new.peer)?.observing.pace();
         let observer = self.observers.get_mut(key)?;
         // A Non-confirmable notification still keeps its distance to the next, although its turn has ended.
         let unconfirmed = observer.unconfirmed > 0;
-        let paced = observer.last_sent + if unconfirmed { observer.pace() } else { Duration::ZERO };
+        let paced = observer.last_sent + if unconfirmed { pace } else { Duration::ZERO };
         observer.topic = new.topic;
         observer.source = new.source;
         observer.operation = new.registration.operation;
         observer.szx = new.registration.szx;
         observer.version = new.version;
+        observer.is_told = false;
         observer.number = new.number;
         observer.last_sent = now;
         self.join(now, key, new.topic);
@@ -253,13 +268,29 @@ impl Endpoint {
         Some((request.peer, request.token.clone()))
     }
 
+    /// The separate answer to a registration was acknowledged: there can be notifications now.
+    pub(super) fn begin_registered_by(&mut self, now: Instant, flight: FlightKey) {
+        let registered = self.registered_by(flight);
+        let paused = |observer: &Observer| matches!(observer.stage, Stage::Paused);
+        if let Some(key) = registered.filter(|key| self.observers.get(*key).is_some_and(paused)) {
+            self.withdraw(now, key);
+            self.rest(now, key);
+        }
+    }
+
     /// The separate answer to a registration was rejected, or never acknowledged: it is a notification too.
     pub(super) fn end_registered_by(&mut self, now: Instant, flight: FlightKey, why: Closed) {
-        let Some(flight) = self.flights.get(flight) else { return };
-        if flight.message.options.contains(OptionNumber::OBSERVE) {
-            let (peer, token) = (flight.peer, flight.message.token.clone());
-            self.lose_by_token(now, peer, &token, why);
+        if let Some(key) = self.registered_by(flight) {
+            self.remove(now, key, Some(why));
         }
+    }
+
+    /// Whom a separate answer made an observer, if that is what it was told last: it may have registered again since.
+    fn registered_by(&self, flight: FlightKey) -> Option<ObserverKey> {
+        let flight = self.flights.get(flight)?;
+        let number = flight.message.options.observe()?;
+        let key = self.observers.find(flight.peer, &flight.message.token)?;
+        self.observers.get(key).filter(|observer| observer.was_told(number)).map(|_| key)
     }
 
     pub(super) fn lose_by_token(&mut self, now: Instant, peer: PeerKey, token: &Token, why: Closed) {
@@ -293,14 +324,21 @@ impl Endpoint {
     }
 
     /// What a peer that observes with this operation is told at this moment: the further blocks of a state come from here,
-    /// without the application (RFC 7959 §2.6). `None` also if it observes two topics with it, whose content is in what a
-    /// FETCH carries.
+    /// without the application (RFC 7959 §2.6). `None` also if it has been told nothing since its registration was answered,
+    /// or observes two topics with this operation, whose content is in what a FETCH carries.
     pub(super) fn observed_body(&mut self, peer: PeerKey, operation: u64) -> Option<(Code, Options, Bytes)> {
         let of = &self.peers.get(peer)?.observing;
         let observers = self.observers.of_peer(of).filter_map(|key| self.observers.get(key));
-        let mut topics = observers.filter(|observer| observer.operation == operation).map(|observer| observer.topic);
-        let topic = topics.next()?;
-        if topics.any(|other| other != topic) {
+        let mut observers = observers.filter(|observer| observer.operation == operation);
+        let first = observers.next()?;
+        let (topic, mut is_told) = (first.topic, first.is_told);
+        for other in observers {
+            if other.topic != topic {
+                return None;
+            }
+            is_told |= other.is_told;
+        }
+        if !is_told {
             return None;
         }
         let state = self.topics.get_mut(topic)?.state.as_mut()?;

@@ -111,16 +111,24 @@ impl Endpoint {
     pub(super) fn tell_apart(&mut self, now: Instant, peer: PeerKey, new: &mut NewRequest) {
         let Some(record) = self.peers.get(peer).filter(|_| new.body_key.is_some()) else { return };
         let long = new.bodies.operation().is_some_and(Operation::can_be_mixed_up);
-        let next = |index: &u32| self.outgoing.at(*index)?.of_peer.next();
-        let others = core::iter::successors(record.requests.front(), next).filter_map(|index| self.outgoing.at(index));
-        let beside = others.take(LOOKS).any(|other| {
-            let other_long = other.operation().is_some_and(Operation::can_be_mixed_up);
-            other.body_key == new.body_key && (long || other_long)
-        });
+        let beside = self.has_alike(peer, new.body_key, long);
         let unsure = long && (record.requests.len() > LOOKS || self.tags.are_needed(now));
         if beside || unsure {
             add_tag(&mut new.bodies, new.message.as_mut(), &mut self.tags, self.config.max_datagram);
         }
+    }
+
+    /// Whether the blocks of a request with this key, which travels in blocks if it is `long`, could be taken for those of one
+    /// that is open.
+    pub(super) fn has_alike(&self, peer: PeerKey, key: Option<u64>, long: bool) -> bool {
+        let Some(record) = self.peers.get(peer).filter(|_| key.is_some()) else { return false };
+        let next = |index: &u32| self.outgoing.at(*index)?.of_peer.next();
+        let others = core::iter::successors(record.requests.front(), next).filter_map(|index| self.outgoing.at(index));
+        others.take(LOOKS).any(|other| {
+            let other_long = other.operation().is_some_and(Operation::can_be_mixed_up);
+            let observed = other.observing.as_ref().and_then(|observing| observing.key);
+            (other.body_key == key && (long || other_long)) || observed == key
+        })
     }
 
     /// The response to a request turned out to come in blocks. Others to the same resource that have not been sent yet must

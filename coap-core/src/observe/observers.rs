@@ -36,6 +36,10 @@ impl fmt::Debug for ObserverId {
     }
 }
 
+/// How many notifications to an observer can be rejected: a Reset for a Non-confirmable one takes a round trip, and where
+/// the state changes all the time the next has left by then, and in a network that has become slower some more.
+const REJECTABLE: usize = 4;
+
 /// One entry. There can be hundreds of thousands: what is not needed between notifications is not in here.
 pub(crate) struct Observer {
     /// The record of the peer, which it holds.
@@ -48,10 +52,13 @@ pub(crate) struct Observer {
     pub(crate) token: Token,
     /// The largest block that it takes.
     pub(crate) szx: u8,
-    /// Of the last notification; only what is in the index is known by it.
-    message_id: Option<u16>,
+    /// Of the last notifications, the newest first; what is in the index is known by them.
+    message_ids: [Option<u16>; REJECTABLE],
     /// Which state it was told last.
     pub(crate) version: u32,
+    /// It has been told it from its topic. What a registration is answered with is the application's, and the topic may not
+    /// have been told of it.
+    pub(crate) is_told: bool,
     /// The Observe number that it was told last; its lower 24 bits are sent.
     pub(crate) number: u32,
     pub(crate) last_sent: Instant,
@@ -59,8 +66,6 @@ pub(crate) struct Observer {
     pub(crate) last_confirmable: u32,
     /// Non-confirmable notifications since then.
     pub(crate) unconfirmed: u32,
-    /// Smoothed, in microseconds; 0: never measured.
-    pub(crate) round_trip: u32,
     pub(crate) stage: Stage,
     queue: Link,
     of_peer: Link,
@@ -91,30 +96,19 @@ impl Observer {
         matches!(self.stage, Stage::Granted | Stage::InFlight(_) | Stage::Pacing)
     }
 
+    /// That of the last notification.
     pub(crate) const fn message_id(&self) -> Option<u16> {
-        self.message_id
+        let [newest, ..] = self.message_ids;
+        newest
+    }
+
+    /// Whether this is the Observe number that it was told last.
+    pub(crate) const fn was_told(&self, number: u32) -> bool {
+        self.number & 0xff_ffff == number
     }
 
     pub(crate) const fn is_linked(&self) -> bool {
         self.queue.is_linked()
-    }
-
-    /// How long a Non-confirmable notification counts as outstanding: RFC 7641 §4.5.1.
-    pub(crate) const fn pace(&self) -> Duration {
-        match self.round_trip {
-            0 => Duration::from_secs(3),
-            micros => Duration::from_micros(micros as u64),
-        }
-    }
-
-    /// A notification that was sent once was acknowledged after `sample`.
-    pub(crate) fn measured(&mut self, sample: Duration) {
-        let sample = u32::try_from(sample.as_micros()).unwrap_or(u32::MAX).max(1);
-        // RFC 6298 §2.3: an eighth of each new sample.
-        self.round_trip = match self.round_trip {
-            0 => sample,
-            before => before - before / 8 + sample / 8,
-        };
     }
 
     /// The next Observe number, in units of 1,024 µs: RFC 7641 §4.4 wants it larger each time, and less than 2²³ ahead of
@@ -176,11 +170,31 @@ pub(crate) struct OfPeer {
     pub(crate) blocked: List,
     /// Notifications outstanding, and turns given: at most NSTART (RFC 7641 §4.5.1).
     pub(crate) outstanding: u16,
+    /// To it and back, smoothed, in microseconds; 0: never measured.
+    round_trip: u32,
 }
 
 impl OfPeer {
     pub(crate) const fn new() -> Self {
-        Self { all: List::new(), blocked: List::new(), outstanding: 0 }
+        Self { all: List::new(), blocked: List::new(), outstanding: 0, round_trip: 0 }
+    }
+
+    /// How long a Non-confirmable notification counts as outstanding: RFC 7641 §4.5.1.
+    pub(crate) const fn pace(&self) -> Duration {
+        match self.round_trip {
+            0 => Duration::from_secs(3),
+            micros => Duration::from_micros(micros as u64),
+        }
+    }
+
+    /// A notification that was sent once was acknowledged after `sample`.
+    pub(crate) fn measured(&mut self, sample: Duration) {
+        let sample = u32::try_from(sample.as_micros()).unwrap_or(u32::MAX).max(1);
+        // RFC 6298 §2.3: an eighth of each new sample.
+        self.round_trip = match self.round_trip {
+            0 => sample,
+            before => before - before / 8 + sample / 8,
+        };
     }
 }
 
@@ -193,11 +207,17 @@ fn of_peer(observer: &mut Observer) -> &mut Link {
     &mut observer.of_peer
 }
 
-/// All observers, found by peer and token, and by peer and the Message ID of their last notification.
+/// A notification that can be rejected.
+struct Sent {
+    to: u32,
+    message_id: u16,
+}
+
+/// All observers, found by peer and token, and by peer and the Message IDs of their last notifications.
 pub(crate) struct Observers {
     slab: Slab<Observer>,
     by_token: HashTable<u32>,
-    by_message: HashTable<u32>,
+    by_message: HashTable<Sent>,
     /// Those whose end is to be told.
     lost: List,
     in_flight: usize,
@@ -249,14 +269,27 @@ impl Observers {
         self.slab.key_at(*index)
     }
 
-    /// Whose last notification had this Message ID.
+    /// Whom a notification with this Message ID was sent to.
     pub(crate) fn find_message(&self, peer: PeerKey, message_id: u16) -> Option<ObserverKey> {
-        let index = self.by_message.find(self.hash.pair(peer.index(), message_id), |index| {
-            self.slab
-                .at(*index)
-                .is_some_and(|observer| observer.peer == peer && observer.message_id == Some(message_id))
+        let sent = self.by_message.find(self.hash.pair(peer.index(), message_id), |sent| {
+            sent.message_id == message_id && self.slab.at(sent.to).is_some_and(|observer| observer.peer == peer)
         })?;
-        self.slab.key_at(*index)
+        self.slab.key_at(sent.to)
+    }
+
+    /// Whether a Message ID can be used anew: not while its acknowledgement is awaited. Otherwise it has not been used for so
+    /// long that the old notification is not rejected any more, and is forgotten.
+    pub(crate) fn frees_message(&mut self, peer: PeerKey, message_id: u16) -> bool {
+        let Some(key) = self.find_message(peer, message_id) else { return true };
+        let Some(observer) = self.slab.get_mut(key) else { return true };
+        if matches!(observer.stage, Stage::InFlight(_)) && observer.message_id() == Some(message_id) {
+            return false;
+        }
+        for old in observer.message_ids.iter_mut().filter(|old| **old == Some(message_id)) {
+            *old = None;
+        }
+        self.drop_message(key, peer, message_id);
+        true
     }
 
     /// The observers of a peer, oldest first.
@@ -280,13 +313,13 @@ impl Observers {
             operation: registration.operation,
             token,
             szx: registration.szx,
-            message_id: None,
+            message_ids: [None; REJECTABLE],
             version,
+            is_told: false,
             number,
             last_sent: now,
             last_confirmable: seconds(now),
             unconfirmed: 0,
-            round_trip: 0,
             stage: Stage::Paused,
             queue: Link::new(),
             of_peer: Link::new(),
@@ -299,22 +332,35 @@ impl Observers {
         key
     }
 
-    /// The last notification has this Message ID; `None`: nothing is known by one any more.
-    pub(crate) fn set_message(&mut self, key: ObserverKey, message_id: Option<u16>) {
+    /// A notification leaves with this Message ID. The oldest one is forgotten.
+    pub(crate) fn add_message(&mut self, key: ObserverKey, message_id: u16) {
         let Some(observer) = self.slab.get_mut(key) else { return };
-        let (peer, before) = (observer.peer.index(), core::mem::replace(&mut observer.message_id, message_id));
-        if let Some(before) = before {
-            let found = self.by_message.find_entry(self.hash.pair(peer, before), |index| *index == key.index());
-            if let Ok(entry) = found {
-                entry.remove();
-            }
+        let peer = observer.peer;
+        observer.message_ids.rotate_right(1);
+        let [newest, ..] = &mut observer.message_ids;
+        if let Some(oldest) = newest.replace(message_id) {
+            self.drop_message(key, peer, oldest);
         }
         let Self { slab, by_message, hash, .. } = self;
-        if let Some(message_id) = message_id {
-            by_message.insert_unique(hash.pair(peer, message_id), key.index(), |index| {
-                let observer = slab.at(*index);
-                observer.map_or(0, |observer| hash.pair(observer.peer.index(), observer.message_id.unwrap_or(0)))
-            });
+        let sent = Sent { to: key.index(), message_id };
+        by_message.insert_unique(hash.pair(peer.index(), message_id), sent, |sent| {
+            slab.at(sent.to).map_or(0, |observer| hash.pair(observer.peer.index(), sent.message_id))
+        });
+    }
+
+    /// No notification before now can be rejected any more.
+    pub(crate) fn forget_messages(&mut self, key: ObserverKey) {
+        let Some(observer) = self.slab.get_mut(key) else { return };
+        let (peer, before) = (observer.peer, core::mem::take(&mut observer.message_ids));
+        for message_id in before.into_iter().flatten() {
+            self.drop_message(key, peer, message_id);
+        }
+    }
+
+    fn drop_message(&mut self, key: ObserverKey, peer: PeerKey, message_id: u16) {
+        let is = |sent: &Sent| sent.to == key.index() && sent.message_id == message_id;
+        if let Ok(entry) = self.by_message.find_entry(self.hash.pair(peer.index(), message_id), is) {
+            entry.remove();
         }
     }
 
@@ -364,7 +410,7 @@ impl Observers {
 
     /// Takes an entry out of the indices and the list of its peer. It is in no other list any more.
     pub(crate) fn unregister(&mut self, of: &mut OfPeer, key: ObserverKey) {
-        self.set_message(key, None);
+        self.forget_messages(key);
         let Some(observer) = self.slab.get(key) else { return };
         let hash = token_hash(&self.hash, observer.peer, &observer.token);
         of.all.remove(&mut self.slab, key.index(), of_peer);
@@ -416,7 +462,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Observer>() <= 152, "{}", size_of::<Observer>());
+        assert!(size_of::<Observer>() <= 160, "{}", size_of::<Observer>());
     }
 
     #[test]

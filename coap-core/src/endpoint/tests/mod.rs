@@ -12,6 +12,8 @@ mod client;
 mod corners;
 mod limits;
 mod notify;
+mod notify_corners;
+mod observe_pair;
 mod observed;
 mod observing;
 mod observing_again;
