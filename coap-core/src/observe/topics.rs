@@ -175,6 +175,11 @@ impl Topics {
         self.topics.len()
     }
 
+    /// There are some that have ended, and whose observers are still to be told.
+    pub(crate) const fn are_ending(&self) -> bool {
+        self.topics.len() > self.names.len()
+    }
+
     /// Nobody is to be told anything now.
     pub(crate) const fn are_quiet(&self) -> bool {
         self.ready.len() == 0

@@ -273,3 +273,23 @@ fn a_flood_of_registrations_leaves_room_for_those_who_observe_and_those_who_ask(
         rig.ends(&[topic]);
     }
 }
+
+#[test]
+fn who_is_still_to_be_told_the_last_word_keeps_the_endpoint_busy() {
+    let mut rig = Rig::new();
+    let topic = rig.topic(NON);
+    rig.observer(peer(1), 0x51, topic);
+    rig.publish(topic, "v1");
+    rig.notified(Type::NonConfirmable, "v1");
+    rig.endpoint.begin_shutdown(rig.now);
+    assert!(rig.endpoint.close_topic(rig.now, topic, Some(Response::new(Code::SERVICE_UNAVAILABLE))));
+    rig.drain();
+    // Its distance to the notification before is kept.
+    rig.sent_nothing();
+    assert!(!rig.endpoint.is_idle());
+    rig.pass(secs(3));
+    let (_, last) = rig.notified(CON, "");
+    assert!(!rig.endpoint.is_idle());
+    rig.acknowledge(peer(1), &last);
+    assert!(rig.endpoint.is_idle());
+}
