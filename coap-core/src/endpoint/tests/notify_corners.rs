@@ -293,3 +293,18 @@ fn who_is_still_to_be_told_the_last_word_keeps_the_endpoint_busy() {
     rig.acknowledge(peer(1), &last);
     assert!(rig.endpoint.is_idle());
 }
+
+#[test]
+fn a_notification_has_the_block_options_of_its_own_body_only() {
+    let mut rig = Rig::new();
+    let topic = rig.topic(TopicOptions::new());
+    rig.observer(peer(1), 0x51, topic);
+    let mut state = content("short");
+    state.options.set_block2(Block::new(0, true, 2).unwrap());
+    state.options.set_block1(Block::new(0, true, 2).unwrap());
+    assert!(rig.endpoint.publish(rig.now, topic, state));
+    rig.drain();
+    let (_, notification) = rig.sent();
+    assert_eq!((notification.options.block1(), notification.options.block2()), (None, None));
+    rig.ends(&[topic]);
+}
