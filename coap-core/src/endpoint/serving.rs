@@ -193,8 +193,10 @@ impl Endpoint {
     fn on_unkept_block(&mut self, now: Instant, arrival: Arrival, block: Block) {
         let has_content = !arrival.message.payload.is_empty();
         let Operation { peer, hash } = arrival.operation;
-        // Of the state that it was notified of a peer may fetch the rest (RFC 7959 §3.4).
-        if let Some((code, options, body)) = self.observed_body(peer, hash) {
+        // Of the state that it was notified of a peer may fetch the rest (RFC 7959 §3.4). With a content it may be of another.
+        let other = has_content && arrival.message.code != Code::GET;
+        let observed = if other { None } else { self.observed_body(peer, hash) };
+        if let Some((code, options, body)) = observed {
             let kept = Kept { code, options, body };
             let reply = self.reply_from(&kept, &arrival.message.token, block.offset(), self.szx_for(Some(block)));
             match reply {

@@ -308,3 +308,32 @@ fn a_notification_has_the_block_options_of_its_own_body_only() {
     assert_eq!((notification.options.block1(), notification.options.block2()), (None, None));
     rig.ends(&[topic]);
 }
+
+#[test]
+fn a_later_block_of_a_fetch_with_content_is_not_one_of_what_another_content_observes() {
+    let mut rig = Rig::new();
+    let topic = rig.topic(TopicOptions::new());
+    let fetch = |message_id, content: &'static str, num, observe: Option<u32>| {
+        let mut message = Message::decode(block_of_o(message_id, 0x50 + message_id as u8, num).into()).unwrap();
+        (message.code, message.payload) = (Code::FETCH, Bytes::from(content));
+        if let Some(observe) = observe {
+            message.options.set_observe(observe);
+        }
+        encode(&message)
+    };
+    rig.receive(peer(1), &fetch(1, "one", 0, Some(0)));
+    rig.accept(topic).unwrap();
+    rig.sent();
+    assert!(rig.endpoint.publish(rig.now, topic, long(1)));
+    rig.drain();
+    rig.sent();
+    // Its own rest is fetched without the content (RFC 7959 §2.7).
+    rig.receive(peer(1), &fetch(2, "", 1, None));
+    assert_eq!(rig.sent().1.payload, [1; 36][..]);
+    rig.receive(peer(1), &fetch(3, "two", 1, None));
+    let request = rig.handed_up();
+    assert_eq!(request.request.body.as_bytes()[..], b"two"[..]);
+    rig.respond(request.id, long(2));
+    assert_eq!(rig.sent().1.payload, [2; 36][..]);
+    rig.ends(&[topic]);
+}
