@@ -27,12 +27,12 @@ mod socket;
 
 pub use coap_core;
 pub use coap_core::{
-    Body, Code, Config, ContentFormat, ETag, Local, OptionNumber, Options, Peer, Request, Response, Timing, Token,
-    TransmissionParameters, Type, Uri,
+    BlockSize, Body, Code, Config, ContentFormat, ETag, Local, OptionNumber, Options, Peer, Request, Reregistration,
+    Response, Timing, Token, TransmissionParameters, Type, Uri,
 };
 pub use coap_driver::{
-    BindAddr, CurrentRuntime, Direction, Error, IntoTarget, Reply, SocketOptions, SocketStats, Target, Traffic,
-    Unreachable, router,
+    BindAddr, BodySource, BoxReader, CurrentRuntime, Direction, Error, IntoTarget, Observed, Progress, Reply, Resume,
+    ResumeError, SocketOptions, SocketStats, Target, Traffic, Unreachable, router,
 };
 pub use runtime::{AsyncStdRuntime, AsyncStdTimer};
 pub use socket::AsyncStdSocket;
@@ -54,6 +54,15 @@ pub type Builder = coap_driver::Builder<AsyncStdRuntime>;
 
 /// A request to be sent: see [`coap_driver::RequestBuilder`].
 pub type RequestBuilder = coap_driver::RequestBuilder<AsyncStdRuntime>;
+
+/// A response that is read as it comes: see [`coap_driver::Download`].
+pub type Download = coap_driver::Download<AsyncStdRuntime>;
+
+/// An observation to be started: see [`coap_driver::ObserveBuilder`].
+pub type ObserveBuilder = coap_driver::ObserveBuilder<AsyncStdRuntime>;
+
+/// The states of a resource, as they come: see [`coap_driver::Observation`].
+pub type Observation = coap_driver::Observation<AsyncStdRuntime>;
 
 /// Whoever calls is taken to run in async-std: its executor starts by itself.
 #[cfg(feature = "async-std")]

@@ -11,7 +11,8 @@ use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
 use coap_core::{Instant, UdpAddr};
-use coap_driver::{BoxFuture, Runtime, SocketOptions, Timer, net};
+use coap_driver::{BodySource, BoxFuture, BoxReader, Runtime, SocketOptions, Timer, net};
+use futures_io::AsyncRead;
 
 use crate::socket::AsyncStdSocket;
 
@@ -39,6 +40,13 @@ impl AsyncStdRuntime {
 impl Default for AsyncStdRuntime {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Whatever async-std and smol read can be the content of a request.
+impl<T: AsyncRead + Send + 'static> BodySource<T> for AsyncStdRuntime {
+    fn reader(source: T) -> BoxReader {
+        Box::pin(source)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use coap_core::{Code, ContentFormat, Token};
+use coap_core::{BlockSize, Code, ContentFormat, Token};
 use coap_driver::BindAddr;
 
 use crate::exit::{Exit, Failure};
@@ -15,7 +15,7 @@ use crate::input::RawOption;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 a 2.xx response, 4 a 4.xx response, 5 a 5.xx response, 1 output that cannot be written,
-2 usage (also a bad URI, option or payload file), 6 timeout, 7 network or name, 8 security.
+2 usage (also a bad URI, option or payload file), 6 timeout, 7 network or name, 8 security, 130 interrupted.
 
 `coap -m METHOD URI` and `coap URI` work too: they are `coap request`.";
 
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Ipatch(RequestArgs),
     /// Send a request with any method.
     Request(AnyRequestArgs),
+    /// Follow a resource: each new state as it comes (RFC 7641).
+    Observe(ObserveArgs),
     /// Ask whether a CoAP endpoint is there, and how long its answer takes.
     Ping(PingArgs),
     /// Run a server with a few resources, or with the files of a folder.
@@ -66,15 +68,16 @@ pub(crate) struct AnyRequestArgs {
     pub(crate) request: RequestArgs,
 }
 
+/// What is asked, and how.
 #[derive(Debug, Args)]
-pub(crate) struct RequestArgs {
+pub(crate) struct AskArgs {
     /// Where: coap://HOST:PORT/PATH?QUERY. The scheme, the port and all that follows may be left out.
     pub(crate) uri: String,
 
     /// The payload: this text as it is, the content of @FILE, or standard input (@-).
     #[arg(short = 'e', long, value_name = "TEXT", group = "content", allow_hyphen_values = true)]
     pub(crate) payload: Option<String>,
-    /// The payload: the content of a file, or standard input (-).
+    /// The payload: the content of a file, or standard input (-). It is read while it is sent.
     #[arg(short = 'f', long, value_name = "FILE", group = "content")]
     pub(crate) payload_file: Option<PathBuf>,
     /// The payload: bytes in hexadecimal.
@@ -90,30 +93,76 @@ pub(crate) struct RequestArgs {
     /// Send it Non-confirmable: once, not repeated.
     #[arg(short = 'N', long)]
     pub(crate) non: bool,
+    /// Transfer what is longer in blocks of so many bytes: 16, 32, 64, 128, 256, 512 or 1024; 0 lets the server choose, as it
+    /// does without this. With a number from 1 before it, only that block of the response is asked for.
+    #[arg(short = 'b', long, value_name = "[NUM,]SIZE", value_parser = block)]
+    pub(crate) block: Option<BlockArg>,
     /// Add an option by name or number: NAME=VALUE, NUMBER=VALUE or NUMBER,VALUE. A value that begins with 0x is bytes
     /// in hexadecimal; the value of a numeric option is a number. Repeatable.
     #[arg(short = 'O', long = "option", value_name = "NAME=VALUE")]
     pub(crate) options: Vec<RawOption>,
-    /// Use this token of up to 8 bytes: hexadecimal after 0x, or the text as it is. Without it, a random one.
-    #[arg(short = 'T', long, value_name = "0xHEX", value_parser = token)]
-    pub(crate) token: Option<Token>,
     /// Do not send the Uri-Host option when the URI has a name.
     #[arg(short = 'U', long)]
     pub(crate) no_set_hostname: bool,
     #[command(flatten)]
     pub(crate) patience: PatienceArgs,
+    #[command(flatten)]
+    pub(crate) noise: NoiseArgs,
+}
 
-    /// Write the payload of a 2.xx response to a file instead of standard output.
+#[derive(Debug, Args)]
+pub(crate) struct RequestArgs {
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+    /// Use this token of up to 8 bytes: hexadecimal after 0x, or the text as it is. Without it, a random one.
+    #[arg(short = 'T', long, value_name = "0xHEX", value_parser = token)]
+    pub(crate) token: Option<Token>,
+    /// Write the payload of a 2.xx response to a file instead of standard output. It is FILE.part until it is complete.
     #[arg(short = 'o', long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Note in this file how far the download has come, and go on from there if it is run again.
+    #[arg(long, value_name = "FILE", requires = "output", conflicts_with = "newline")]
+    pub(crate) resume: Option<PathBuf>,
     /// Write a newline after the payload.
     #[arg(short = 'w', long)]
     pub(crate) newline: bool,
     /// Print the response, of any code, as one JSON object instead of its payload.
     #[arg(long, conflicts_with_all = ["output", "newline"])]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ObserveArgs {
+    /// get, or fetch for a part of the resource (RFC 8132).
+    #[arg(short, long, value_name = "METHOD", default_value = "get", value_parser = observing_method)]
+    pub(crate) method: Code,
     #[command(flatten)]
-    pub(crate) noise: NoiseArgs,
+    pub(crate) ask: AskArgs,
+    /// End after this time.
+    #[arg(short, long, value_name = "SECS", value_parser = seconds, allow_negative_numbers = true)]
+    pub(crate) seconds: Option<Duration>,
+    /// End after so many states.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Run this command of the shell for each state, which is its standard input, instead of printing it. COAP_URI, COAP_CODE
+    /// and COAP_FORMAT are in its environment.
+    #[arg(long, alias = "observe-exec", value_name = "CMD")]
+    pub(crate) exec: Option<String>,
+    /// Draw a line of the numbers in the states: on a terminal as they come, else at the end.
+    #[arg(long)]
+    pub(crate) plot: bool,
+    /// Print each state, and whatever else happens, as one JSON object.
+    #[arg(long, conflicts_with = "exec")]
+    pub(crate) json: bool,
+}
+
+/// `-b`: the size of blocks, or one block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BlockArg {
+    /// The size of all of them; `None`: the server chooses.
+    Size(Option<BlockSize>),
+    /// This one alone, counted from 0 in blocks of this size.
+    One(u32, BlockSize),
 }
 
 /// How long to wait, and how often to repeat.
@@ -208,6 +257,31 @@ fn method(text: &str) -> Result<Code, String> {
     match text.parse::<Code>() {
         Ok(code) if code.is_request() => Ok(code),
         _ => Err("not a method: get, put, post, delete, fetch, patch, ipatch, or a code from 0.01 to 0.31".to_owned()),
+    }
+}
+
+fn observing_method(text: &str) -> Result<Code, String> {
+    method(text)
+        .ok()
+        .filter(|code| [Code::GET, Code::FETCH].contains(code))
+        .ok_or_else(|| "only get and fetch can observe".to_owned())
+}
+
+/// The largest number that a block can have, in the 20 bits of RFC 7959 §2.2.
+const LAST_BLOCK: u32 = (1 << 20) - 1;
+
+fn block(text: &str) -> Result<BlockArg, String> {
+    let (number, size) = match text.split_once(',') {
+        Some((number, size)) => (number.parse().ok().filter(|number| *number <= LAST_BLOCK), size),
+        None => (Some(0), text),
+    };
+    let bytes: Option<usize> = size.parse().ok();
+    match (number, bytes, bytes.and_then(BlockSize::new)) {
+        (Some(0), Some(0), _) => Ok(BlockArg::Size(None)),
+        (Some(0), _, Some(size)) => Ok(BlockArg::Size(Some(size))),
+        (Some(number), _, Some(size)) => Ok(BlockArg::One(number, size)),
+        (None, ..) => Err(format!("a block has a number from 0 to {LAST_BLOCK}")),
+        _ => Err("the size of a block is 16, 32, 64, 128, 256, 512 or 1024, or 0: the server chooses".to_owned()),
     }
 }
 
@@ -367,13 +441,16 @@ mod tests {
 
     #[test]
     fn flags_of_libcoap_are_understood() {
-        let args = request("coap put -e hi -t json -A 60 -N -O 2050,x -T 0x0102 -U -B 1.5 -w coap://h/");
-        assert_eq!(args.payload.as_deref(), Some("hi"));
-        assert_eq!(args.content_format, Some(ContentFormat::JSON));
-        assert_eq!(args.accept, Some(ContentFormat::CBOR));
-        assert!(args.non && args.no_set_hostname && args.newline);
+        let args = request("coap put -e hi -t json -A 60 -N -O 2050,x -T 0x0102 -U -B 1.5 -w -b 64 coap://h/");
         assert_eq!(args.token.unwrap().as_bytes(), [1, 2]);
-        assert_eq!(args.patience.timeout, Some(Duration::from_millis(1_500)));
+        assert!(args.newline);
+        let ask = args.ask;
+        assert_eq!(ask.payload.as_deref(), Some("hi"));
+        assert_eq!(ask.content_format, Some(ContentFormat::JSON));
+        assert_eq!(ask.accept, Some(ContentFormat::CBOR));
+        assert!(ask.non && ask.no_set_hostname);
+        assert_eq!(ask.block, Some(BlockArg::Size(BlockSize::new(64))));
+        assert_eq!(ask.patience.timeout, Some(Duration::from_millis(1_500)));
         assert_eq!(request("coap get -T abc h").token.unwrap().as_bytes(), b"abc");
     }
 
@@ -391,7 +468,7 @@ mod tests {
             ("coap -v get h", true),
             ("coap get -e -v h", false),
         ] {
-            assert_eq!(request(line).noise.shows_messages(), shows, "{line}");
+            assert_eq!(request(line).ask.noise.shows_messages(), shows, "{line}");
         }
     }
 
@@ -426,11 +503,40 @@ mod tests {
             ("coap serve --bind nowhere", "not ADDR:PORT"),
             ("coap serve --write", "--files"),
             ("coap get --observe h", "--observe"),
+            ("coap get -b 100 h", "16, 32, 64"),
+            ("coap get -b 1048576,16 h", "1048575"),
+            ("coap get -b 1,0 h", "16, 32, 64"),
+            ("coap get --resume state h", "--output"),
+            ("coap observe -m put h", "get and fetch"),
+            ("coap observe --count 0 h", "0 is not in"),
         ] {
             let failure = parse_line(line).unwrap_err().settle().unwrap_err();
             assert_eq!(failure.exit, Exit::Usage);
             let text = failure.to_string();
             assert!(text.contains(part) && !text.contains('\n') && !text.contains("\\n"), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_block_is_a_size_or_one_of_a_size() {
+        let size = BlockSize::new(256).unwrap();
+        assert_eq!(block("0"), Ok(BlockArg::Size(None)));
+        assert_eq!((block("256"), block("0,256")), (Ok(BlockArg::Size(Some(size))), Ok(BlockArg::Size(Some(size)))));
+        assert_eq!(block("3,256"), Ok(BlockArg::One(3, size)));
+        for bad in ["", ",", "1,", ",16", "-1,16", "2048", "24", "16,16,16"] {
+            assert!(block(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_observation_has_an_end_if_it_is_given_one() {
+        match parse_line("coap observe -s 1.5 --count 3 --observe-exec date --plot -m fetch -e x h").unwrap().command {
+            Command::Observe(args) => {
+                assert_eq!((args.seconds, args.count), (Some(Duration::from_millis(1_500)), Some(3)));
+                assert_eq!((args.exec.as_deref(), args.plot, args.method), (Some("date"), true, Code::FETCH));
+                assert_eq!(args.ask.payload.as_deref(), Some("x"));
+            }
+            other => panic!("{other:?}"),
         }
     }
 

@@ -1,62 +1,153 @@
 //! One request or ping, and what becomes of it.
 
-use std::fs;
-use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use core::pin::pin;
+use std::io::{self, Write};
 
-use coap_core::{Code, Config, ConfigBuilder, OptionNumber, Scheme, TransmissionParameters, Uri};
-use coap_driver::{Error, Reply};
-use coap_tokio::{Client, TokioRuntime};
+use coap_core::{Block, Code, Config, ConfigBuilder, OptionNumber, Scheme, TransmissionParameters, Uri};
+use coap_driver::{Error, Resume};
+use coap_tokio::{Client, RequestBuilder, TokioRuntime};
 use serde_json::json;
 
-use crate::args::{NoiseArgs, PatienceArgs, PingArgs, RequestArgs};
-use crate::exit::{Exit, Failure, reason};
-use crate::input::RawOption;
-use crate::{ignore_gone, input, say, show, trace};
+use crate::args::{AskArgs, BlockArg, NoiseArgs, PatienceArgs, PingArgs, RequestArgs};
+use crate::exit::{Exit, Failure};
+use crate::input::{Payload, RawOption};
+use crate::progress::Bar;
+use crate::receive::{Response, Way};
+use crate::save::{Note, Saving};
+use crate::{ignore_gone, input, say, show, stop, trace};
+
+/// What `--json` prints is in memory as a whole.
+const MOST_WHOLE: usize = 16 << 20;
 
 /// Sends a request, and writes what comes back.
 pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Failure> {
-    let uri = parse(&args.uri)?;
-    let transmission = transmission(args.patience)?;
-    let payload = input::payload(&args)?;
-    // Who sends an option by its number knows what it means in a response: some servers echo it.
-    let understood = args.options.iter().map(|option| option.number).filter(|number| number.is_critical());
-    let client = client(args.noise, understood).await?;
-    let mut sending = client.request(method, &uri).payload(payload);
-    if args.no_set_hostname {
-        sending = sending.no_uri_host();
+    let ask = &args.ask;
+    let uri = parse(&ask.uri)?;
+    let transmission = transmission(ask.patience)?;
+    let (note, resume) = note(method, &uri, &args)?;
+    let block = block_option(method, ask)?;
+    let payload = input::payload(ask).await?;
+    let client = client(ask).await?;
+
+    let mut sending = client.request(method, &uri);
+    match payload {
+        Payload::Whole(content) => sending = sending.payload(content),
+        Payload::Stream { reader, size } => {
+            sending = sending.body(reader);
+            if let Some(size) = size {
+                sending = sending.body_size(size);
+            }
+        }
     }
-    if let Some(format) = args.content_format {
-        sending = sending.content_format(format);
-    }
-    if let Some(format) = args.accept {
-        sending = sending.accept(format);
-    }
-    for RawOption { number, value } in &args.options {
-        sending = sending.option(*number, value);
-    }
-    if args.non {
-        sending = sending.non_confirmable();
-    }
+    sending = with_options(sending, ask);
     if let Some(token) = args.token.clone() {
         sending = sending.token(token);
     }
     if let Some(transmission) = transmission {
         sending = sending.transmission(transmission);
     }
-    if let Some(timeout) = args.patience.timeout {
+    if let Some(resume) = resume.clone() {
+        sending = sending.resume(resume);
+    }
+    let bar = bar(ask.noise);
+    if let Some(mover) = bar.mover() {
+        sending = sending.on_progress(mover);
+    }
+
+    let mut stop = pin!(stop::told_to());
+    let answer = async {
+        if let Some(block) = &block {
+            return sending.option(OptionNumber::BLOCK2, block).await.map(Response::Whole);
+        }
+        if args.json {
+            return sending.max_body(MOST_WHOLE).await.map(Response::Whole);
+        }
+        sending.download().await.map(Response::Parts)
+    };
+    let response = tokio::select! {
+        response = answer => response,
+        () = stop.as_mut() => return Err(Failure::interrupted()),
+    };
+    let response = response.inspect_err(|_| bar.clear())?;
+    if let (true, Response::Whole(reply)) = (args.json, &response) {
+        bar.clear();
+        print(format!("{}\n", show::reply_json(reply)).as_bytes())?;
+        return Ok(Exit::for_code(reply.code));
+    }
+    if let (Some(resume), Response::Parts(download)) = (&resume, &response)
+        && resume.offset() > 0
+        && download.offset == 0
+        && download.is_success()
+        && !ask.noise.quiet
+    {
+        say("coap: the content is another now: it is received from its start");
+    }
+    Way { args: &args, asked: &uri, note, bar, stop }.take(response).await
+}
+
+/// All that the command line says about a request, its payload aside.
+fn with_options(mut sending: RequestBuilder, ask: &AskArgs) -> RequestBuilder {
+    if ask.no_set_hostname {
+        sending = sending.no_uri_host();
+    }
+    if let Some(format) = ask.content_format {
+        sending = sending.content_format(format);
+    }
+    if let Some(format) = ask.accept {
+        sending = sending.accept(format);
+    }
+    if let Some(BlockArg::Size(Some(size))) = ask.block {
+        sending = sending.block_size(size);
+    }
+    for RawOption { number, value } in &ask.options {
+        sending = sending.option(*number, value);
+    }
+    if ask.non {
+        sending = sending.non_confirmable();
+    }
+    if let Some(timeout) = ask.patience.timeout {
         sending = sending.timeout(timeout);
     }
-    let reply = sending.await?;
-    report(&reply, &uri, &args)?;
-    Ok(Exit::for_code(reply.code))
+    sending
+}
+
+/// The Block2 option of `-b NUM,SIZE`.
+fn block_option(method: Code, ask: &AskArgs) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(BlockArg::One(number, size)) = ask.block else { return Ok(None) };
+    if !is_read(method) {
+        return Err(Failure::usage("only get and fetch can ask for one block"));
+    }
+    let block = Block::new(number, false, size.szx()).map_or(0, Block::value);
+    // RFC 7252 §3.2: as short as possible.
+    Ok(Some(block.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect()))
+}
+
+/// The note of `--resume`, and what to go on with.
+fn note(method: Code, uri: &Uri, args: &RequestArgs) -> Result<(Option<Note>, Option<Resume>), Failure> {
+    let (Some(path), Some(output)) = (&args.resume, &args.output) else { return Ok((None, None)) };
+    if !is_read(method) {
+        return Err(Failure::usage("only what get and fetch receive can be resumed"));
+    }
+    let (note, resume) = Note::open(path, &uri.to_string())?;
+    // Somebody may have taken the part away, but not the note.
+    let resume = resume.filter(|resume| resume.offset() <= Saving::so_far(output));
+    Ok((Some(note), resume))
+}
+
+const fn is_read(method: Code) -> bool {
+    matches!(method, Code::GET | Code::FETCH)
+}
+
+/// Messages and a bar would tear each other apart.
+fn bar(noise: NoiseArgs) -> Bar {
+    if noise.quiet || noise.shows_messages() { Bar::none() } else { Bar::on_terminal() }
 }
 
 /// Pings, and says how long the answer took.
 pub(crate) async fn ping(args: PingArgs) -> Result<Exit, Failure> {
     let uri = parse(&args.uri)?;
     let transmission = transmission(args.patience)?;
-    let client = client(args.noise, []).await?;
+    let client = connect(args.noise, []).await?;
     let mut ping = client.ping(&uri);
     if let Some(transmission) = transmission {
         ping = ping.transmission(transmission);
@@ -74,7 +165,7 @@ pub(crate) async fn ping(args: PingArgs) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-fn parse(text: &str) -> Result<Uri, Failure> {
+pub(crate) fn parse(text: &str) -> Result<Uri, Failure> {
     let uri = Uri::from_input(text).map_err(Error::Uri)?;
     // Before a payload is read or a name looked up.
     if uri.scheme() == Scheme::Coaps {
@@ -84,7 +175,7 @@ fn parse(text: &str) -> Result<Uri, Failure> {
 }
 
 /// `None`: those of the RFC.
-fn transmission(args: PatienceArgs) -> Result<Option<TransmissionParameters>, Failure> {
+pub(crate) fn transmission(args: PatienceArgs) -> Result<Option<TransmissionParameters>, Failure> {
     let PatienceArgs { ack_timeout, max_retransmit, random_factor, .. } = args;
     if ack_timeout.is_none() && max_retransmit.is_none() && random_factor.is_none() {
         return Ok(None);
@@ -103,9 +194,17 @@ fn transmission(args: PatienceArgs) -> Result<Option<TransmissionParameters>, Fa
     builder.build().map(Some).map_err(Failure::usage)
 }
 
-async fn client(noise: NoiseArgs, understood: impl IntoIterator<Item = OptionNumber>) -> Result<Client, Failure> {
+/// A client for what is asked.
+pub(crate) async fn client(ask: &AskArgs) -> Result<Client, Failure> {
+    // Who sends an option by its number knows what it means in a response: some servers echo it.
+    let understood = ask.options.iter().map(|option| option.number).filter(|number| number.is_critical());
+    connect(ask.noise, understood).await
+}
+
+async fn connect(noise: NoiseArgs, understood: impl IntoIterator<Item = OptionNumber>) -> Result<Client, Failure> {
     let runtime = TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error))?;
-    let config = understood.into_iter().fold(Config::builder(), ConfigBuilder::understands);
+    let config = Config::builder().max_transfer_bytes(2 * MOST_WHOLE);
+    let config = understood.into_iter().fold(config, ConfigBuilder::understands);
     let mut builder = Client::builder(runtime).config(config.build().map_err(Failure::usage)?);
     if noise.shows_messages() {
         builder = builder.on_message(trace::since_start());
@@ -113,52 +212,7 @@ async fn client(noise: NoiseArgs, understood: impl IntoIterator<Item = OptionNum
     Ok(builder.client().await?)
 }
 
-/// A success goes to standard output; an error response is not what was asked for, and goes to standard error, so that
-/// a script never takes it for content.
-fn report(reply: &Reply, uri: &Uri, args: &RequestArgs) -> Result<(), Failure> {
-    if args.json {
-        return print(format!("{}\n", show::reply_json(reply)).as_bytes());
-    }
-    if !args.noise.quiet {
-        say(show::summary(reply));
-        if let Some(location) = show::location(reply, uri) {
-            say(format_args!("Location: {location}"));
-        }
-    }
-    if !reply.is_success() {
-        let text = show::diagnostic(reply);
-        // What failed is said even to those who want to hear nothing else.
-        if args.noise.quiet {
-            say(format_args!("coap: {}", Error::Status(Box::new(reply.clone()))));
-        } else if let Some(text) = text {
-            say(text);
-        }
-        return Ok(());
-    }
-    match &args.output {
-        Some(file) => save(file, reply, args.newline),
-        None => {
-            let mut body = show::body(reply, io::stdout().is_terminal()).into_owned();
-            if args.newline && !(body.ends_with(b"\n") && io::stdout().is_terminal()) {
-                body.push(b'\n');
-            }
-            print(&body)
-        }
-    }
-}
-
-fn save(file: &Path, reply: &Reply, newline: bool) -> Result<(), Failure> {
-    let mut content = reply.payload.to_vec();
-    if newline {
-        content.push(b'\n');
-    }
-    fs::write(file, content).map_err(|error| {
-        let text = format!("the response came, but {} cannot be written: {}", file.display(), reason(&error));
-        Failure::new(Exit::Local, text)
-    })
-}
-
-fn print(content: &[u8]) -> Result<(), Failure> {
+pub(crate) fn print(content: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(content).and_then(|()| out.flush()).or_else(ignore_gone)
 }

@@ -24,7 +24,7 @@ pub(crate) async fn run() -> Result<Exit, Failure> {
     let server = Server::builder(runtime()?).bind(loopback).server().await?;
     let address = server.local_addr().unwrap_or(loopback);
     let stop = server.shutdown_handle();
-    let serving = tokio::spawn(server.serve(serve::router(None)));
+    let serving = tokio::spawn(server.serve(serve::router(None, &serve::Clock::new())));
 
     let acknowledged = Acknowledged::default();
     let client = Client::builder(runtime()?).bind(loopback).on_message(acknowledged.watch()).client().await?;
@@ -163,7 +163,7 @@ impl Stage {
         };
         let round_trip = Millis(reply.timing.round_trip.unwrap_or(reply.timing.elapsed));
         self.show(format_args!("   <- {}, {round_trip}, {repeated}", reply.code))?;
-        let location = show::location(&reply, &uri);
+        let location = show::location((&reply).into(), &uri);
         if let Some(location) = &location {
             self.show(format_args!("      Location: {location}"))?;
         }

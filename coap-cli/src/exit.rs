@@ -4,7 +4,7 @@ use core::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use coap_core::{Code, OptionNumber};
+use coap_core::{BlockFailure, Code};
 use coap_driver::Error;
 
 /// The exit codes, for scripts.
@@ -26,6 +26,8 @@ pub(crate) enum Exit {
     Network = 7,
     /// Security was asked for and cannot be had.
     Security = 8,
+    /// Ctrl-C before the end, as shells count it.
+    Interrupted = 130,
 }
 
 impl Exit {
@@ -63,6 +65,22 @@ impl Failure {
         Self::new(Exit::Usage, text)
     }
 
+    /// This machine did not do its part.
+    pub(crate) fn local(text: impl fmt::Display) -> Self {
+        Self::new(Exit::Local, text)
+    }
+
+    /// Somebody pressed Ctrl-C.
+    pub(crate) fn interrupted() -> Self {
+        Self::new(Exit::Interrupted, "interrupted")
+    }
+
+    /// The same, with more to say about it.
+    pub(crate) fn and(mut self, more: impl fmt::Display) -> Self {
+        self.text = format!("{}; {more}", self.text);
+        self
+    }
+
     /// Standard output cannot be written. A reader that has seen enough and left is nobody's fault: see [`is_gone`].
     pub(crate) fn output(error: &io::Error) -> Self {
         Self::new(Exit::Local, format_args!("cannot write to standard output: {}", reason(error)))
@@ -81,20 +99,15 @@ impl From<Error> for Failure {
         let exit = match &error {
             Error::Uri(_) | Error::Option(_) | Error::Request(_) | Error::Config(_) | Error::Route(_) => Exit::Usage,
             Error::Security => Exit::Security,
+            // Our bounds, and our file.
+            Error::Blockwise { reason: BlockFailure::TooLarge { .. } | BlockFailure::NoRoom, .. } | Error::Body(_) => {
+                Exit::Local
+            }
             Error::Status(reply) => Exit::for_code(reply.code),
             error if error.is_timeout() => Exit::Timeout,
             _ => Exit::Network,
         };
-        match error {
-            // What the peer did is right; it is this program that cannot.
-            Error::CriticalOption { peer, number: OptionNumber::BLOCK2, .. } => Self::new(
-                exit,
-                format_args!(
-                    "the response of {peer} comes in blocks (RFC 7959), which this version does not put together"
-                ),
-            ),
-            _ => Self::new(exit, error),
-        }
+        Self::new(exit, error)
     }
 }
 

@@ -1,57 +1,92 @@
 //! What goes into a request: its payload and its options, as they are written on the command line.
 
 use core::str::FromStr;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
 use coap_core::{ContentFormat, Format, OptionNumber};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::args::RequestArgs;
+use crate::args::AskArgs;
 use crate::exit::{Failure, reason};
 use crate::hex;
 
-/// More than any datagram holds. The endpoint says how much it takes; this only keeps an endless file from being read.
-const MOST: u64 = 65_536;
+/// What is longer is read while it is sent.
+const MOST_WHOLE: usize = 64 << 10;
+
+/// The payload of a request.
+pub(crate) enum Payload {
+    /// All of it.
+    Whole(Bytes),
+    /// A longer one.
+    Stream {
+        reader: Reader,
+        /// How long it is, where that is known.
+        size: Option<u64>,
+    },
+}
+
+pub(crate) type Reader = Box<dyn AsyncRead + Send + Unpin>;
 
 /// The payload that the command line describes; empty without one.
 ///
 /// # Errors
 ///
 /// It cannot be read.
-pub(crate) fn payload(args: &RequestArgs) -> Result<Bytes, Failure> {
+pub(crate) async fn payload(args: &AskArgs) -> Result<Payload, Failure> {
     if let Some(text) = &args.payload {
         return match text.strip_prefix('@') {
-            Some(file) => read(Path::new(file)),
-            None => Ok(Bytes::copy_from_slice(text.as_bytes())),
+            Some(file) => open(Path::new(file)).await,
+            None => Ok(Payload::Whole(Bytes::copy_from_slice(text.as_bytes()))),
         };
     }
-    if let Some(file) = &args.payload_file {
-        return read(file);
+    match &args.payload_file {
+        Some(file) => open(file).await,
+        None => Ok(Payload::Whole(args.payload_hex.clone().unwrap_or_default())),
     }
-    Ok(args.payload_hex.clone().unwrap_or_default())
 }
 
-fn read(file: &Path) -> Result<Bytes, Failure> {
-    if file.as_os_str() == "-" {
-        return read_all(io::stdin().lock()).map_err(|error| cannot_read("standard input", &error));
+/// The same where it must be here before anything is sent.
+///
+/// # Errors
+///
+/// It cannot be read, or is too long.
+pub(crate) async fn short_payload(args: &AskArgs) -> Result<Bytes, Failure> {
+    match payload(args).await? {
+        Payload::Whole(content) => Ok(content),
+        Payload::Stream { .. } => {
+            Err(Failure::usage(format_args!("the payload of this request has {MOST_WHOLE} bytes at most")))
+        }
     }
-    let read = File::open(file).and_then(read_all);
-    read.map_err(|error| cannot_read(&format!("payload file {}", file.display()), &error))
+}
+
+async fn open(file: &Path) -> Result<Payload, Failure> {
+    if file.as_os_str() == "-" {
+        let begun = begin(Box::new(tokio::io::stdin()), None).await;
+        return begun.map_err(|error| cannot_read("standard input", &error));
+    }
+    let opened = async {
+        let file = tokio::fs::File::open(file).await?;
+        let found = file.metadata().await?;
+        let size = found.is_file().then_some(found.len());
+        begin(Box::new(file), size).await
+    };
+    opened.await.map_err(|error| cannot_read(&format!("payload file {}", file.display()), &error))
 }
 
 fn cannot_read(what: &str, error: &io::Error) -> Failure {
     Failure::usage(format_args!("cannot read {what}: {}", reason(error)))
 }
 
-fn read_all(source: impl Read) -> io::Result<Bytes> {
-    let mut content = Vec::new();
-    source.take(MOST + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > MOST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than any datagram"));
+/// Reads the beginning, so that what cannot be read at all is known before anything is sent.
+async fn begin(mut reader: Reader, size: Option<u64>) -> io::Result<Payload> {
+    let mut start = Vec::new();
+    (&mut reader).take(MOST_WHOLE as u64 + 1).read_to_end(&mut start).await?;
+    if start.len() <= MOST_WHOLE {
+        return Ok(Payload::Whole(start.into()));
     }
-    Ok(content.into())
+    Ok(Payload::Stream { reader: Box::new(io::Cursor::new(start).chain(reader)), size })
 }
 
 /// An option as it is written: `NAME=VALUE`, `NUMBER=VALUE` or `NUMBER,VALUE`.
@@ -126,9 +161,31 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_endless_file_is_not_read_to_its_end() {
-        assert!(read_all(io::repeat(0)).is_err());
-        assert_eq!(read_all(&b"abc"[..]).unwrap(), "abc");
+    #[tokio::test]
+    async fn what_is_long_is_not_read_to_its_end() {
+        let Payload::Stream { mut reader, size: None } = begin(Box::new(tokio::io::repeat(7)), None).await.unwrap()
+        else {
+            panic!("it has no end");
+        };
+        let mut content = vec![0; 3 * MOST_WHOLE];
+        reader.read_exact(&mut content).await.unwrap();
+        assert!(content.iter().all(|byte| *byte == 7));
+    }
+
+    #[tokio::test]
+    async fn what_is_short_is_read_at_once_and_nothing_is_lost_at_the_seam() {
+        for length in [0, 1, MOST_WHOLE, MOST_WHOLE + 1, MOST_WHOLE + 5_000] {
+            let content: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
+            let source = Box::new(io::Cursor::new(content.clone()));
+            match begin(source, Some(length as u64)).await.unwrap() {
+                Payload::Whole(whole) => assert!(whole == content && length <= MOST_WHOLE),
+                Payload::Stream { mut reader, size } => {
+                    assert_eq!(size, Some(length as u64));
+                    let mut read = Vec::new();
+                    reader.read_to_end(&mut read).await.unwrap();
+                    assert!(read == content && length > MOST_WHOLE);
+                }
+            }
+        }
     }
 }

@@ -5,14 +5,22 @@
 
 mod args;
 mod client;
+mod clock;
 mod decode;
 mod demo;
+mod exec;
 mod exit;
 mod hex;
 mod input;
+mod observe;
+mod plot;
 mod pretty;
+mod progress;
+mod receive;
+mod save;
 mod serve;
 mod show;
+mod stop;
 mod trace;
 mod uri;
 
@@ -49,6 +57,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Patch(args) => on_runtime(client::request(Code::PATCH, args)),
         Command::Ipatch(args) => on_runtime(client::request(Code::IPATCH, args)),
         Command::Request(args) => on_runtime(client::request(args.method, args.request)),
+        Command::Observe(args) => on_runtime(observe::run(args)),
         Command::Ping(args) => on_runtime(client::ping(args)),
         Command::Serve(args) => on_runtime(serve::run(args)),
         Command::Demo => on_runtime(demo::run()),

@@ -4,8 +4,9 @@ use core::fmt::{self, Write as _};
 use core::time::Duration;
 use std::borrow::Cow;
 
-use coap_core::{ContentFormat, OptionNumber, Options, Uri};
+use coap_core::{Code, ContentFormat, OptionNumber, Options, Peer, Timing, Uri};
 use coap_driver::Reply;
+use coap_tokio::Download;
 use serde_json::json;
 
 use crate::{hex, pretty};
@@ -29,27 +30,63 @@ pub(crate) fn is_plain(character: char) -> bool {
         && !matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
 }
 
+/// What a response is, its content aside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head<'a> {
+    pub(crate) code: Code,
+    pub(crate) options: &'a Options,
+    pub(crate) from: Peer,
+    pub(crate) timing: Timing,
+    /// How long its content is, where that is known.
+    pub(crate) size: Option<u64>,
+}
+
+impl<'a> From<&'a Reply> for Head<'a> {
+    fn from(reply: &'a Reply) -> Self {
+        let Reply { code, ref options, ref payload, from, timing, .. } = *reply;
+        Self { code, options, from, timing, size: Some(payload.len() as u64) }
+    }
+}
+
+impl<'a> From<&'a Download> for Head<'a> {
+    fn from(download: &'a Download) -> Self {
+        let Download { code, ref options, from, timing, size, .. } = *download;
+        Self { code, options, from, timing, size }
+    }
+}
+
 /// The code, what came with it, and how it came: one line.
-pub(crate) fn summary(reply: &Reply) -> String {
-    let mut line = reply.code.to_string();
+pub(crate) fn summary(head: Head<'_>) -> String {
+    let mut line = content_line(head.code, head.options, head.size);
+    let timing = head.timing;
     // Writing to a String does not fail.
-    if !reply.payload.is_empty() {
-        let _ = write!(line, ", {} bytes", reply.payload.len());
+    let _ = write!(line, ", {}", Millis(timing.round_trip.unwrap_or(timing.elapsed)));
+    if timing.attempts > 1 {
+        let _ = write!(line, ", sent {} times", timing.attempts);
     }
-    if let Some(format) = reply.content_format() {
+    line
+}
+
+/// The code, and what came with it.
+pub(crate) fn content_line(code: Code, options: &Options, size: Option<u64>) -> String {
+    let mut line = code.to_string();
+    match size {
+        None | Some(0) => {}
+        Some(1) => line.push_str(", 1 byte"),
+        Some(size) => {
+            let _ = write!(line, ", {size} bytes");
+        }
+    }
+    if let Some(format) = options.content_format() {
         let _ = write!(line, ", {format}");
-    }
-    let _ = write!(line, ", {}", Millis(reply.timing.round_trip.unwrap_or(reply.timing.elapsed)));
-    if reply.timing.attempts > 1 {
-        let _ = write!(line, ", sent {} times", reply.timing.attempts);
     }
     line
 }
 
 /// Where a 2.01 says that the new resource is: as a URI, if it makes one.
-pub(crate) fn location(reply: &Reply, asked: &Uri) -> Option<String> {
+pub(crate) fn location(head: Head<'_>, asked: &Uri) -> Option<String> {
     let located = |number| matches!(number, OptionNumber::LOCATION_PATH | OptionNumber::LOCATION_QUERY);
-    if !reply.options.iter().any(|(number, _)| located(number)) {
+    if !head.options.iter().any(|(number, _)| located(number)) {
         return None;
     }
     let mut options = Options::new();
@@ -57,7 +94,7 @@ pub(crate) fn location(reply: &Reply, asked: &Uri) -> Option<String> {
         options.set_uri_host(name).ok()?;
     }
     options.set_uri_port(asked.port());
-    for (number, value) in &reply.options {
+    for (number, value) in head.options {
         let number = match number {
             OptionNumber::LOCATION_PATH => OptionNumber::URI_PATH,
             OptionNumber::LOCATION_QUERY => OptionNumber::URI_QUERY,
@@ -65,26 +102,22 @@ pub(crate) fn location(reply: &Reply, asked: &Uri) -> Option<String> {
         };
         options.push(number, value).ok()?;
     }
-    let destination = match &reply.from {
-        coap_core::Peer::Udp(addr) => addr.socket_addr(),
+    let destination = match &head.from {
+        Peer::Udp(addr) => addr.socket_addr(),
         _ => return None,
     };
     let uri = Uri::from_options(asked.scheme(), destination, &options);
     // A peer may put dots there that make no URI: then its words are shown.
-    Some(uri.map_or_else(|_| one_line(&reply.options.to_string()), |uri| uri.to_string()))
+    Some(uri.map_or_else(|_| one_line(&head.options.to_string()), |uri| uri.to_string()))
 }
 
-/// What standard output gets: byte for byte, or laid out for a person in front of a terminal.
-pub(crate) fn body(reply: &Reply, terminal: bool) -> Cow<'_, [u8]> {
-    let payload = &reply.payload[..];
-    if !terminal || payload.is_empty() {
-        return payload.into();
-    }
-    if let Some(text) = reply.content_format().and_then(|format| laid_out(format, payload)) {
+/// What a person in front of a terminal gets instead of the payload, if it is laid out.
+pub(crate) fn body(format: Option<ContentFormat>, payload: &[u8]) -> Cow<'_, [u8]> {
+    if let Some(text) = format.and_then(|format| laid_out(format, payload)) {
         return text.into_bytes().into();
     }
     // The prompt should not stand behind the last word.
-    if reply.text().is_some_and(|text| !text.ends_with('\n')) {
+    if core::str::from_utf8(payload).is_ok_and(|text| !text.is_empty() && !text.ends_with('\n')) {
         return [payload, b"\n"].concat().into();
     }
     payload.into()
@@ -105,17 +138,15 @@ pub(crate) fn laid_out(format: ContentFormat, payload: &[u8]) -> Option<String> 
 }
 
 /// The content of an error response, which may be text for people (RFC 7252 §5.5.2); for standard error.
-pub(crate) fn diagnostic(reply: &Reply) -> Option<String> {
-    if reply.payload.is_empty() {
+pub(crate) fn diagnostic(format: Option<ContentFormat>, payload: &[u8]) -> Option<String> {
+    if payload.is_empty() {
         return None;
     }
-    if let Some(text) = reply.content_format().and_then(|format| laid_out(format, &reply.payload)) {
-        return Some(text.trim_end().lines().map(one_line).collect::<Vec<_>>().join("\n"));
+    let lines = |text: &str| text.lines().map(one_line).collect::<Vec<_>>().join("\n");
+    if let Some(text) = format.and_then(|format| laid_out(format, payload)) {
+        return Some(lines(text.trim_end()));
     }
-    Some(match reply.text() {
-        Some(text) => text.lines().map(one_line).collect::<Vec<_>>().join("\n"),
-        None => format!("0x{}", hex::encode(&reply.payload)),
-    })
+    Some(core::str::from_utf8(payload).map_or_else(|_| format!("0x{}", hex::encode(payload)), lines))
 }
 
 /// `[[11,"74"]]`: numbers, and values in hex.
@@ -130,7 +161,7 @@ pub(crate) fn options_json(options: &Options) -> String {
 }
 
 /// The whole response as one JSON object.
-pub(crate) fn reply_json(reply: &Reply) -> String {
+pub(crate) fn reply_json(reply: &Reply) -> serde_json::Value {
     let options = reply.options.iter().map(|(number, value)| json!([number.number(), hex::encode(value)]));
     json!({
         "ok": reply.is_success(),
@@ -144,7 +175,6 @@ pub(crate) fn reply_json(reply: &Reply) -> String {
         "transmissions": reply.timing.attempts,
         "milliseconds": millis(reply.timing.round_trip.unwrap_or(reply.timing.elapsed)),
     })
-    .to_string()
 }
 
 pub(crate) fn millis(span: Duration) -> f64 {
@@ -161,6 +191,30 @@ impl fmt::Display for Millis {
             short if short < 10.0 => write!(f, "{short:.2} ms"),
             long if long < 1_000.0 => write!(f, "{long:.1} ms"),
             _ => write!(f, "{:.2} s", self.0.as_secs_f64()),
+        }
+    }
+}
+
+/// `3.20 s, 3.3 MB/s`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    bytes: u64,
+    span: Duration,
+}
+
+impl Rate {
+    pub(crate) const fn new(bytes: u64, span: Duration) -> Self {
+        Self { bytes, span }
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Millis(self.span))?;
+        match self.bytes as f64 / self.span.as_secs_f64() {
+            mega if mega >= 1e6 && mega.is_finite() => write!(f, ", {:.1} MB/s", mega / 1e6),
+            kilo if kilo.is_finite() => write!(f, ", {:.1} kB/s", kilo / 1e3),
+            _ => Ok(()),
         }
     }
 }
@@ -189,6 +243,13 @@ mod tests {
         assert!(laid_out(ContentFormat::CBOR, &[0x80]).is_some());
         assert!(laid_out(ContentFormat::JSON, b"{").is_none());
         assert!(laid_out(ContentFormat::TEXT_PLAIN, b"[]").is_none());
+    }
+
+    #[test]
+    fn a_rate_has_a_unit_that_fits() {
+        assert_eq!(Rate::new(10_485_760, Duration::from_millis(3_200)).to_string(), "3.20 s, 3.3 MB/s");
+        assert_eq!(Rate::new(512, Duration::from_secs(2)).to_string(), "2.00 s, 0.3 kB/s");
+        assert_eq!(Rate::new(1, Duration::ZERO).to_string(), "0.00 ms");
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::builder::{BindAddr, Builder};
 use crate::counts::SocketStats;
 use crate::current::CurrentRuntime;
 use crate::error::Error;
+use crate::observation::ObserveBuilder;
+use crate::race::{Deadline, resolve};
 use crate::request::{PingBuilder, RequestBuilder};
 use crate::runtime::Runtime;
 use crate::shared::Shared;
@@ -109,6 +111,26 @@ impl<R: Runtime> Client<R> {
         RequestBuilder::new(self.clone(), method, target)
     }
 
+    /// Observes a resource (RFC 7641): its state, and each newer one.
+    pub fn observe(&self, target: impl IntoTarget) -> ObserveBuilder<R> {
+        ObserveBuilder::new(self.clone(), target)
+    }
+
+    /// Ends all observations of a resource on the sockets of this client, and says how many there were. Their streams end
+    /// without a last word, and the server is told, once for each registration.
+    ///
+    /// # Errors
+    /// The target is none, or its name has no address.
+    pub async fn cancel_observation(&self, target: impl IntoTarget) -> Result<usize, Error> {
+        let target = target.into_target()?;
+        let peers = resolve(self, &target, Deadline::new(self.now(), None)).await?;
+        let mut wake = Vec::new();
+        let observers =
+            self.shared().command(|state, now| state.leave_resource(now, &peers, &target.options(), &mut wake));
+        wake.into_iter().for_each(Waker::wake);
+        Ok(observers)
+    }
+
     /// Asks whether a peer is there (RFC 7252 §4.3); the result is the round-trip time. Of a URI the path is left out.
     pub fn ping(&self, target: impl IntoTarget) -> PingBuilder<R> {
         PingBuilder::new(self.clone(), target)
@@ -139,7 +161,7 @@ impl<R: Runtime> Client<R> {
         self.group.shared.lock().socket_stats
     }
 
-    /// Ends all requests of this client and its clones with [`Error::Closed`], and refuses further ones. A second call
+    /// Ends all requests and observations of this client and its clones with [`Error::Closed`], and refuses further ones. A second call
     /// does nothing. A server on the same socket goes on.
     ///
     /// The end of the runtime that the client was made in does the same.

@@ -1,16 +1,15 @@
 //! The driver task: receive → handle → events → handlers → send → sleep, for all sockets of an endpoint.
 
 use core::fmt;
-use core::future::{Future, poll_fn};
-use core::panic::AssertUnwindSafe;
+use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
-use std::panic::catch_unwind;
 use std::sync::Arc;
 
-use coap_core::{Code, IncomingId, IncomingRequest, Instant, Response};
+use coap_core::Instant;
 
-use crate::router::{HandlerFuture, Router};
+use crate::handling::Calls;
+use crate::resource::{Inbox, News};
 use crate::runtime::{Runtime, Timer};
 use crate::server::wake_all;
 use crate::shared::Shared;
@@ -20,6 +19,9 @@ use crate::state::{Doors, State};
 /// Rounds before other tasks of the thread have their turn.
 const ROUNDS: usize = 16;
 
+/// Requests with observers whose handler is called in one round.
+const TURNS: usize = 64;
+
 /// The task that an endpoint's sockets, times and handlers hang on.
 ///
 /// It holds the lock only for calls of the endpoint: handlers run, and datagrams travel, outside of it.
@@ -27,10 +29,10 @@ pub(crate) struct Driver<R: Runtime> {
     shared: Arc<Shared<R>>,
     sockets: Sockets<R::Socket>,
     timer: R::Timer,
+    /// What the application changes comes here.
+    inbox: Arc<Inbox>,
     // Emptied within each round, and kept for their capacity.
-    requests: Vec<IncomingRequest>,
-    answers: Vec<(IncomingId, Response)>,
-    slow: Vec<(IncomingId, HandlerFuture)>,
+    calls: Calls,
     wake: Vec<Waker>,
 }
 
@@ -48,7 +50,8 @@ enum Rest {
 impl<R: Runtime> Driver<R> {
     pub(crate) fn new(shared: Arc<Shared<R>>, sockets: Sockets<R::Socket>) -> Self {
         let timer = shared.runtime().timer();
-        Self { shared, sockets, timer, requests: Vec::new(), answers: Vec::new(), slow: Vec::new(), wake: Vec::new() }
+        let inbox = shared.lock().serving.topics.inbox().clone();
+        Self { shared, sockets, timer, inbox, calls: Calls::default(), wake: Vec::new() }
     }
 
     /// One round of the endpoint: what came in, what is due, what it means, and what is to be sent for it.
@@ -61,65 +64,39 @@ impl<R: Runtime> Driver<R> {
         if state.endpoint.poll_timeout().is_some_and(|due| due <= now) {
             state.endpoint.handle_timeout(now);
         }
-        state.drain_events(now, &mut self.requests, &mut self.wake);
-        if !self.requests.is_empty() {
+        state.drain_events(now, &mut self.calls.requests, &mut self.wake);
+        let State { endpoint, serving, .. } = &mut *state;
+        serving.topics.take_changes(endpoint, now);
+        self.calls.turns.extend(core::iter::from_fn(|| serving.topics.next_due()).take(TURNS));
+        if !self.calls.is_empty() {
             let doors = state.doors.clone();
             drop(state);
-            self.answer(doors);
+            self.calls.make(&shared, &doors);
+            drop(doors);
             state = shared.lock();
             // Handlers take time, and theirs counts.
             now = shared.runtime().now();
-            for (id, response) in self.answers.drain(..) {
-                state.respond(now, id, response);
-            }
-            for (id, _) in &self.slow {
-                state.add_handler(*id);
-            }
+            self.calls.settle(&mut state, now);
         }
+        state.serving.take_wakers(&mut self.wake);
         let over = state.is_over(now);
         let doors = if over { self.end(&mut state, now) } else { None };
-        let more =
-            self.sockets.collect(&mut state.endpoint) || state.endpoint.poll_timeout().is_some_and(|due| due <= now);
+        let more = self.sockets.collect(&mut state.endpoint)
+            || state.endpoint.poll_timeout().is_some_and(|due| due <= now)
+            || state.serving.topics.has_due();
         // Under the same lock that showed nothing left: whatever comes after this wakes the task.
         state.set_driver(cx.waker());
         let due = state.next_timeout();
         drop(state);
         drop(doors);
-        self.spawn_slow();
+        self.calls.spawn(&shared);
         if over {
             return Rest::Over;
         }
         self.timer.set(due);
         let due_already = self.timer.poll(cx).is_ready();
-        if more || due_already { Rest::More } else { Rest::Nothing }
-    }
-
-    /// Calls the handlers, each as far as it comes without waiting.
-    fn answer(&mut self, doors: Doors) {
-        for request in self.requests.drain(..) {
-            let router = match &doors {
-                Doors::Open(router) => router,
-                Doors::Absent => {
-                    self.answers.push((request.id, Response::new(Code::NOT_FOUND)));
-                    continue;
-                }
-                Doors::Shut => {
-                    self.answers.push((request.id, Response::new(Code::SERVICE_UNAVAILABLE)));
-                    continue;
-                }
-            };
-            match call(router, &request) {
-                Called::Done(response) => self.answers.push((request.id, response)),
-                Called::Waits(handler) => self.slow.push((request.id, handler)),
-            }
-        }
-    }
-
-    /// Gives each handler that waits a task of its own.
-    fn spawn_slow(&mut self) {
-        for (id, handler) in self.slow.drain(..) {
-            self.shared.runtime().spawn(Box::pin(finish(self.shared.clone(), id, handler)));
-        }
+        let changed = self.inbox.park(cx.waker()) == News::Some;
+        if more || due_already || changed { Rest::More } else { Rest::Nothing }
     }
 
     /// Sends what the end has left to say, as far as the sockets take it at once.
@@ -135,7 +112,7 @@ impl<R: Runtime> Driver<R> {
     /// Ends what is open. The router comes back to be dropped without the lock: it may hold a client of ours.
     fn end(&mut self, state: &mut State, now: Instant) -> Option<Doors> {
         state.close(now, &mut self.wake);
-        Some(state.shut())
+        Some(state.shut(now))
     }
 }
 
@@ -194,42 +171,4 @@ impl<R: Runtime> Drop for Driver<R> {
         drop(doors);
         wake_all(&mut self.wake);
     }
-}
-
-/// A handler after its first poll.
-enum Called {
-    Done(Response),
-    Waits(HandlerFuture),
-}
-
-/// Calls the handler for `request`, and looks once whether it is done: most are, and need no task.
-fn call(router: &Router, request: &IncomingRequest) -> Called {
-    // Handlers are the application's code. What a panic leaves behind is seen by the application alone.
-    let called = catch_unwind(AssertUnwindSafe(|| match router.call(request) {
-        Err(response) => Called::Done(response),
-        // Whatever wakes it before it has its own task is no loss: the task polls it once more at its start.
-        Ok(mut handler) => match handler.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(response) => Called::Done(response),
-            Poll::Pending => Called::Waits(handler),
-        },
-    }));
-    called.unwrap_or_else(|_| Called::Done(panicked()))
-}
-
-/// Runs a handler to its end, or until its request is closed.
-async fn finish<R: Runtime>(shared: Arc<Shared<R>>, id: IncomingId, mut handler: HandlerFuture) {
-    let response = poll_fn(|cx| {
-        if !shared.lock().goes_on(id, cx) {
-            return Poll::Ready(None);
-        }
-        let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)));
-        polled.unwrap_or_else(|_| Poll::Ready(panicked())).map(Some)
-    });
-    if let Some(response) = response.await {
-        shared.command(|state, now| state.finish_handler(now, id, response));
-    }
-}
-
-fn panicked() -> Response {
-    Response::diagnostic(Code::INTERNAL_SERVER_ERROR, "the handler failed")
 }

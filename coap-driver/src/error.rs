@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use std::io;
 
-use coap_core::{ConfigError, Failure, OptionError, OptionNumber, Peer, RequestError, Timing, UriError};
+use coap_core::{BlockFailure, ConfigError, Failure, OptionError, OptionNumber, Peer, RequestError, Timing, UriError};
 
 use crate::reply::Reply;
 use crate::router::RouteError;
@@ -95,6 +95,18 @@ pub enum Error {
         /// How long that took.
         timing: Timing,
     },
+    /// The content or the response could not be transferred block by block (RFC 7959).
+    Blockwise {
+        /// With whom.
+        peer: Peer,
+        /// Why.
+        reason: BlockFailure,
+        /// How long that took.
+        timing: Timing,
+    },
+    /// The reader of the content failed, or ended before the size that was announced: what the server has got of it is
+    /// incomplete, and it was not told the end.
+    Body(io::Error),
     /// Another end of a request, which this version of the driver has no name for.
     Failed {
         /// Whom it was for.
@@ -142,6 +154,7 @@ impl Error {
             Failure::Reset => Self::Reset { peer, timing },
             Failure::Unreachable => Self::Unreachable { peer, cause: Unreachable::Reported, timing },
             Failure::CriticalOption(number) => Self::CriticalOption { peer, number, timing },
+            Failure::Blockwise(reason) => Self::Blockwise { peer, reason, timing },
             Failure::Shutdown => Self::Closed,
             reason => Self::Failed { peer, reason, timing },
         }
@@ -164,6 +177,7 @@ impl Error {
             | Self::Reset { timing, .. }
             | Self::Unreachable { timing, .. }
             | Self::CriticalOption { timing, .. }
+            | Self::Blockwise { timing, .. }
             | Self::Failed { timing, .. } => Some(*timing),
             Self::Status(reply) => Some(reply.timing),
             _ => None,
@@ -229,6 +243,12 @@ impl fmt::Display for Error {
                 f,
                 "response of {peer} not accepted: its critical option {number} is not understood here or malformed"
             ),
+            Self::Blockwise { peer, reason, .. } => {
+                write!(f, "transfer with {peer} in blocks failed: {reason}{}", advice_on_blocks(*reason))
+            }
+            Self::Body(error) => {
+                write!(f, "the content cannot be read: {error}; the server got a part of it at most, and not its end")
+            }
             Self::Failed { peer, reason, .. } => write!(f, "request to {peer} failed: {reason}"),
             Self::Status(reply) => match reply.text().filter(|text| !text.is_empty()) {
                 Some(text) => write!(f, "{} answered {}: {}", reply.from, reply.code, text.escape_debug()),
@@ -255,7 +275,7 @@ impl core::error::Error for Error {
             Self::Option(error) => Some(error),
             Self::Request(error) => Some(error),
             Self::Bind { source, .. } => Some(source),
-            Self::Io(error) => Some(error),
+            Self::Body(error) | Self::Io(error) => Some(error),
             Self::Config(error) => Some(error),
             Self::Route(error) => Some(error),
             _ => None,
@@ -281,6 +301,22 @@ impl From<io::Error> for Error {
     }
 }
 
+/// With the error inside, for those who read a [`Download`](crate::Download) as a reader.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::Io(error) | Error::Body(error) => error.kind(),
+            error if error.is_timeout() => io::ErrorKind::TimedOut,
+            Error::Reset { .. } => io::ErrorKind::ConnectionReset,
+            Error::Unreachable { .. } => io::ErrorKind::HostUnreachable,
+            Error::Blockwise { .. } => io::ErrorKind::InvalidData,
+            Error::Closed => io::ErrorKind::NotConnected,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
 impl From<ConfigError> for Error {
     fn from(error: ConfigError) -> Self {
         Self::Config(error)
@@ -290,6 +326,19 @@ impl From<ConfigError> for Error {
 impl From<RouteError> for Error {
     fn from(error: RouteError) -> Self {
         Self::Route(error)
+    }
+}
+
+/// Whose fault it is and what to do, to follow what happened.
+const fn advice_on_blocks(reason: BlockFailure) -> &'static str {
+    match reason {
+        BlockFailure::WrongBlock | BlockFailure::WrongLength => {
+            "; the server does not follow RFC 7959: another block size may help"
+        }
+        BlockFailure::Changed => "; try again when it is at rest",
+        BlockFailure::TooLarge { .. } => "; accept more (max_body), or take it in parts (download)",
+        BlockFailure::NoRoom => "; transfer less at a time, or raise Config::max_transfer_bytes",
+        _ => "",
     }
 }
 

@@ -16,6 +16,12 @@
 //! # }
 //! ```
 //!
+//! What is longer than a datagram goes block by block (RFC 7959), and nobody needs to know: [`RequestBuilder`] gives whole
+//! responses, or a [`Download`] that is read as it comes, and [`RequestBuilder::body`] sends what a reader gives.
+//! [`Client::observe`] follows a resource as it changes (RFC 7641): [`Observation`]. A handler takes content whole or as a
+//! [`router::BodyReader`], and answers with content or with what a reader gives ([`router::Streamed`]); a
+//! [`router::Resource`] tells all who observe it that it has changed.
+//!
 //! One task drives the sockets of a client or server. Handles call the endpoint under a lock and leave a waker; the
 //! task does the rest:
 //!
@@ -29,32 +35,50 @@ mod builder;
 mod client;
 mod counts;
 mod current;
+mod download;
 mod drive;
 mod error;
+mod feed;
+mod handling;
 pub mod net;
+mod observation;
+mod observing;
+mod progress;
 mod queues;
 mod race;
 mod reply;
 mod request;
+mod resource;
+mod resume;
 pub mod router;
 mod runtime;
 mod server;
+mod serving;
 mod shared;
 mod sockets;
 mod state;
 mod target;
 mod timeout;
+#[cfg(feature = "tokio")]
+mod tokio_read;
+mod topics;
 mod traffic;
+mod upload;
 mod waiting;
 
 pub use builder::{BindAddr, Builder};
 pub use client::Client;
 pub use counts::SocketStats;
 pub use current::CurrentRuntime;
+pub use download::Download;
 pub use error::{Error, Unreachable};
+pub use observation::{Observation, ObserveBuilder, Observed};
+pub use progress::Progress;
 pub use reply::Reply;
 pub use request::{PingBuilder, RequestBuilder};
+pub use resume::{Resume, ResumeError};
 pub use runtime::{BoxFuture, Received, RecvBatch, Runtime, SocketOptions, Timer, UdpSocket};
 pub use server::{Serve, Server, ShutdownHandle};
 pub use target::{IntoTarget, Target};
 pub use traffic::{Direction, Traffic};
+pub use upload::{BodySource, BoxReader};

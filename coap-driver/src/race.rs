@@ -4,18 +4,24 @@ use core::future::poll_fn;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker, ready};
 use core::time::Duration;
+use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use coap_core::{Failure, Instant, Peer, Request, RequestError, RequestId, RequestOptions, Timing};
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::observing::{Joined, Manner, ObserverId};
+use crate::progress::{Progress, ProgressHook};
 use crate::queues::{Left, Room, Ticket};
-use crate::runtime::Runtime;
+use crate::reply::Reply;
+use crate::runtime::{Runtime, Timer};
 use crate::shared::Shared;
 use crate::target::Target;
 use crate::timeout::within;
-use crate::waiting::{ClientId, News, Outcome};
+use crate::upload::{Chunk, Upload};
+use crate::waiting::{ClientId, Head, News, Outcome};
 
 /// How long a request without a timeout may wait for a name or for room in a table: MAX_TRANSMIT_WAIT by default
 /// (RFC 7252 §4.8.2), which is also how long the endpoint lets a request wait for its turn.
@@ -68,36 +74,101 @@ pub(crate) async fn resolve<R: Runtime>(
     .await
 }
 
+/// What is asked.
+pub(crate) enum Ask {
+    Ping,
+    Request(Request),
+    Observe(Request),
+}
+
+/// How it ended, or went over into what goes on.
+pub(crate) enum Finish {
+    Reply(Reply),
+    Pong(Timing),
+    /// A response in parts. The request is the caller's to forget.
+    Began(RequestId, Head),
+    /// The observer is the caller's to let go.
+    Observing(ObserverId),
+}
+
 /// A request to one address after the other, and to two at a time where that does no harm. Whatever is open when it is
 /// dropped is cancelled.
 pub(crate) struct Race<R: Runtime> {
     client: Client<R>,
-    /// `None`: a ping.
-    request: Option<Request>,
+    ask: Ask,
     how: RequestOptions,
     deadline: Deadline,
-    running: Vec<RequestId>,
+    upload: Option<Upload>,
+    /// What the endpoint waits for of the upload.
+    wanted: Option<(RequestId, usize)>,
+    on_progress: Option<ProgressHook>,
+    running: Vec<Running<R>>,
+}
+
+/// One address that is asked.
+enum Running<R: Runtime> {
+    Request(RequestId),
+    Observer { id: ObserverId, peer: Peer, waits: Waits<R::Timer> },
+}
+
+/// What an observer waits for.
+enum Waits<T> {
+    /// A registration of its own.
+    Alone,
+    /// Somebody else's, which has times of its own: for as long as this says.
+    Joined(T),
+}
+
+/// What happens next.
+enum Step<R: Runtime> {
+    Repeated,
+    Moved(Progress),
+    Began(RequestId, Head),
+    Observing(ObserverId),
+    Ended(Running<R>, Outcome),
+    /// It was waited for somebody else's registration long enough.
+    TimedOut(Peer),
+    /// The content cannot be read.
+    Broken(io::Error),
 }
 
 impl<R: Runtime> Race<R> {
-    pub(crate) const fn new(
-        client: Client<R>,
-        request: Option<Request>,
-        how: RequestOptions,
-        deadline: Deadline,
-    ) -> Self {
-        Self { client, request, how, deadline, running: Vec::new() }
+    pub(crate) const fn new(client: Client<R>, ask: Ask, how: RequestOptions, deadline: Deadline) -> Self {
+        Self { client, ask, how, deadline, upload: None, wanted: None, on_progress: None, running: Vec::new() }
+    }
+
+    /// Supplies the content.
+    pub(crate) fn with_upload(mut self, upload: Option<Upload>) -> Self {
+        self.upload = upload;
+        self
+    }
+
+    pub(crate) fn with_progress(mut self, on_progress: Option<ProgressHook>) -> Self {
+        self.on_progress = on_progress;
+        self
+    }
+
+    /// Whoever wants to know of the progress that is still to come.
+    pub(crate) const fn take_progress(&mut self) -> Option<ProgressHook> {
+        self.on_progress.take()
     }
 
     /// Runs to the outcome.
-    pub(crate) async fn run(mut self, peers: Vec<Peer>) -> Result<Outcome, Error> {
+    pub(crate) async fn run(&mut self, peers: Vec<Peer>) -> Result<Finish, Error> {
         let mut peers = peers.into_iter().peekable();
         if peers.len() > 1 {
             self.how = self.how.clone().report_retransmissions();
         }
+        if self.on_progress.is_some() {
+            self.how = self.how.clone().report_progress();
+        }
         let mut failed = Error::Closed;
         loop {
             if self.running.is_empty() {
+                // What was read of the content is gone, unless it is little.
+                if !self.upload.as_mut().is_none_or(Upload::rewind) {
+                    return Err(failed);
+                }
                 let Some(peer) = peers.next() else { return Err(failed) };
                 match self.start_when_there_is_room(peer).await {
                     Ok(()) => {}
@@ -109,21 +180,43 @@ impl<R: Runtime> Race<R> {
                     Err(error) => return Err(error),
                 }
             }
-            match poll_fn(|cx| self.poll_news(cx)).await {
-                News::Repeated => {
-                    // The first address has had its chance. It keeps it, unless two servers might both act.
+            let (running, outcome) = match poll_fn(|cx| self.poll_step(cx)).await {
+                Step::Repeated => {
+                    // The first address has had its chance. It keeps it, unless two servers might both act, or both
+                    // would read the same content.
                     if self.is_harmless()
+                        && self.upload.is_none()
                         && let Some(peer) = peers.next()
                     {
                         // It was worth a try; the first one still runs.
                         let _ = self.start(peer);
                     }
+                    continue;
                 }
+                Step::Moved(progress) => {
+                    if let Some(told) = &mut self.on_progress {
+                        told(progress);
+                    }
+                    continue;
+                }
+                Step::Began(id, head) => return Ok(Finish::Began(id, head)),
+                Step::Observing(id) => return Ok(Finish::Observing(id)),
+                Step::TimedOut(peer) => return Err(self.timed_out(peer)),
+                Step::Broken(error) => return Err(Error::Body(error)),
+                Step::Ended(running, outcome) => (running, outcome),
+            };
+            match outcome {
                 // Nobody has it: any request may go to the next address.
-                News::Ended(Outcome::Unreachable { peer, cause, timing }) => {
+                Outcome::Unreachable { peer, cause, timing } => {
                     failed = Error::Unreachable { peer, cause, timing };
                 }
-                News::Ended(Outcome::Failed { peer, reason, timing }) => {
+                // Somebody else's registration, which may have had less time.
+                Outcome::Failed { peer, reason: Failure::NotSent | Failure::NoAck | Failure::NoResponse, .. }
+                    if running.is_joined() =>
+                {
+                    self.start_when_there_is_room(peer).await?;
+                }
+                Outcome::Failed { peer, reason, timing } => {
                     failed = Error::from_failure(peer, reason, timing);
                     let is_silent = matches!(reason, Failure::NoAck | Failure::NoResponse);
                     let may_move_on = is_silent && self.is_harmless();
@@ -131,15 +224,19 @@ impl<R: Runtime> Race<R> {
                         return Err(failed);
                     }
                 }
-                News::Ended(Outcome::Closed) => return Err(Error::Closed),
-                News::Ended(outcome) => return Ok(outcome),
+                Outcome::Closed => return Err(Error::Closed),
+                Outcome::Reply(reply) => return Ok(Finish::Reply(reply)),
+                Outcome::Pong(timing) => return Ok(Finish::Pong(timing)),
             }
         }
     }
 
     /// A request that two servers may both get.
-    fn is_harmless(&self) -> bool {
-        self.request.as_ref().is_none_or(|request| request.code.is_safe())
+    const fn is_harmless(&self) -> bool {
+        match &self.ask {
+            Ask::Ping | Ask::Observe(_) => true,
+            Ask::Request(request) => request.code.is_safe(),
+        }
     }
 
     fn shared(&self) -> &Arc<Shared<R>> {
@@ -188,19 +285,30 @@ impl<R: Runtime> Race<R> {
             return Err(Error::AddressFamily { peer });
         }
         let shared = self.shared();
+        let id = self.id();
         let started = shared.command(|state, now| {
             let how = match self.deadline.left(now) {
                 Some(left) => self.how.clone().timeout(left),
                 None => self.how.clone(),
             };
-            match &self.request {
-                Some(request) => state.request(now, self.id(), peer, request.clone(), &how),
-                None => state.ping(now, self.id(), peer, &how),
-            }
+            Ok(match &self.ask {
+                Ask::Request(request) => Running::Request(state.request(now, id, peer, request.clone(), &how)?),
+                Ask::Ping => Running::Request(state.ping(now, id, peer, &how)?),
+                Ask::Observe(request) => {
+                    let Joined { id, to_other } = state.observe(now, id, peer, request, &how)?;
+                    let timer = || {
+                        let mut timer = shared.runtime().timer();
+                        timer.set(self.deadline.timeout.map(|_| self.deadline.patience()));
+                        timer
+                    };
+                    let waits = if to_other { Waits::Joined(timer()) } else { Waits::Alone };
+                    Running::Observer { id, peer, waits }
+                }
+            })
         });
         match started {
-            Ok(id) => {
-                self.running.push(id);
+            Ok(running) => {
+                self.running.push(running);
                 Ok(())
             }
             Err(RequestError::Shutdown) => Err(Error::Closed),
@@ -208,18 +316,82 @@ impl<R: Runtime> Race<R> {
         }
     }
 
-    fn poll_news(&mut self, cx: &Context<'_>) -> Poll<News> {
-        let mut state = self.client.shared().lock();
-        let found = self.running.iter().enumerate().find_map(|(index, id)| match state.waiting.poll(*id, cx) {
-            Poll::Ready(news) => Some((index, news)),
-            Poll::Pending => None,
-        });
-        drop(state);
-        let Some((index, news)) = found else { return Poll::Pending };
-        if matches!(news, News::Ended(_)) {
-            self.running.swap_remove(index);
+    /// The next thing that happens. What is wanted of the content is supplied meanwhile.
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step<R>> {
+        loop {
+            // News first: a response may make the rest of the content needless, however slow its reader is.
+            if let Poll::Ready(step) = self.poll_news(cx) {
+                return Poll::Ready(step);
+            }
+            let (Some((id, max)), Some(upload)) = (self.wanted, &mut self.upload) else { return Poll::Pending };
+            match ready!(upload.poll_chunk(cx, max)) {
+                Ok(Chunk { data, last }) => self.supply(id, data, last),
+                Err(error) => return Poll::Ready(Step::Broken(error)),
+            }
         }
-        Poll::Ready(news)
+    }
+
+    fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<Step<R>> {
+        let shared = self.client.shared().clone();
+        let mut state = shared.lock();
+        let mut index = 0;
+        while let Some(running) = self.running.get_mut(index) {
+            let news = match running {
+                Running::Request(id) => state.waiting.poll(*id, cx),
+                Running::Observer { id, peer, waits } => match state.observing.poll_first(*id, cx) {
+                    Poll::Ready(Some(news)) => Poll::Ready(news),
+                    Poll::Ready(None) => {
+                        let id = *id;
+                        self.running.swap_remove(index);
+                        return Poll::Ready(Step::Observing(id));
+                    }
+                    Poll::Pending => {
+                        if let Waits::Joined(timer) = waits
+                            && timer.poll(cx).is_ready()
+                        {
+                            return Poll::Ready(Step::TimedOut(*peer));
+                        }
+                        Poll::Pending
+                    }
+                },
+            };
+            match (news, running) {
+                (Poll::Pending, _) => index += 1,
+                (Poll::Ready(News::Repeated), _) => return Poll::Ready(Step::Repeated),
+                (Poll::Ready(News::Moved(progress)), _) => return Poll::Ready(Step::Moved(progress)),
+                (Poll::Ready(News::Wanted(max)), Running::Request(id)) => self.wanted = Some((*id, max)),
+                (Poll::Ready(News::Began(head)), Running::Request(id)) => {
+                    let id = *id;
+                    self.running.swap_remove(index);
+                    return Poll::Ready(Step::Began(id, head));
+                }
+                (Poll::Ready(News::Ended(outcome)), _) => {
+                    return Poll::Ready(Step::Ended(self.running.swap_remove(index), outcome));
+                }
+                // An observation is told of neither.
+                (Poll::Ready(News::Wanted(_) | News::Began(_)), Running::Observer { .. }) => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    fn supply(&mut self, id: RequestId, data: Bytes, last: bool) {
+        self.wanted = None;
+        // Refused only if the request has ended meanwhile: then there is news of that.
+        let _ = self.shared().command(|state, now| state.endpoint.supply(now, id.request_body(), data, last));
+    }
+
+    /// The observer goes with the race.
+    fn timed_out(&self, peer: Peer) -> Error {
+        let mut timing = Timing::default();
+        timing.elapsed = self.client.now() - self.deadline.started;
+        Error::from_failure(peer, Failure::NoResponse, timing)
+    }
+}
+
+impl<R: Runtime> Running<R> {
+    const fn is_joined(&self) -> bool {
+        matches!(self, Self::Observer { waits: Waits::Joined(_), .. })
     }
 }
 
@@ -276,8 +448,11 @@ impl<R: Runtime> Drop for Race<R> {
         let running = core::mem::take(&mut self.running);
         let mut wake = Vec::new();
         self.client.shared().command(|state, now| {
-            for id in running {
-                state.forget(now, id, &mut wake);
+            for running in running {
+                match running {
+                    Running::Request(id) => state.forget(now, id, &mut wake),
+                    Running::Observer { id, .. } => state.leave_observation(now, id, Manner::Silently, &mut wake),
+                }
             }
         });
         wake.into_iter().for_each(Waker::wake);

@@ -24,7 +24,7 @@ pub struct Reply {
 impl Reply {
     /// With copies of what shares the datagram's bytes: a reply may be kept for ever.
     pub(crate) fn new(from: Peer, response: Response, timing: Timing) -> Self {
-        let payload = Bytes::copy_from_slice(response.body.as_bytes());
+        let payload = owned(&response.body.into_bytes());
         Self { code: response.code, options: response.options.into_owned(), payload, from, timing }
     }
 
@@ -50,4 +50,12 @@ impl Reply {
     pub fn content_format(&self) -> Option<ContentFormat> {
         self.options.content_format()
     }
+}
+
+/// Bodies above this length were put together from blocks, and share nothing; or they are most of a very long datagram.
+const SHARED_UP_TO: usize = 4 << 10;
+
+/// The bytes without the datagram that they may be a small part of.
+pub(crate) fn owned(bytes: &Bytes) -> Bytes {
+    if bytes.len() > SHARED_UP_TO { bytes.clone() } else { Bytes::copy_from_slice(bytes) }
 }

@@ -6,18 +6,25 @@ use core::pin::Pin;
 use core::time::Duration;
 
 use coap_core::{
-    Body, Code, ContentFormat, Local, OptionNumber, Request, RequestOptions, Token, TransmissionParameters,
+    BlockSize, Body, Code, ContentFormat, Local, OptionNumber, Request, RequestOptions, Token, TransmissionParameters,
 };
+use futures_io::AsyncRead;
 
 use crate::client::Client;
+use crate::download::Download;
 use crate::error::Error;
-use crate::race::{Deadline, Race, resolve};
+use crate::progress::{Progress, ProgressHook};
+use crate::race::{Ask, Deadline, Finish, Race, resolve};
 use crate::reply::Reply;
+use crate::resume::Resume;
 use crate::runtime::Runtime;
 use crate::target::{IntoTarget, Target};
-use crate::waiting::Outcome;
+use crate::upload::{BodySource, BoxReader, Upload};
 
-/// A request to be sent: `.await` sends it. Nothing happens before that.
+/// A request to be sent: `.await` sends it, and gives the whole response; [`download`](Self::download) gives a long one
+/// part by part. Nothing happens before that.
+///
+/// Content and responses that are longer than a block travel block by block (RFC 7959), which nobody needs to know of.
 ///
 /// ```no_run
 /// # use core::time::Duration;
@@ -40,6 +47,10 @@ pub struct RequestBuilder<R: Runtime> {
     request: Request,
     how: RequestOptions,
     timeout: Option<Duration>,
+    reader: Option<BoxReader>,
+    body_size: Option<u64>,
+    on_progress: Option<ProgressHook>,
+    resume: Option<Resume>,
 }
 
 impl<R: Runtime> RequestBuilder<R> {
@@ -49,12 +60,81 @@ impl<R: Runtime> RequestBuilder<R> {
         if let Ok(target) = &target {
             request.options = target.options();
         }
-        Self { client, target, request, how: RequestOptions::new(), timeout: None }
+        Self {
+            client,
+            target,
+            request,
+            how: RequestOptions::new(),
+            timeout: None,
+            reader: None,
+            body_size: None,
+            on_progress: None,
+            resume: None,
+        }
     }
 
     /// The content.
     pub fn payload(mut self, content: impl Into<Body>) -> Self {
         self.request.body = content.into();
+        self.reader = None;
+        self
+    }
+
+    /// The content, read while it is sent: for what is longer than one would hold in memory. Which readers there are is
+    /// the runtime's business: [`BodySource`].
+    ///
+    /// A reader that fails ends the request with [`Error::Body`]. Of a target with several addresses another one is tried
+    /// only while so little has been read that it is still in memory.
+    pub fn body<T>(self, source: T) -> Self
+    where
+        R: BodySource<T>,
+    {
+        self.read_from(R::reader(source))
+    }
+
+    /// The same for a reader of the `futures` crates, on any runtime.
+    pub fn futures_body(self, reader: impl AsyncRead + Send + 'static) -> Self {
+        self.read_from(Box::pin(reader))
+    }
+
+    fn read_from(mut self, reader: BoxReader) -> Self {
+        self.reader = Some(reader);
+        self
+    }
+
+    /// How long the content of [`body`](Self::body) is, in bytes, to be told the server (Size1: RFC 7959 §4). No more than
+    /// that is read; a reader that ends before ends the request with [`Error::Body`].
+    pub fn body_size(mut self, bytes: u64) -> Self {
+        self.body_size = Some(bytes);
+        self
+    }
+
+    /// Transfers the bodies in blocks of at most this size, instead of what `Config::block_size` says, and tells the server
+    /// so at once (RFC 7959 §2.4).
+    pub fn block_size(mut self, size: BlockSize) -> Self {
+        self.how = self.how.block_size(size);
+        self
+    }
+
+    /// Accepts a response of up to so many bytes, instead of `Config::max_body`; a longer one ends the request with
+    /// [`Error::Blockwise`]. It does not count for [`download`](Self::download).
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        self.how = self.how.max_body(bytes);
+        self
+    }
+
+    /// Calls `told` when a block has been sent or received, from where the request or the download is awaited.
+    pub fn on_progress(mut self, told: impl FnMut(Progress) + Send + 'static) -> Self {
+        self.on_progress = Some(Box::new(told));
+        self
+    }
+
+    /// Goes on with a [`download`](Self::download) that was interrupted: from where it ended, if the server still has the
+    /// state that it was of, or else from the start. [`Download::offset`] says which.
+    ///
+    /// The last block that was there is asked for again.
+    pub fn resume(mut self, resume: Resume) -> Self {
+        self.resume = Some(resume);
         self
     }
 
@@ -93,7 +173,7 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
-    /// Ends the request after this span, all included: the name, its turn, every address, the response.
+    /// Ends the request after this span, all included: the name, its turn, every address, the response to its last block.
     pub fn timeout(mut self, span: Duration) -> Self {
         self.timeout = Some(span);
         self
@@ -125,15 +205,46 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
+    /// Sends it, and gives the response as soon as its first block is there, to be read as it comes.
+    ///
+    /// # Errors
+    /// Those of a request.
+    pub async fn download(mut self) -> Result<Download<R>, Error> {
+        let client = self.client.clone();
+        let resume = self.resume.take();
+        self.how = self.how.in_parts();
+        if let Some(resume) = &resume {
+            // One byte earlier: of a body that is complete there is no further block to ask for.
+            self.how = self.how.resume(resume.offset().saturating_sub(1), resume.etag().clone());
+        }
+        let (finish, on_progress) = self.finish().await?;
+        match finish {
+            Finish::Reply(reply) => Ok(Download::whole(reply)),
+            Finish::Began(id, head) => Ok(Download::in_parts(client, id, head, resume.as_ref(), on_progress)),
+            Finish::Pong(_) | Finish::Observing(_) => Err(Error::Closed),
+        }
+    }
+
     async fn send(self) -> Result<Reply, Error> {
-        let Self { client, target, request, how, timeout } = self;
-        let deadline = Deadline::new(client.now(), timeout);
-        let peers = resolve(&client, &target?, deadline).await?;
-        match Race::new(client, Some(request), how, deadline).run(peers).await? {
-            Outcome::Reply(reply) => Ok(reply),
-            // Only a ping ends otherwise.
+        match self.finish().await?.0 {
+            Finish::Reply(reply) => Ok(reply),
+            // Only other requests end otherwise.
             _ => Err(Error::Closed),
         }
+    }
+
+    async fn finish(self) -> Result<(Finish, Option<ProgressHook>), Error> {
+        let Self { client, target, mut request, how, timeout, reader, body_size, on_progress, .. } = self;
+        let upload = reader.map(|reader| Upload::new(reader, body_size));
+        if let Some(upload) = &upload {
+            request.body = Body::Parts { size: upload.size() };
+        }
+        let deadline = Deadline::new(client.now(), timeout);
+        let peers = resolve(&client, &target?, deadline).await?;
+        let race = Race::new(client, Ask::Request(request), how, deadline);
+        let mut race = race.with_upload(upload).with_progress(on_progress);
+        let finish = race.run(peers).await?;
+        Ok((finish, race.take_progress()))
     }
 }
 
@@ -187,8 +298,8 @@ impl<R: Runtime> PingBuilder<R> {
         let Self { client, target, how, timeout } = self;
         let deadline = Deadline::new(client.now(), timeout);
         let peers = resolve(&client, &target?, deadline).await?;
-        match Race::new(client, None, how, deadline).run(peers).await? {
-            Outcome::Pong(timing) => Ok(timing.round_trip.unwrap_or(timing.elapsed)),
+        match Race::new(client, Ask::Ping, how, deadline).run(peers).await? {
+            Finish::Pong(timing) => Ok(timing.round_trip.unwrap_or(timing.elapsed)),
             _ => Err(Error::Closed),
         }
     }

@@ -112,9 +112,9 @@ impl<R: Runtime> Server<R> {
 
 impl<R: Runtime> Drop for Server<R> {
     fn drop(&mut self) {
-        let doors = self.shared.command(|state, _| {
+        let doors = self.shared.command(|state, now| {
             state.remove_user();
-            state.shut()
+            state.shut(now)
         });
         drop(doors);
     }

@@ -5,15 +5,18 @@ use std::io;
 use std::sync::Arc;
 
 use coap_core::{
-    Code, Endpoint, Event, Failure, IncomingId, IncomingRequest, Instant, Peer, Request, RequestError, RequestId,
-    RequestOptions, RespondError, Response, Timing,
+    Body, Endpoint, Event, Failure, IncomingRequest, Instant, Options, Peer, Request, RequestError, RequestId,
+    RequestOptions, Response, Timing,
 };
 
 use crate::counts::SocketStats;
 use crate::error::Unreachable;
-use crate::queues::{Queues, Table};
+use crate::observing::{Joined, Manner, ObserverId, Observing};
+use crate::progress::Progress;
+use crate::queues::Queues;
 use crate::reply::Reply;
 use crate::router::Router;
+use crate::serving::Serving;
 use crate::waiting::{ClientId, Outcome, Waiting};
 
 /// Requests and their outcomes, handlers and their ends.
@@ -23,9 +26,9 @@ pub(crate) struct State {
     /// As of the last round of the driver task.
     pub(crate) socket_stats: SocketStats,
     pub(crate) waiting: Waiting,
+    pub(crate) observing: Observing,
     pub(crate) queues: Queues,
-    /// Handlers that did not finish at once, with the task that runs each of them.
-    handlers: Table<IncomingId, Option<Waker>>,
+    pub(crate) serving: Serving,
     /// Why peers cannot be reached, until the events of it are taken.
     unreachable: Vec<(Peer, Unreachable)>,
     /// Handles that keep the driver task alive.
@@ -34,7 +37,7 @@ pub(crate) struct State {
     /// The driver task, when it sleeps.
     driver: Option<Waker>,
     /// Whoever waits for the server to end.
-    serving: Option<Waker>,
+    served: Option<Waker>,
     /// Why the driver task ended by itself.
     failure: Option<io::Error>,
     pub(crate) phase: Phase,
@@ -69,13 +72,14 @@ impl State {
             endpoint,
             socket_stats: SocketStats::default(),
             waiting: Waiting::default(),
+            observing: Observing::default(),
             queues: Queues::default(),
-            handlers: Table::default(),
+            serving: Serving::default(),
             unreachable: Vec::new(),
             users: 0,
             clients: 0,
             driver: None,
-            serving: None,
+            served: None,
             failure: None,
             phase: Phase::Running,
             doors,
@@ -120,9 +124,26 @@ impl State {
         how: &RequestOptions,
     ) -> Result<RequestId, RequestError> {
         self.refuse_if_closed()?;
+        let supplies = request.body.is_in_parts();
         let id = self.endpoint.request(now, to, request, how)?;
         self.waiting.add(now, client, to, id);
+        if supplies {
+            self.waiting.add_body(id, id.request_body());
+        }
         Ok(id)
+    }
+
+    /// An observation, or a place at one that is there already.
+    pub(crate) fn observe(
+        &mut self,
+        now: Instant,
+        client: ClientId,
+        to: Peer,
+        request: &Request,
+        how: &RequestOptions,
+    ) -> Result<Joined, RequestError> {
+        self.refuse_if_closed()?;
+        self.observing.observe(&mut self.endpoint, now, client, to, request, how)
     }
 
     pub(crate) fn ping(
@@ -151,11 +172,26 @@ impl State {
         }
     }
 
-    /// Ends all requests of a client.
+    pub(crate) fn leave_observation(&mut self, now: Instant, id: ObserverId, manner: Manner, wake: &mut Vec<Waker>) {
+        self.observing.leave(&mut self.endpoint, &mut self.queues, now, id, manner, wake);
+    }
+
+    pub(crate) fn leave_resource(
+        &mut self,
+        now: Instant,
+        peers: &[Peer],
+        resource: &Options,
+        wake: &mut Vec<Waker>,
+    ) -> usize {
+        self.observing.leave_resource(&mut self.endpoint, &mut self.queues, now, peers, resource, wake)
+    }
+
+    /// Ends all requests and observations of a client.
     pub(crate) fn close_client(&mut self, now: Instant, client: ClientId, wake: &mut Vec<Waker>) {
         self.waiting.close_client(client, wake, |id| {
             self.endpoint.cancel(now, id);
         });
+        self.observing.close_client(&mut self.endpoint, &mut self.queues, now, client, wake);
         self.queues.wake_all(wake);
     }
 
@@ -174,23 +210,36 @@ impl State {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
                 Event::Request(request) => requests.push(request),
-                Event::IncomingClosed { id, .. } => self.close_handler(id, wake),
+                Event::IncomingClosed { id, why } => {
+                    requests.retain(|request| request.id != id);
+                    self.close_request(now, id, why, wake);
+                }
+                Event::BodyPart { id, offset, data, last } if self.waiting.knows_body(id) => {
+                    let room = self.waiting.add_part(id, offset, &data, last, wake);
+                    self.give_room(room, wake);
+                }
+                Event::BodyWanted { id, max, .. } if self.waiting.knows_body(id) => self.waiting.want(id, max, wake),
+                Event::BodyPart { id, data, last, .. } => requests.extend(self.serving.on_part(id, data, last, wake)),
+                Event::BodyWanted { id, max, .. } => self.serving.on_wanted(id, max, wake),
+                Event::ObserverLost { topic, .. } => {
+                    self.serving.topics.observer_lost(&mut self.endpoint, now, topic);
+                }
                 Event::Response { id, from, response, timing } => {
-                    self.settle(id, wake, |_, _| Outcome::Reply(Reply::new(from, response, timing)));
-                    self.stop_collecting(now, id);
+                    self.on_response(now, id, from, response, timing, wake)
                 }
                 Event::Pong { id, timing } => self.settle(id, wake, |_, _| Outcome::Pong(timing)),
-                Event::Failed { id, reason: Failure::Unreachable, timing } => {
-                    let causes = core::mem::take(&mut self.unreachable);
-                    self.settle(id, wake, |peer, _| {
-                        let cause = causes.iter().find(|(of, _)| *of == peer);
-                        let cause = cause.map_or(Unreachable::Reported, |(_, cause)| *cause);
-                        Outcome::Unreachable { peer, cause, timing }
-                    });
-                    self.unreachable = causes;
-                }
                 Event::Failed { id, reason, timing } => {
-                    self.settle(id, wake, |peer, _| Outcome::Failed { peer, reason, timing });
+                    let cause = self.cause_of(reason);
+                    self.settle(id, wake, |peer, _| failed(peer, reason, timing, &cause));
+                }
+                Event::BodyFailed { id, reason } => {
+                    let cause = self.cause_of(reason);
+                    let room = self.waiting.fail_body(id, wake, |peer, started| {
+                        let mut timing = Timing::default();
+                        timing.elapsed = now - started;
+                        failed(peer, reason, timing, &cause)
+                    });
+                    self.give_room(room, wake);
                 }
                 // All responses to a multicast request have come, and not one: none was taken before.
                 Event::Finished { id } => self.settle(id, wake, |peer, started| {
@@ -199,15 +248,57 @@ impl State {
                     timing.elapsed = now - started;
                     Outcome::Failed { peer, reason: Failure::NoResponse, timing }
                 }),
-                Event::Retransmitted { id, .. } => self.waiting.repeated(id, wake),
+                Event::Retransmitted { id, .. } => {
+                    self.waiting.repeated(id, wake);
+                    self.observing.repeated(id, wake);
+                }
+                Event::Progress { id, sent, received } => {
+                    self.waiting.moved(id, Progress::new(sent, received), wake);
+                }
+                Event::Notification { id, response } => self.observing.renew(now, id, response, wake),
+                Event::Stale { id } => self.observing.age(id, wake),
+                Event::Reregistering { id, attempt } => self.observing.register_again(id, attempt, wake),
                 _ => {}
             }
         }
         self.unreachable.clear();
+        self.observing.sweep(&self.endpoint, &mut self.queues, wake);
+    }
+
+    fn on_response(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        from: Peer,
+        response: Response,
+        timing: Timing,
+        wake: &mut Vec<Waker>,
+    ) {
+        if let Body::Parts { size } = response.body {
+            self.waiting.add_body(id, id.response_body());
+            self.waiting.begin(id, from, response, timing, size);
+            return;
+        }
+        self.settle(id, wake, |_, _| Outcome::Reply(Reply::new(from, response, timing)));
+        self.stop_collecting(now, id);
+    }
+
+    /// Who says of which peers that they are unreachable, if that is why something failed.
+    fn cause_of(&self, reason: Failure) -> Vec<(Peer, Unreachable)> {
+        if reason == Failure::Unreachable { self.unreachable.clone() } else { Vec::new() }
     }
 
     fn settle(&mut self, id: RequestId, wake: &mut Vec<Waker>, outcome: impl FnOnce(Peer, Instant) -> Outcome) {
-        if let Some(peer) = self.waiting.settle(id, wake, outcome) {
+        let room = if self.observing.knows(id) {
+            self.observing.settle(id, wake, outcome)
+        } else {
+            self.waiting.settle(id, wake, outcome)
+        };
+        self.give_room(room, wake);
+    }
+
+    fn give_room(&mut self, ended: Option<Peer>, wake: &mut Vec<Waker>) {
+        if let Some(peer) = ended {
             self.queues.give_room(peer, wake);
         }
     }
@@ -219,53 +310,16 @@ impl State {
         }
     }
 
-    // ----- Requests from peers ---------------------------------------------------------------------------------
-
-    /// Answers. What cannot be sent becomes a 5.00: the peer waits.
-    pub(crate) fn respond(&mut self, now: Instant, id: IncomingId, response: Response) {
-        let refused = self.endpoint.respond(now, id, response);
-        let text = match refused {
-            Err(RespondError::TooLarge { .. }) => "the response is too large for a datagram",
-            Err(RespondError::NotAResponse { .. }) => "the handler answered with a code that is none of a response",
-            // Without a Message ID nothing can be sent for now: the endpoint ends the request in its time.
-            _ => return,
-        };
-        let failed = Response::diagnostic(Code::INTERNAL_SERVER_ERROR, text);
-        // It can only be over already.
-        let _ = self.endpoint.respond(now, id, failed);
-    }
-
-    pub(crate) fn add_handler(&mut self, id: IncomingId) {
-        self.handlers.insert(id, None);
-    }
-
-    /// Whether the handler should go on; its task is woken when it should not.
-    pub(crate) fn goes_on(&mut self, id: IncomingId, cx: &Context<'_>) -> bool {
-        let Some(task) = self.handlers.get_mut(&id) else { return false };
-        match task {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => *task = Some(cx.waker().clone()),
-        }
-        true
-    }
-
-    pub(crate) fn finish_handler(&mut self, now: Instant, id: IncomingId, response: Response) {
-        if self.handlers.remove(&id).is_some() {
-            self.respond(now, id, response);
-        }
-    }
-
-    fn close_handler(&mut self, id: IncomingId, wake: &mut Vec<Waker>) {
-        wake.extend(self.handlers.remove(&id).flatten());
-    }
-
     // ----- The end ---------------------------------------------------------------------------------------------
 
     /// Takes no further requests, and ends when nothing is open, or at `until`. A further call may only bring that nearer.
     pub(crate) fn begin_shutdown(&mut self, now: Instant, until: Instant) {
         let until = match self.phase {
             Phase::Running => {
+                self.observing.shut_down(&mut self.endpoint, now);
                 self.endpoint.begin_shutdown(now);
+                // They should know sooner than by silence.
+                self.serving.topics.close_all(&mut self.endpoint, now);
                 until
             }
             Phase::ShuttingDown { until: before } => before.min(until),
@@ -284,7 +338,7 @@ impl State {
         match self.phase {
             _ if self.failure.is_some() => true,
             Phase::Running => self.users == 0,
-            Phase::ShuttingDown { until } => now >= until || (self.handlers.is_empty() && self.endpoint.is_idle()),
+            Phase::ShuttingDown { until } => now >= until || (!self.serving.has_handlers() && self.endpoint.is_idle()),
             Phase::Closed => true,
         }
     }
@@ -300,20 +354,19 @@ impl State {
 
     /// Shuts the doors. The router comes back to be dropped when the lock is gone: it may hold a client of ours.
     #[must_use]
-    pub(crate) fn shut(&mut self) -> Doors {
+    pub(crate) fn shut(&mut self, now: Instant) -> Doors {
+        self.serving.topics.close_all(&mut self.endpoint, now);
         core::mem::replace(&mut self.doors, Doors::Shut)
     }
 
     /// Ends all that is still open: requests of ours, and handlers, whose peers are told 5.03.
     pub(crate) fn close(&mut self, now: Instant, wake: &mut Vec<Waker>) {
         self.phase = Phase::Closed;
-        for (id, task) in self.handlers.drain() {
-            let _ = self.endpoint.respond(now, id, Response::new(Code::SERVICE_UNAVAILABLE));
-            wake.extend(task);
-        }
+        self.close_serving(now, wake);
         self.waiting.close(wake);
+        self.observing.close(wake);
         self.queues.wake_all(wake);
-        wake.extend(self.serving.take());
+        wake.extend(self.served.take());
     }
 
     /// Ready when the driver task has ended.
@@ -321,9 +374,17 @@ impl State {
         if self.phase == Phase::Closed {
             return Poll::Ready(self.failure.take().map_or(Ok(()), Err));
         }
-        self.serving = Some(cx.waker().clone());
+        self.served = Some(cx.waker().clone());
         Poll::Pending
     }
+}
+
+fn failed(peer: Peer, reason: Failure, timing: Timing, causes: &[(Peer, Unreachable)]) -> Outcome {
+    if reason != Failure::Unreachable {
+        return Outcome::Failed { peer, reason, timing };
+    }
+    let cause = causes.iter().find(|(of, _)| *of == peer);
+    Outcome::Unreachable { peer, cause: cause.map_or(Unreachable::Reported, |(_, cause)| *cause), timing }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+mod reader;
 mod runtime;
 #[cfg(unix)]
 mod socket;
@@ -30,13 +31,14 @@ use std::io;
 
 pub use coap_core;
 pub use coap_core::{
-    Body, Code, Config, ContentFormat, ETag, Local, OptionNumber, Options, Peer, Request, Response, Timing, Token,
-    TransmissionParameters, Type, Uri,
+    BlockSize, Body, Code, Config, ContentFormat, ETag, Local, OptionNumber, Options, Peer, Request, Reregistration,
+    Response, Timing, Token, TransmissionParameters, Type, Uri,
 };
 pub use coap_driver::{
-    BindAddr, CurrentRuntime, Direction, Error, IntoTarget, Reply, SocketOptions, SocketStats, Target, Traffic,
-    Unreachable, router,
+    BindAddr, BodySource, BoxReader, CurrentRuntime, Direction, Error, IntoTarget, Observed, Progress, Reply, Resume,
+    ResumeError, SocketOptions, SocketStats, Target, Traffic, Unreachable, router,
 };
+pub use reader::TokioReader;
 pub use runtime::{TokioRuntime, TokioTimer};
 pub use socket::TokioSocket;
 
@@ -57,6 +59,15 @@ pub type Builder = coap_driver::Builder<TokioRuntime>;
 
 /// A request to be sent: see [`coap_driver::RequestBuilder`].
 pub type RequestBuilder = coap_driver::RequestBuilder<TokioRuntime>;
+
+/// A response that is read as it comes: see [`coap_driver::Download`].
+pub type Download = coap_driver::Download<TokioRuntime>;
+
+/// An observation to be started: see [`coap_driver::ObserveBuilder`].
+pub type ObserveBuilder = coap_driver::ObserveBuilder<TokioRuntime>;
+
+/// The states of a resource, as they come: see [`coap_driver::Observation`].
+pub type Observation = coap_driver::Observation<TokioRuntime>;
 
 impl CurrentRuntime for TokioRuntime {
     fn current() -> io::Result<Self> {

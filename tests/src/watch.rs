@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use coap_core::{
-    Config, DecodeError, Endpoint, Event, Format, Instant, Malformed, Message, Peer, RequestId, Stats, Token, Transmit,
-    Type, Usage,
+    BodyId, Config, DecodeError, Endpoint, Event, Format, Instant, Malformed, Message, Peer, RequestId, Stats, Token,
+    Transmit, Type, Usage,
 };
 
 use crate::trace::Fnv;
@@ -19,14 +19,17 @@ const IDLE_CALLS: u32 = 1_000;
 /// | invariant | |
 /// |---|---|
 /// | 1 | an acknowledgement, a Reset, a datagram of another version is answered with nothing; a multicast with no error (RFC 7252 §3, §4.2, §8.2) |
-/// | 2 | a request gets one response at most, with the token that was sent to the peer that answers (§5.3.2) |
+/// | 2 | a request gets one response at most, with a token that was sent to the peer that answers (§5.3.2); an observation nothing after its end |
 /// | 3 | a Message ID means one message towards a peer inside EXCHANGE_LIFETIME (§4.4) |
 /// | 4 | a request is handed up once inside its lifetime, while nothing had to be forgotten early (§4.5) |
-/// | 5 | a retransmission is the same bytes (§4.2) |
+/// | 5 | a retransmission is the same bytes (§4.2); a notification that supersedes one in flight has another Message ID, and is repeated no sooner and no more often than that (RFC 7641 §4.5.2) |
 /// | 6 | a timer that is due does something, and then is not due any more |
 /// | 7 | what is sent is a sound message of at most `max_datagram` bytes, to somebody who may get it |
 /// | 8 | each datagram is counted in what became of it |
-/// | 10 | nothing is left of a peer when all has been over and quiet for EXCHANGE_LIFETIME |
+/// | 10 | nothing is left of a peer when all has been over and quiet for EXCHANGE_LIFETIME; observers are not over |
+/// | 11 | the parts of a body come in order, without a gap, and none behind its end |
+/// | 12 | each notification to an observer has a newer number than the one before (RFC 7641 §4.4) |
+/// | 13 | no table is fuller than [`bounded`](Self::bounded) says |
 ///
 /// Lifetimes are those of the endpoint's settings: a peer with transmission parameters of its own is not known here.
 #[derive(Debug)]
@@ -36,14 +39,22 @@ pub struct Watch {
     max_datagram: usize,
     exchange_lifetime: core::time::Duration,
     non_lifetime: core::time::Duration,
+    ack_timeout: core::time::Duration,
+    most_copies: u32,
+    bound: Option<Usage>,
     /// What we sent under which Message ID, to whom and when first, and in the order in which that is forgotten.
     sent: BTreeMap<(Peer, u16), Sent>,
     sent_order: VecDeque<(Instant, Peer, u16)>,
     /// Which requests were handed up, and until when their Message IDs are taken.
     executed: BTreeMap<(Peer, u16), Instant>,
     executed_order: VecDeque<(Instant, Peer, u16)>,
-    /// The tokens of requests sent and not yet answered.
+    /// The tokens of requests sent and not yet answered, or of blocks of them.
     open: BTreeSet<(Peer, Token)>,
+    /// Confirmable responses that nobody has acknowledged.
+    unacknowledged: BTreeMap<(Peer, Token), Copies>,
+    /// The last Observe number that was sent, and when.
+    told: BTreeMap<(Peer, Token), (u32, Instant)>,
+    bodies: BTreeMap<BodyId, Progress>,
     ended: BTreeSet<RequestId>,
     /// Multicast requests without No-Response, which get no errors.
     of_groups: BTreeSet<(Peer, Token)>,
@@ -57,6 +68,20 @@ struct Sent {
     since: Instant,
     token: Token,
     hash: u64,
+}
+
+/// How often a Confirmable response was sent, in whatever state, since anything was last heard of it.
+#[derive(Debug)]
+struct Copies {
+    count: u32,
+    last: Instant,
+}
+
+/// How much of a body has come, in bytes.
+#[derive(Debug, PartialEq, Eq)]
+enum Progress {
+    UpTo(u64),
+    Ended,
 }
 
 /// What made an endpoint do something.
@@ -86,17 +111,30 @@ impl Watch {
             max_datagram: config.max_datagram(),
             exchange_lifetime: config.transmission().exchange_lifetime(),
             non_lifetime: config.transmission().non_lifetime(),
+            ack_timeout: config.transmission().ack_timeout(),
+            most_copies: u32::from(config.transmission().max_retransmit()) + 1,
+            bound: None,
             sent: BTreeMap::new(),
             sent_order: VecDeque::new(),
             executed: BTreeMap::new(),
             executed_order: VecDeque::new(),
             open: BTreeSet::new(),
+            unacknowledged: BTreeMap::new(),
+            told: BTreeMap::new(),
+            bodies: BTreeMap::new(),
             ended: BTreeSet::new(),
             of_groups: BTreeSet::new(),
             last_change: Instant::ZERO,
             before: (Usage::default(), Stats::default()),
             idle_calls: (Instant::ZERO, 0),
         }
+    }
+
+    /// Says how full the tables may be, each by itself. The settings of an endpoint cannot be asked for it.
+    #[must_use]
+    pub const fn bounded(mut self, most: Usage) -> Self {
+        self.bound = Some(most);
+        self
     }
 
     /// The endpoint was called because of `cause`, and has then sent and said this, all of it.
@@ -121,6 +159,9 @@ impl Watch {
             Cause::Datagram { payload, .. } => Some(Message::decode((*payload).clone())),
             _ => None,
         };
+        if let (Cause::Datagram { from, .. }, Some(Ok(message))) = (cause, &cause_message) {
+            self.hear(*from, message);
+        }
         for (transmit, bytes) in sent {
             let message = self.check_sound(now, transmit, bytes);
             if let Cause::Datagram { from, multicast, .. } = cause {
@@ -135,31 +176,61 @@ impl Watch {
                     self.check_response(now, *id, *from, cause_message.as_ref());
                 }
                 Event::Failed { id, .. } | Event::Pong { id, .. } | Event::Finished { id } => self.end(now, *id),
+                Event::Notification { id, .. } => self.check_notification(now, *id, cause, cause_message.as_ref()),
+                Event::Stale { id } | Event::Reregistering { id, .. } => self.check_goes_on(now, *id),
+                Event::BodyPart { id, offset, data, last } => {
+                    self.check_part(now, *id, *offset, data.len() as u64, *last);
+                }
+                Event::BodyFailed { id, .. } => self.end_body(now, *id),
                 _ => {}
             }
         }
         let after = (endpoint.usage(), stats);
         let changed = !sent.is_empty() || !events.is_empty();
         // An exchange that ends, be it in silence, is the last that was heard of its peer.
-        let open = |usage: &Usage| (usage.requests, usage.incoming, usage.in_flight);
+        let open = |usage: &Usage| (usage.requests, usage.incoming, usage.in_flight, usage.transfers, usage.observers);
         if changed || !matches!(cause, Cause::Timer) || open(&after.0) != open(&self.before.0) {
             self.last_change = now;
         }
         if matches!(cause, Cause::Timer) {
             self.check_timer(now, changed || after != self.before, endpoint);
         }
+        self.check_bound(now, &after.0);
+        if after.0.requests == 0 && self.before.0.requests > 0 {
+            self.open.clear();
+        }
         self.before = after;
     }
 
     /// Nobody has called the endpoint for some time: is anything left that should have gone?
     pub fn check_rest(&self, now: Instant, endpoint: &Endpoint) {
-        let usage = endpoint.usage();
+        let mut usage = endpoint.usage();
+        if usage.observers > 0 {
+            return;
+        }
+        // What can be observed is the application's, and stays.
+        usage.topics = 0;
         let quiet = now - self.last_change > self.exchange_lifetime;
         if quiet && usage.requests == 0 && usage.incoming == 0 && usage != Usage::default() {
             self.broken(10, now, format_args!("quiet since {}, and {usage:?} is left", self.last_change));
         }
         if endpoint.poll_timeout().is_none() && usage != Usage::default() && endpoint.is_idle() {
             self.broken(10, now, format_args!("no timer, and {usage:?} is left"));
+        }
+    }
+
+    /// What a peer says of what it was sent.
+    fn hear(&mut self, from: Peer, message: &Message) {
+        let token = match message.kind {
+            Type::Acknowledgement | Type::Reset => {
+                self.sent.get(&(from, message.message_id)).map(|sent| sent.token.clone())
+            }
+            // What is said to a request is a new matter.
+            _ if message.code.is_request() => Some(message.token.clone()),
+            _ => None,
+        };
+        if let Some(token) = token {
+            self.unacknowledged.remove(&(from, token));
         }
     }
 
@@ -195,7 +266,11 @@ impl Watch {
         transmit: &Transmit,
         sent: &Message,
     ) {
-        let is_answer = matches!(sent.kind, Type::Acknowledgement | Type::Reset) || sent.code.is_response();
+        // The turn of a notification can come with an acknowledgement: of the one before.
+        let notifies = !matches!(sent.kind, Type::Acknowledgement | Type::Reset)
+            && (sent.options.observe().is_some() || self.told.contains_key(&(transmit.to, sent.token.clone())));
+        let is_answer =
+            matches!(sent.kind, Type::Acknowledgement | Type::Reset) || (sent.code.is_response() && !notifies);
         let forbidden = match cause {
             Some(Err(DecodeError { reason: Malformed::BadVersion | Malformed::ShortHeader, .. })) => true,
             Some(Ok(Message { kind: Type::Acknowledgement | Type::Reset, .. })) => is_answer,
@@ -217,6 +292,9 @@ impl Watch {
         }
         let hash = Fnv::of(bytes);
         let key = (to, message.message_id);
+        if message.kind == Type::Confirmable && message.code.is_response() {
+            self.check_copy(now, to, message);
+        }
         match self.sent.get(&key) {
             Some(first) if first.hash == hash => return,
             Some(first) if first.token == token && message.kind == Type::Confirmable => {
@@ -229,6 +307,9 @@ impl Watch {
         }
         if message.code.is_request() {
             self.open.insert((to, token.clone()));
+        }
+        if message.code.is_response() {
+            self.check_number(now, to, message);
         }
         self.sent.insert(key, Sent { since: now, token, hash });
         self.sent_order.push_back((now + self.exchange_lifetime, to, message.message_id));
@@ -252,6 +333,99 @@ impl Watch {
         let of_group = self.open.iter().any(|(to, open)| to.is_multicast() && *open == token);
         if !of_group || self.ended.contains(&id) {
             self.broken(2, now, format_args!("{message} of {from} was delivered for {id:?}, which is not open"));
+        }
+    }
+
+    /// 2, for what is observed. A state that came in blocks comes with the last of them.
+    fn check_notification(
+        &self,
+        now: Instant,
+        id: RequestId,
+        cause: &Cause<'_>,
+        message: Option<&Result<Message, DecodeError>>,
+    ) {
+        let is_open = |from: Peer, message: &Message| self.open.contains(&(from, message.token.clone()));
+        match (cause, message) {
+            (Cause::Datagram { from, .. }, Some(Ok(message))) if is_open(*from, message) => {}
+            _ => self.broken(2, now, format_args!("a new state for {id:?}, and no datagram that brings it")),
+        }
+        self.check_goes_on(now, id);
+    }
+
+    /// 2
+    fn check_goes_on(&self, now: Instant, id: RequestId) {
+        if self.ended.contains(&id) {
+            self.broken(2, now, format_args!("{id:?} has ended, and goes on"));
+        }
+    }
+
+    /// 5, for Confirmable responses, whether or not they say the same as before.
+    fn check_copy(&mut self, now: Instant, to: Peer, message: &Message) {
+        let key = (to, message.token.clone());
+        let Some(copies) = self.unacknowledged.get_mut(&key) else {
+            self.unacknowledged.insert(key, Copies { count: 1, last: now });
+            return;
+        };
+        let gap = now - copies.last;
+        copies.count += 1;
+        copies.last = now;
+        let count = copies.count;
+        if gap < self.ack_timeout {
+            self.broken(5, now, format_args!("{message} to {to} follows {gap:?} after what it repeats or supersedes"));
+        }
+        if count > self.most_copies {
+            self.broken(5, now, format_args!("{message} to {to} is the {count}th without an acknowledgement"));
+        }
+    }
+
+    /// 12. What rides on an acknowledgement does not come here: it may be an old one, repeated for a duplicate.
+    fn check_number(&mut self, now: Instant, to: Peer, message: &Message) {
+        let Some(number) = message.options.observe() else { return };
+        let before = self.told.insert((to, message.token.clone()), (number, now));
+        let Some((before, since)) = before else { return };
+        let newer = (1..1 << 23).contains(&(number.wrapping_sub(before) & 0xff_ffff));
+        if !newer && now - since <= core::time::Duration::from_secs(128) {
+            self.broken(12, now, format_args!("{message} to {to} follows {before} of {since}"));
+        }
+    }
+
+    /// 11
+    fn check_part(&mut self, now: Instant, id: BodyId, offset: u64, len: u64, last: bool) {
+        let fits = match self.bodies.get(&id) {
+            Some(Progress::UpTo(end)) => *end == offset,
+            Some(Progress::Ended) => false,
+            None => true,
+        };
+        if !fits {
+            let before = self.bodies.get(&id);
+            self.broken(11, now, format_args!("{len} bytes of {id:?} from {offset} on, after {before:?}"));
+        }
+        self.bodies.insert(id, if last { Progress::Ended } else { Progress::UpTo(offset + len) });
+    }
+
+    /// 11
+    fn end_body(&mut self, now: Instant, id: BodyId) {
+        if self.bodies.insert(id, Progress::Ended) == Some(Progress::Ended) {
+            self.broken(11, now, format_args!("{id:?} ended twice"));
+        }
+    }
+
+    /// 13
+    fn check_bound(&self, now: Instant, usage: &Usage) {
+        let Some(bound) = &self.bound else { return };
+        let tables = |usage: &Usage| {
+            [
+                usage.peers,
+                usage.remembered,
+                usage.requests,
+                usage.incoming,
+                usage.transfers,
+                usage.transfer_bytes,
+                usage.observers,
+            ]
+        };
+        if tables(usage).iter().zip(tables(bound)).any(|(used, most)| *used > most) {
+            self.broken(13, now, format_args!("{usage:?} is more than {bound:?}"));
         }
     }
 
@@ -354,173 +528,4 @@ impl core::fmt::Display for Shown<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use core::net::SocketAddr;
-
-    use coap_core::{Code, Local};
-    use rand_chacha::ChaCha8Rng;
-    use rand_chacha::rand_core::SeedableRng;
-
-    use super::*;
-
-    /// A watch that is shown what no endpoint did.
-    struct Liar {
-        watch: Watch,
-        endpoint: Endpoint,
-    }
-
-    fn peer() -> Peer {
-        Peer::from(SocketAddr::from(([192, 0, 2, 1], 1_000)))
-    }
-
-    fn liar() -> Liar {
-        let config = Config::default();
-        let watch = Watch::new("liar", 7, &config);
-        Liar { watch, endpoint: Endpoint::new(config, ChaCha8Rng::seed_from_u64(1)) }
-    }
-
-    impl Liar {
-        fn sends(&mut self, secs: u64, cause: &Cause<'_>, message: &Message) {
-            let mut bytes = vec![0; message.encoded_len()];
-            message.encode(&mut bytes).unwrap();
-            let transmit = Transmit { to: peer(), from: Local::default(), len: bytes.len() };
-            let sent = [(transmit, Bytes::from(bytes))];
-            self.watch.check(Instant::from_secs(secs), cause, &sent, &[], &self.endpoint);
-        }
-
-        fn says(&mut self, secs: u64, cause: &Cause<'_>, event: Event) {
-            self.watch.check(Instant::from_secs(secs), cause, &[], &[event], &self.endpoint);
-        }
-
-        /// What the endpoint says to a datagram.
-        fn receives(&mut self, to: Local, datagram: &'static [u8]) -> Event {
-            let datagram = coap_core::Datagram { from: peer(), to, payload: Bytes::from_static(datagram) };
-            self.endpoint.handle_datagram(Instant::ZERO, datagram);
-            self.endpoint.poll_event().unwrap()
-        }
-
-        /// A response to a request that was never sent.
-        fn response(&mut self) -> Event {
-            let how = coap_core::RequestOptions::new();
-            let id = self.endpoint.request(Instant::ZERO, peer(), coap_core::Request::get(), &how).unwrap();
-            let response = coap_core::Response::new(Code::CONTENT);
-            Event::Response { id, from: peer(), response, timing: coap_core::Timing::default() }
-        }
-    }
-
-    fn get(token: &[u8]) -> Message {
-        Message { code: Code::GET, token: Token::new(token).unwrap(), ..Message::empty(Type::Confirmable, 9) }
-    }
-
-    fn arrived(payload: &Bytes) -> Cause<'_> {
-        Cause::Datagram { from: peer(), multicast: false, payload }
-    }
-
-    #[test]
-    #[should_panic(expected = "invariant 1 is broken at 0.000000 by liar (COAP_SEED=7)")]
-    fn a_reset_for_an_acknowledgement_is_found() {
-        liar().sends(0, &arrived(&Bytes::from_static(&[0x60, 0, 0, 1])), &Message::empty(Type::Reset, 1));
-    }
-
-    #[test]
-    #[should_panic(expected = "invariant 1")]
-    fn a_reset_for_another_version_is_found() {
-        liar().sends(0, &arrived(&Bytes::from_static(&[0x80, 1, 0, 1])), &Message::empty(Type::Reset, 1));
-    }
-
-    #[test]
-    fn an_acknowledgement_may_give_the_next_request_its_turn() {
-        liar().sends(0, &arrived(&Bytes::from_static(&[0x60, 0, 0, 1])), &get(b"a"));
-    }
-
-    #[test]
-    #[should_panic(expected = "invariant 3")]
-    fn a_message_id_used_twice_is_found() {
-        let mut liar = liar();
-        liar.sends(0, &Cause::Command, &get(b"a"));
-        liar.sends(246, &Cause::Command, &get(b"b"));
-    }
-
-    #[test]
-    fn a_message_id_is_free_again_after_its_lifetime() {
-        let mut liar = liar();
-        liar.sends(0, &Cause::Command, &get(b"a"));
-        liar.sends(247, &Cause::Command, &get(b"b"));
-    }
-
-    #[test]
-    #[should_panic(expected = "invariant 5")]
-    fn a_changed_retransmission_is_found() {
-        let mut liar = liar();
-        liar.sends(0, &Cause::Command, &get(b"a"));
-        liar.sends(2, &Cause::Timer, &Message { code: Code::POST, ..get(b"a") });
-    }
-
-    #[test]
-    #[should_panic(expected = "invariant 7")]
-    fn a_request_in_an_acknowledgement_is_found() {
-        liar().sends(0, &Cause::Command, &Message { kind: Type::Acknowledgement, ..get(b"a") });
-    }
-
-    #[test]
-    #[should_panic(expected = "invariant 1")]
-    fn an_error_for_a_multicast_request_is_found() {
-        let mut liar = liar();
-        let request = liar.receives(Local::arrived(0, Some("ff02::fd".parse().unwrap()), 0), b"\x51\x01\x00\x09a");
-        liar.says(0, &Cause::Command, request);
-        let error = Message { kind: Type::NonConfirmable, code: Code::NOT_FOUND, ..get(b"a") };
-        liar.sends(1, &Cause::Command, &error);
-    }
-
-    #[test]
-    #[should_panic(expected = "invariant 2")]
-    fn a_response_out_of_nothing_is_found() {
-        let mut liar = liar();
-        let response = liar.response();
-        liar.says(0, &Cause::Timer, response);
-    }
-
-    #[test]
-    #[should_panic(expected = "which is not open")]
-    fn a_second_response_is_found() {
-        let mut liar = liar();
-        liar.sends(0, &Cause::Command, &get(b"a"));
-        for payload in [&b"\x51\x45\x00\x01a"[..], &b"\x51\x45\x00\x02a"[..]] {
-            let response = liar.response();
-            liar.says(1, &arrived(&Bytes::from_static(payload)), response);
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "invariant 4")]
-    fn a_request_handed_up_twice_is_found() {
-        let mut liar = liar();
-        for secs in [0, 246] {
-            // Another endpoint each time, to which it is news.
-            let request = self::liar().receives(Local::default(), b"\x41\x02\x00\x09a");
-            liar.says(secs, &Cause::Command, request);
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "invariant 6")]
-    fn a_timer_that_never_ends_is_found() {
-        let mut liar = liar();
-        liar.receives(Local::default(), b"\x41\x02\x00\x09a");
-        // It is due, and this endpoint's handle_timeout is never called.
-        for _ in 0..=IDLE_CALLS + 1 {
-            liar.watch.check(Instant::from_secs(1), &Cause::Timer, &[], &[], &liar.endpoint);
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "invariant 10")]
-    fn what_is_left_behind_is_found() {
-        let mut liar = liar();
-        let Event::Request(request) = liar.receives(Local::default(), b"\x41\x02\x00\x09a") else { panic!() };
-        liar.endpoint.respond(Instant::ZERO, request.id, coap_core::Response::new(Code::CHANGED)).unwrap();
-        liar.watch.check(Instant::ZERO, &Cause::Command, &[], &[], &liar.endpoint);
-        liar.watch.check_rest(Instant::from_secs(247), &liar.endpoint);
-        liar.watch.check_rest(Instant::from_secs(248), &liar.endpoint);
-    }
-}
+mod tests;

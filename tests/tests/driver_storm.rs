@@ -3,12 +3,17 @@
 //! first of them.
 #![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
 
+use core::future::{Future, poll_fn};
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll};
 use core::time::Duration;
+use std::io;
 
 use coap_core::{Code, Config};
-use coap_driver::router::{Path, Router, get};
-use coap_driver::{Client, Error, ShutdownHandle};
+use coap_driver::router::{BodyError, BodyReader, Path, Resource, Router, Streamed, get};
+use coap_driver::{Client, Error, Observation, Observed, ShutdownHandle};
 use coap_sim::{Host, Link, Open, Sim, Task};
+use futures_io::AsyncRead;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -22,6 +27,8 @@ struct Storm {
     clients: Vec<Client<Host>>,
     asked: Vec<Task<Result<(), Error>>>,
     servers: Vec<Serving>,
+    /// What all servers let observe.
+    clock: Resource,
 }
 
 struct Serving {
@@ -29,8 +36,21 @@ struct Serving {
     shutdown: ShutdownHandle<Host>,
 }
 
-/// What `host` serves: at once, later, never, not at all, and what it has to ask others for.
-fn router(host: &Host, client: Client<Host>) -> Router {
+/// So many bytes.
+struct Zeros(usize);
+
+impl AsyncRead for Zeros {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let len = self.0.min(buf.len());
+        buf[..len].fill(0);
+        self.0 -= len;
+        Poll::Ready(Ok(len))
+    }
+}
+
+/// What `host` serves: at once, later, never, not at all, in blocks, part by part, as it changes, and what it has to ask
+/// others for.
+fn router(host: &Host, client: Client<Host>, clock: &Resource) -> Router {
     async fn fails() -> &'static str {
         // A panic that prints nothing.
         std::panic::resume_unwind(Box::new("on purpose"))
@@ -47,6 +67,15 @@ fn router(host: &Host, client: Client<Host>) -> Router {
             asked.map(|reply| reply.code).map_err(|_| Code::BAD_GATEWAY)
         }
     };
+    let take = async |mut body: BodyReader| {
+        while body.chunk().await?.is_some() {}
+        Ok::<_, BodyError>(Code::CHANGED)
+    };
+    let time = host.clone();
+    let tell = move || {
+        let now = time.now();
+        async move { now.to_string() }
+    };
     let silent = async || core::future::pending::<()>().await;
     Router::new()
         .route("/fast", get(async || "fast"))
@@ -54,6 +83,9 @@ fn router(host: &Host, client: Client<Host>) -> Router {
         .route("/forward/{name}", get(forward))
         .route("/fails", get(fails))
         .route("/silent", get(silent))
+        .route("/large", get(async || vec![1; 9_000]).put(async || "kept"))
+        .route("/stream", get(async || Streamed::new(Zeros(9_000))).put(take))
+        .route("/clock", get(tell).observable(clock))
 }
 
 impl Storm {
@@ -78,7 +110,16 @@ impl Storm {
             _ => Config::default(),
         };
         let rng = ChaCha8Rng::seed_from_u64(seed);
-        Self { sim, rng, hosts, config, clients: Vec::new(), asked: Vec::new(), servers: Vec::new() }
+        Self {
+            sim,
+            rng,
+            hosts,
+            config,
+            clients: Vec::new(),
+            asked: Vec::new(),
+            servers: Vec::new(),
+            clock: Resource::new(),
+        }
     }
 
     fn below(&mut self, end: usize) -> usize {
@@ -102,7 +143,7 @@ impl Storm {
         else {
             return;
         };
-        let router = router(host, server.client());
+        let router = router(host, server.client(), &self.clock);
         let shutdown = server.shutdown_handle();
         let serving = server.serve(router);
         let task = if self.below(2) == 0 { host.spawn(serving) } else { self.sim.spawn(serving) };
@@ -144,6 +185,53 @@ impl Storm {
         self.asked.push(task);
     }
 
+    /// Asks for what takes longer, and looks at it at a pace of its own.
+    fn ask_for_long(&mut self) {
+        if self.clients.is_empty() {
+            return;
+        }
+        let number = self.below(self.clients.len());
+        let client = self.clients[number].clone();
+        let host = self.below(HOSTS);
+        let uri = |path: &str| format!("coap://h{host}{path}");
+        let (pace, pause, kind) = (self.hosts[0].clone(), self.span(2_000), self.below(6));
+        let path = if self.below(2) == 0 { "/large" } else { "/stream" };
+        let task = match kind {
+            0 => self.sim.spawn({
+                let asked = client.get(uri(path)).download();
+                async move {
+                    let mut download = asked.await?;
+                    while download.chunk().await?.is_some() {
+                        pace.sleep(pause).await;
+                    }
+                    Ok(())
+                }
+            }),
+            1 => self.sim.spawn({
+                let asked = client.get(uri(path));
+                async move { asked.await.map(drop) }
+            }),
+            2 => self.sim.spawn({
+                let asked = client.put(uri(path), "").body(Zeros(9_000));
+                async move { asked.await.map(drop) }
+            }),
+            kind => self.sim.spawn({
+                let asked = client.observe(uri(if kind == 3 { "/fast" } else { "/clock" }));
+                async move {
+                    let mut observation = asked.await?;
+                    let seen = follow(&mut observation, pace.sleep(30 * pause)).await;
+                    match kind {
+                        4 => observation.cancel().await,
+                        5 => observation.forget(),
+                        _ => drop(observation),
+                    }
+                    seen
+                }
+            }),
+        };
+        self.asked.push(task);
+    }
+
     fn connect(&mut self, host: Host) {
         let config = self.config.clone();
         let client = self.sim.block_on(async move { host.builder().config(config).client().await });
@@ -152,7 +240,9 @@ impl Storm {
 
     fn step(&mut self) {
         match self.below(40) {
-            0..20 => self.ask(),
+            0..15 => self.ask(),
+            15..18 => self.ask_for_long(),
+            18..20 => self.clock.changed(),
             20..32 => {
                 let span = self.span(3_000);
                 self.sim.run_for(span);
@@ -172,7 +262,7 @@ impl Storm {
 
     fn disaster(&mut self) {
         let (host, other) = (self.host(), self.host());
-        match self.below(8) {
+        match self.below(9) {
             0 if !self.clients.is_empty() => {
                 let number = self.below(self.clients.len());
                 self.clients[number].close();
@@ -194,6 +284,7 @@ impl Storm {
             5 => host.go_offline(),
             6 => self.sim.cut(&host, &other),
             7 => host.break_sockets(),
+            8 => self.clock.removed(),
             _ => {}
         }
     }
@@ -207,6 +298,23 @@ impl Storm {
         self.connect(other);
         if self.clients.len() > 4 {
             self.clients.remove(0);
+        }
+    }
+}
+
+/// Takes what comes, until `end` or until nothing comes any more.
+async fn follow(observation: &mut Observation<Host>, end: impl Future<Output = ()>) -> Result<(), Error> {
+    let mut end = pin!(end);
+    loop {
+        let mut next = pin!(observation.next());
+        let observed = poll_fn(|cx| match next.as_mut().poll(cx) {
+            Poll::Ready(observed) => Poll::Ready(observed),
+            Poll::Pending => end.as_mut().poll(cx).map(|()| None),
+        });
+        match observed.await {
+            Some(Observed::Lost(error)) => return Err(error),
+            Some(_) => {}
+            None => return Ok(()),
         }
     }
 }

@@ -16,6 +16,7 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use coap_core::link_format::{self, Filter, Link};
 use coap_core::wire::{decode_uint, encode_uint};
 use coap_core::{
     Block, Code, Config, Endpoint, Event, Failure, Host, Instant, Message, OptionNumber, OptionProblem, Options, Peer,
@@ -54,10 +55,10 @@ const FILES: [File; 19] = [
     File { name: "uri_to_options", judge: uri_to_options },
     File { name: "options_to_uri", judge: options_to_uri },
     File { name: "retransmission", judge: retransmission },
+    File { name: "link_format", judge: link_format },
+    File { name: "link_filter", judge: link_filter },
     //
     File { name: "observe_order", judge: |_| Ok(Outcome::Absent("observe")) },
-    File { name: "link_format", judge: |_| Ok(Outcome::Absent("link-format")) },
-    File { name: "link_filter", judge: |_| Ok(Outcome::Absent("link-format")) },
     File { name: "oscore", judge: |_| Ok(Outcome::Absent("OSCORE")) },
     File { name: "oscore_option", judge: |_| Ok(Outcome::Absent("OSCORE")) },
     File { name: "tcp_framing", judge: |_| Ok(Outcome::Absent("CoAP over TCP")) },
@@ -406,6 +407,48 @@ fn options_to_uri(vector: &Value) -> Judged {
     let again = Uri::parse(&ours).map_err(|error| error.to_string())?;
     same("the path, read again", again.path(), uri.path())?;
     same("the query, read again", again.query(), uri.query())?;
+    Ok(Outcome::Passed)
+}
+
+// Links.
+
+/// Read, compared, written, read again.
+fn link_format(vector: &Value) -> Judged {
+    let expect = &vector["expect"];
+    let judged = match (link_format::parse(text(vector, "text")?), flag(expect, "ok")?) {
+        (Ok(links), true) => links_are(&links, list(expect, "links")?),
+        (Ok(links), false) => Err(format!("accepted as {}", link_format::document(links))),
+        (Err(error), true) => Err(format!("refused: {error}")),
+        (Err(error), false) => same("the reason", error.what.name(), text(expect, "reason")?),
+    };
+    match judged {
+        Err(what) if text(vector, "policy")? == "must" => Err(what),
+        Err(_) => Ok(Outcome::Absent("one that its policy leaves open")),
+        Ok(()) => Ok(Outcome::Passed),
+    }
+}
+
+fn links_are(links: &[Link<'_>], expect: &[Value]) -> Result<(), String> {
+    let attributes =
+        |link: &Link<'_>| link.attributes().iter().map(|it| json!([it.name(), it.value()])).collect::<Vec<_>>();
+    let ours: Vec<_> = links.iter().map(|link| json!({ "href": link.target(), "attrs": attributes(link) })).collect();
+    same("the list of links", ours.as_slice(), expect)?;
+    let written = link_format::document(links);
+    let again = link_format::parse(&written).map_err(|error| format!("{written}: {error}"))?;
+    same("what was written and read again", again.as_slice(), links)
+}
+
+/// The query goes the way that it goes in a request: as a URI, and as the options of a request.
+fn link_filter(vector: &Value) -> Judged {
+    let links = link_format::parse(text(vector, "document")?).map_err(|error| error.to_string())?;
+    let uri = format!("coap://[2001:db8::1]/.well-known/core?{}", text(vector, "query")?);
+    let options = Uri::from_input(&uri).map_err(|error| error.to_string())?.options();
+    let filter = Filter::new(options.get_all(OptionNumber::URI_QUERY)).map_err(|error| error.to_string())?;
+    let ours: Value = links.iter().filter(|link| filter.matches(link)).map(Link::target).collect();
+    let also = vector["also_accept"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !also.contains(&ours) {
+        same("the list of targets", &ours, &vector["expect_hrefs"])?;
+    }
     Ok(Outcome::Passed)
 }
 

@@ -5,35 +5,47 @@
 //! between the check and the use. Links that stay inside are followed. Hidden files (`.name`) do not exist here: they
 //! are where secrets lie, and where half-written files are.
 //!
-//! The entity-tag is made of the time of the last change and the length. The format of a file follows from its name.
+//! A file is read stretch by stretch, as it is asked for, and nothing is remembered in between: the entity-tag, made of the
+//! time of the last change and the length, says whether it is still the same. The format of a file follows from its name.
 
 use core::hash::{Hash, Hasher};
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::hash::DefaultHasher;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
-use bytes::Bytes;
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, Metadata, OpenOptions};
-use coap_core::{Code, ContentFormat, ETag, Response};
-use coap_driver::router::{KnownETags, Path, Payload, Preconditions, Router, State, get};
+use cap_std::fs::{Dir, Metadata};
+use coap_core::{Body, Code, ContentFormat, ETag, Response, Wanted};
+use coap_driver::router::{
+    Answer, BodyError, BodyReader, IntoResponse, KnownETags, Path, Preconditions, Router, State, get,
+};
 
-use super::{MOST_CONTENT, link};
+use super::link;
+use super::upload::Draft;
+
+/// What is read of a file for one response; a block is never longer.
+const MOST_READ: usize = 64 << 10;
+
+/// The longest list of a folder, in bytes.
+const MOST_LISTED: usize = 1 << 20;
+
+/// What is written to a file at a time.
+const WRITE_AT_ONCE: usize = 32 << 10;
 
 /// A served folder.
 pub(crate) struct Files {
-    root: Dir,
+    pub(super) root: Dir,
     writable: bool,
     /// One change at a time: conditions are checked and met in one step, as far as peers go.
-    writing: Mutex<()>,
-    written: AtomicU64,
+    pub(super) writing: Mutex<()>,
+    drafts: AtomicU64,
 }
 
 /// Why a request is not carried out.
-type Refusal = (Code, String);
+pub(super) type Refusal = (Code, String);
 
 /// GET of files and folders; PUT and DELETE of files if the folder is writable.
 pub(super) fn router(files: Files) -> Router {
@@ -44,21 +56,68 @@ pub(super) fn router(files: Files) -> Router {
 
 type Shared = State<Arc<Files>>;
 
-async fn read_root(files: Shared, known: KnownETags) -> Result<Response, Refusal> {
-    read(files, Path(Vec::new()), known).await
+async fn read_root(files: Shared, wanted: Wanted, known: KnownETags) -> Result<Response, Refusal> {
+    read(files, Path(Vec::new()), wanted, known).await
 }
 
-async fn read(State(files): Shared, Path(path): Path<Vec<String>>, known: KnownETags) -> Result<Response, Refusal> {
-    blocking(move || files.read(&path, |etag| known.contains(etag))).await
+async fn read(
+    State(files): Shared,
+    Path(path): Path<Vec<String>>,
+    wanted: Wanted,
+    known: KnownETags,
+) -> Result<Response, Refusal> {
+    blocking(move || files.read(&path, wanted, |etag| known.contains(etag))).await
 }
 
 async fn write(
     State(files): Shared,
     Path(path): Path<Vec<String>>,
     conditions: Preconditions,
-    Payload(content): Payload,
-) -> Result<Response, Refusal> {
-    blocking(move || files.write(&path, &conditions, &content)).await
+    content: BodyReader,
+) -> Result<Code, Trouble> {
+    let target = Target::file(&path)?;
+    // What is not to be written costs no upload.
+    let draft = blocking(move || Draft::begin(files, target.path, conditions)).await?;
+    receive(draft, content).await
+}
+
+async fn receive(mut draft: Draft, mut content: BodyReader) -> Result<Code, Trouble> {
+    let mut ahead = Vec::new();
+    while let Some(part) = content.chunk().await? {
+        ahead.extend_from_slice(&part);
+        if ahead.len() >= WRITE_AT_ONCE {
+            let bytes = core::mem::take(&mut ahead);
+            draft = blocking(move || draft.append(&bytes)).await?;
+        }
+    }
+    Ok(blocking(move || draft.append(&ahead)?.finish()).await?)
+}
+
+/// Why a file is not written.
+enum Trouble {
+    Refused(Refusal),
+    Broken(BodyError),
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<BodyError> for Trouble {
+    fn from(error: BodyError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl IntoResponse for Trouble {
+    fn into_response(self, method: Code) -> Answer {
+        match self {
+            Self::Refused(refusal) => refusal.into_response(method),
+            Self::Broken(error) => error.into_response(method),
+        }
+    }
 }
 
 async fn remove(
@@ -70,7 +129,7 @@ async fn remove(
 }
 
 /// A disk may take its time; the other peers do not wait for it.
-async fn blocking(act: impl FnOnce() -> Result<Response, Refusal> + Send + 'static) -> Result<Response, Refusal> {
+async fn blocking<T: Send + 'static>(act: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Refusal> {
     let done = tokio::task::spawn_blocking(act).await;
     done.unwrap_or_else(|_| Err((Code::INTERNAL_SERVER_ERROR, String::new())))
 }
@@ -79,10 +138,15 @@ impl Files {
     /// Opens the folder.
     pub(super) fn open(folder: &FsPath, writable: bool) -> io::Result<Self> {
         let root = Dir::open_ambient_dir(folder, ambient_authority())?;
-        Ok(Self { root, writable, writing: Mutex::new(()), written: AtomicU64::new(0) })
+        Ok(Self { root, writable, writing: Mutex::new(()), drafts: AtomicU64::new(0) })
     }
 
-    fn read(&self, path: &[String], is_known: impl FnOnce(&ETag) -> bool) -> Result<Response, Refusal> {
+    /// A name for a file that is being written, of which there are no two.
+    pub(super) fn draft_name(&self) -> String {
+        format!(".coap-{}-{}.tmp", std::process::id(), self.drafts.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn read(&self, path: &[String], wanted: Wanted, is_known: impl FnOnce(&ETag) -> bool) -> Result<Response, Refusal> {
         let target = Target::new(path)?;
         let found = self.root.metadata(&target.path).map_err(refuse)?;
         if found.is_dir() {
@@ -92,7 +156,7 @@ impl Files {
         if target.is_folder || !found.is_file() {
             return Err(not_found());
         }
-        let file = self.root.open(&target.path).map_err(refuse)?;
+        let mut file = self.root.open(&target.path).map_err(refuse)?;
         let found = file.metadata().map_err(refuse)?;
         let etag = etag(&found)?;
         if is_known(&etag) {
@@ -100,16 +164,19 @@ impl Files {
             response.options.push_etag(&etag);
             return Ok(response);
         }
-        let mut content = Vec::new();
-        file.take(MOST_CONTENT as u64 + 1).read_to_end(&mut content).map_err(refuse)?;
-        if content.len() > MOST_CONTENT {
-            let text = format!(
-                "this file has {} bytes: more than {MOST_CONTENT} take blockwise transfer, which is not there yet",
-                found.len()
-            );
-            return Err((Code::NOT_IMPLEMENTED, text));
-        }
-        let mut response = Response::content(format_of(&target.path), content);
+        let (offset, size) = (wanted.offset.min(found.len()), found.len());
+        let length = wanted.max.min(MOST_READ).min(usize::try_from(size - offset).unwrap_or(MOST_READ));
+        let mut data = vec![0; length];
+        file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut data)).map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::UnexpectedEof => {
+                    (Code::SERVICE_UNAVAILABLE, "the file became shorter while it was read".to_owned())
+                }
+                _ => refuse(error),
+            }
+        })?;
+        let range = Body::Range { offset, data: data.into(), size: Some(size) };
+        let mut response = Response::content(format_of(&target.path), range);
         response.options.push_etag(&etag);
         Ok(response)
     }
@@ -126,9 +193,8 @@ impl Files {
                 continue;
             };
             length += link.len() + 1;
-            if length > MOST_CONTENT {
-                let text = "the list of this folder takes blockwise transfer, which is not there yet";
-                return Err((Code::NOT_IMPLEMENTED, text.to_owned()));
+            if length > MOST_LISTED {
+                return Err((Code::NOT_IMPLEMENTED, "this folder has too many entries to be listed".to_owned()));
             }
             links.push(link);
         }
@@ -150,37 +216,10 @@ impl Files {
         Some((link(&segments, &parameters), found))
     }
 
-    fn write(&self, path: &[String], conditions: &Preconditions, content: &Bytes) -> Result<Response, Refusal> {
-        let target = Target::file(path)?;
-        let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = self.existing(&target)?;
-        conditions.check(old.as_ref()).map_err(unmet)?;
-        self.replace(&target.path, content).map_err(refuse)?;
-        let code = if old.is_some() { Code::CHANGED } else { Code::CREATED };
-        Ok(Response::new(code))
-    }
-
-    /// Writes beside the file and moves the result to its place: a reader sees the old content or the new one, and a
-    /// full disk costs nobody the old one.
-    fn replace(&self, path: &FsPath, content: &[u8]) -> io::Result<()> {
-        let number = self.written.fetch_add(1, Ordering::Relaxed);
-        let temporary = path.with_file_name(format!(".coap-{}-{number}.tmp", std::process::id()));
-        let mut file = self.root.open_with(&temporary, OpenOptions::new().write(true).create_new(true))?;
-        let written = file.write_all(content).and_then(|()| file.sync_all());
-        drop(file);
-        let moved = written.and_then(|()| self.root.rename(&temporary, &self.root, path));
-        if moved.is_err() {
-            // The first error is the one that counts.
-            let _ = self.root.remove_file(&temporary);
-        }
-        moved
-    }
-
     fn remove(&self, path: &[String], conditions: &Preconditions) -> Result<Response, Refusal> {
         let target = Target::file(path)?;
         let _one_at_a_time = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = self.existing(&target)?;
-        conditions.check(old.as_ref()).map_err(unmet)?;
+        let old = self.check(&target.path, conditions)?;
         if old.is_some() {
             self.root.remove_file(&target.path).map_err(refuse)?;
         }
@@ -188,14 +227,16 @@ impl Files {
         Ok(Response::new(Code::DELETED))
     }
 
-    /// The entity-tag of the file that is there now.
-    fn existing(&self, target: &Target) -> Result<Option<ETag>, Refusal> {
-        match self.root.metadata(&target.path) {
-            Ok(found) if found.is_file() => etag(&found).map(Some),
-            Ok(_) => Err((Code::METHOD_NOT_ALLOWED, "not a file".to_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(refuse(error)),
-        }
+    /// The entity-tag of the file that is there now, if it is as the request wants it to be.
+    pub(super) fn check(&self, path: &FsPath, conditions: &Preconditions) -> Result<Option<ETag>, Refusal> {
+        let there = match self.root.metadata(path) {
+            Ok(found) if found.is_file() => Some(etag(&found)?),
+            Ok(_) => return Err((Code::METHOD_NOT_ALLOWED, "not a file".to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(refuse(error)),
+        };
+        conditions.check(there.as_ref()).map_err(unmet)?;
+        Ok(there)
     }
 }
 
@@ -276,7 +317,7 @@ fn unmet(code: Code) -> Refusal {
 }
 
 /// What the system says, without its words: they may tell a peer about this machine.
-fn refuse(error: io::Error) -> Refusal {
+pub(super) fn refuse(error: io::Error) -> Refusal {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::NotFound | Kind::NotADirectory | Kind::InvalidFilename => not_found(),

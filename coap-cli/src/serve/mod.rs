@@ -1,8 +1,10 @@
 //! `coap serve`: a server with a few resources, and the files of a folder.
 
 mod files;
+mod large;
 mod resources;
 mod store;
+mod upload;
 
 use core::time::Duration;
 use std::io;
@@ -10,15 +12,12 @@ use std::io;
 use coap_driver::Error;
 use coap_tokio::{Server, TokioRuntime};
 
-pub(crate) use resources::router;
+pub(crate) use resources::{Clock, router};
 
 use crate::args::ServeArgs;
 use crate::exit::{Exit, Failure, reason};
-use crate::{say, trace};
+use crate::{say, stop, trace};
 use files::Files;
-
-/// The largest content that goes into one datagram, as RFC 7252 §4.6 suggests: more takes blockwise transfer.
-pub(crate) const MOST_CONTENT: usize = 1_024;
 
 /// How long handlers may go on after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(3);
@@ -30,17 +29,19 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
             Failure::usage(format_args!("cannot serve the folder {}: {}", folder.display(), reason(&error)))
         })
     });
-    let router = router(files.transpose()?);
+    let clock = Clock::new();
+    let router = router(files.transpose()?, &clock);
     let server = bind(&args).await?;
     for addr in server.local_addrs() {
         say(format_args!("coap: listening on coap://{addr}"));
     }
-    let stop = server.shutdown_handle();
+    let handle = server.shutdown_handle();
+    tokio::spawn(clock.tick());
     let serving = server.serve(router);
     tokio::pin!(serving);
     tokio::select! {
         ended = &mut serving => return ended.map(|()| Exit::Success).map_err(Failure::from),
-        () = told_to_stop() => stop.shutdown(GRACE),
+        () = stop::told_to() => handle.shutdown(GRACE),
     }
     if !args.noise.quiet {
         say("coap: stopping");
@@ -48,7 +49,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
     tokio::select! {
         ended = &mut serving => return ended.map(|()| Exit::Success).map_err(Failure::from),
         // Whoever asks twice does not want to wait; the peers are still told.
-        () = told_to_stop() => stop.shutdown(Duration::ZERO),
+        () = stop::told_to() => handle.shutdown(Duration::ZERO),
     }
     serving.await?;
     Ok(Exit::Success)
@@ -77,29 +78,6 @@ fn cannot_listen(addr: &str, cause: &io::Error) -> Failure {
         _ => "",
     };
     Failure::new(Exit::Network, format_args!("cannot listen on {addr}: {}{advice}", reason(cause)))
-}
-
-/// Ctrl-C, and where there is one, the signal of whoever manages services.
-async fn told_to_stop() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                () = interrupted() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    interrupted().await;
-}
-
-async fn interrupted() {
-    // Without a handler the signal ends the process by itself.
-    if tokio::signal::ctrl_c().await.is_err() {
-        core::future::pending::<()>().await;
-    }
 }
 
 /// A link in the format of RFC 6690: each segment percent-encoded where a URI needs it, `parameters` as they are.

@@ -9,86 +9,127 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use coap_core::{Code, ContentFormat, ETag, Response};
-use coap_driver::router::{Created, IntoResponse, KnownETags, Path, Payload, Preconditions, Router, State, get};
+use coap_driver::router::{
+    Created, IntoResponse, KnownETags, Path, Payload, Preconditions, Resource, Router, State, get,
+};
 
-use super::{MOST_CONTENT, link};
+use super::link;
 
-/// With values of 1,024 bytes, names of 255 and what a map needs besides, 1.5 MiB at most.
 const MOST_VALUES: usize = 1_000;
+
+/// Of one value.
+const MOST_CONTENT: usize = 64 << 10;
+
+/// Of all values together. With names of 255 bytes and what a map needs besides, 5 MiB at most.
+const MOST_BYTES: usize = 4 << 20;
 
 type Refusal = (Code, String);
 
-/// GET, PUT, POST and DELETE of values, and the list of them.
+/// GET, PUT, POST and DELETE of values, and the list of them. All can be observed.
 pub(super) fn router() -> Router {
+    let shelf = Arc::new(Shelf::default());
+    let values = get(read).put(write).post(append).delete(remove);
     Router::new()
-        .route("/", get(list).post(create))
-        .route("/{name}", get(read).put(write).post(append).delete(remove))
-        .with_state(Arc::new(Mutex::new(Store::default())))
+        .route("/", get(list).post(create).max_body(MOST_CONTENT).observable(&shelf.changes))
+        .route("/{name}", values.max_body(MOST_CONTENT).observable(&shelf.changes))
+        .with_state(shelf)
 }
 
-type Shared = State<Arc<Mutex<Store>>>;
+/// The values, and those who want to know when they change.
+#[derive(Default)]
+struct Shelf {
+    store: Mutex<Store>,
+    changes: Resource,
+}
 
-async fn list(State(store): Shared) -> Result<impl IntoResponse, Refusal> {
-    lock(&store).list().map(|links| (ContentFormat::LINK_FORMAT, links))
+impl Shelf {
+    /// A handler that panicked left a value whole: each change is a single insertion.
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells those who observe the value, and those who observe the list.
+    fn announce(&self, name: &str) {
+        self.changes.changed_if(|request| {
+            let observed = request.options.uri_path().nth(1).unwrap_or_default();
+            observed.is_empty() || observed == name.as_bytes()
+        });
+    }
+}
+
+type Shared = State<Arc<Shelf>>;
+
+async fn list(State(shelf): Shared) -> impl IntoResponse {
+    (ContentFormat::LINK_FORMAT, shelf.lock().list())
 }
 
 async fn create(
-    State(store): Shared,
+    State(shelf): Shared,
     format: Option<ContentFormat>,
     Payload(content): Payload,
-) -> Result<Response, Refusal> {
-    let name = lock(&store).create(Value { format, content })?;
-    Ok(Created::at(["store", &name]).into_response(Code::POST))
+) -> Result<impl IntoResponse, Refusal> {
+    let name = shelf.lock().create(Value { format, content })?;
+    shelf.announce(&name);
+    Ok(Created::at(["store", &name]))
 }
 
-async fn read(State(store): Shared, Path(name): Path<String>, known: KnownETags) -> Option<Response> {
-    lock(&store).read(&name, |etag| known.contains(etag))
+async fn read(State(shelf): Shared, Path(name): Path<String>, known: KnownETags) -> Option<Response> {
+    shelf.lock().read(&name, |etag| known.contains(etag))
 }
 
 async fn write(
-    State(store): Shared,
+    State(shelf): Shared,
     Path(name): Path<String>,
     conditions: Preconditions,
     format: Option<ContentFormat>,
     Payload(content): Payload,
 ) -> Result<Code, Refusal> {
-    let mut store = lock(&store);
-    conditions.check(store.etag(&name).as_ref()).map_err(unmet)?;
-    store.put(name, Value { format, content })
+    let value = Value { format, content };
+    change(&shelf, &conditions, name, |store, name| store.put(name, value))
 }
 
 async fn append(
-    State(store): Shared,
+    State(shelf): Shared,
     Path(name): Path<String>,
     conditions: Preconditions,
     format: Option<ContentFormat>,
     Payload(content): Payload,
 ) -> Result<Code, Refusal> {
-    let mut store = lock(&store);
-    conditions.check(store.etag(&name).as_ref()).map_err(unmet)?;
-    store.append(name, format, &content)
+    change(&shelf, &conditions, name, |store, name| store.append(name, format, &content))
 }
 
-async fn remove(State(store): Shared, Path(name): Path<String>, conditions: Preconditions) -> Result<Code, Refusal> {
-    let mut store = lock(&store);
+async fn remove(State(shelf): Shared, Path(name): Path<String>, conditions: Preconditions) -> Result<Code, Refusal> {
+    change(&shelf, &conditions, name, |store, name| {
+        store.remove(&name);
+        // RFC 7252 §5.8.4: what was not there is gone too.
+        Ok(Code::DELETED)
+    })
+}
+
+fn change(
+    shelf: &Shelf,
+    conditions: &Preconditions,
+    name: String,
+    act: impl FnOnce(&mut Store, String) -> Result<Code, Refusal>,
+) -> Result<Code, Refusal> {
+    let mut store = shelf.lock();
     conditions.check(store.etag(&name).as_ref()).map_err(unmet)?;
-    store.values.remove(&name);
-    // RFC 7252 §5.8.4: what was not there is gone too.
-    Ok(Code::DELETED)
+    let code = act(&mut store, name.clone())?;
+    // A handler that runs for its observers takes the lock again.
+    drop(store);
+    shelf.announce(&name);
+    Ok(code)
 }
 
 fn unmet(code: Code) -> Refusal {
     (code, String::from("the value is not in the state that the request asks for"))
 }
 
-/// A handler that panicked left a value whole: each change is a single insertion.
-fn lock(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
-    store.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[derive(Default)]
 struct Store {
     values: BTreeMap<String, Value>,
+    /// Of all contents.
+    bytes: usize,
     created: u64,
     /// Entity-tags are hashes of the content, with keys of this run: nobody can make two contents with one tag.
     hash: RandomState,
@@ -132,15 +173,22 @@ impl Store {
         if name.is_empty() {
             return Err((Code::BAD_REQUEST, "the name is empty".to_owned()));
         }
-        if let Some(old) = self.values.get_mut(&name) {
-            *old = value;
-            return Ok(Code::CHANGED);
+        let old = self.values.get(&name);
+        let bytes = self.bytes - old.map_or(0, |old| old.content.len()) + value.content.len();
+        if bytes > MOST_BYTES || (old.is_none() && self.values.len() >= MOST_VALUES) {
+            let text = format!("there is room for {MOST_VALUES} values of {MOST_BYTES} bytes in all: delete one");
+            return Err((Code::SERVICE_UNAVAILABLE, text));
         }
-        if self.values.len() >= MOST_VALUES {
-            return Err((Code::SERVICE_UNAVAILABLE, format!("there are {MOST_VALUES} values: delete one")));
-        }
+        let code = if old.is_some() { Code::CHANGED } else { Code::CREATED };
+        self.bytes = bytes;
         self.values.insert(name, value);
-        Ok(Code::CREATED)
+        Ok(code)
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(old) = self.values.remove(name) {
+            self.bytes -= old.content.len();
+        }
     }
 
     fn append(&mut self, name: String, format: Option<ContentFormat>, more: &[u8]) -> Result<Code, Refusal> {
@@ -164,21 +212,15 @@ impl Store {
         }
     }
 
-    fn list(&self) -> Result<String, Refusal> {
+    fn list(&self) -> String {
         let mut links = String::new();
         for (name, value) in &self.values {
             let format = value.format.map_or_else(String::new, |format| format!(";ct={}", format.number()));
             let comma = if links.is_empty() { "" } else { "," };
-            links.push_str(&format!(
-                "{comma}{}",
-                link(&["store", name], &format!("{format};sz={}", value.content.len()))
-            ));
-            if links.len() > MOST_CONTENT {
-                let text = "the list is too long for one datagram, and blockwise transfer is not there yet";
-                return Err((Code::NOT_IMPLEMENTED, text.to_owned()));
-            }
+            let parameters = format!("{format};sz={};obs", value.content.len());
+            links.push_str(&format!("{comma}{}", link(&["store", name], &parameters)));
         }
-        Ok(links)
+        links
     }
 }
 
@@ -229,7 +271,25 @@ mod tests {
         assert_eq!(put(&mut store, "0", "y"), Ok(Code::CHANGED));
         assert!(store.create(value("x")).is_err());
         assert_eq!(store.values.len(), MOST_VALUES);
-        assert_eq!(store.list().unwrap_err().0, Code::NOT_IMPLEMENTED);
+        store.remove("0");
+        store.remove("0");
+        assert_eq!(put(&mut store, "new", "x"), Ok(Code::CREATED));
+        assert_eq!(store.bytes, MOST_VALUES);
+    }
+
+    #[test]
+    fn all_values_together_have_a_limit() {
+        let mut store = Store::default();
+        let large = || Value { format: None, content: vec![0; MOST_CONTENT].into() };
+        let fit = MOST_BYTES / MOST_CONTENT;
+        for index in 0..fit {
+            assert_eq!(store.put(index.to_string(), large()), Ok(Code::CREATED));
+        }
+        assert_eq!(put(&mut store, "new", "x"), Err(Code::SERVICE_UNAVAILABLE));
+        assert_eq!(store.put("0".to_owned(), large()), Ok(Code::CHANGED));
+        assert_eq!(put(&mut store, "0", "x"), Ok(Code::CHANGED));
+        assert_eq!(put(&mut store, "new", "x"), Ok(Code::CREATED));
+        assert_eq!(store.bytes, MOST_BYTES - MOST_CONTENT + 2);
     }
 
     #[test]
@@ -237,7 +297,7 @@ mod tests {
         let mut store = Store::default();
         put(&mut store, "1", "x").unwrap();
         assert_eq!(store.create(value("y")).unwrap(), "2");
-        assert_eq!(store.list().unwrap(), "</store/1>;ct=0;sz=1,</store/2>;ct=0;sz=1");
+        assert_eq!(store.list(), "</store/1>;ct=0;sz=1;obs,</store/2>;ct=0;sz=1;obs");
     }
 
     #[test]

@@ -104,18 +104,6 @@ fn a_pipe_is_not_waited_for() {
 }
 
 #[test]
-fn a_large_file_is_refused_with_a_text() {
-    let folder = Folder::new();
-    let server = serve(&folder, &[]);
-    folder.write("root/most", vec![b'x'; 1_024]);
-    folder.write("root/more", vec![b'x'; 1_025]);
-    assert_eq!(server.get("/files/most").out.len(), 1_024);
-    let ran = server.get("/files/more");
-    ran.answered("5.01");
-    assert!(ran.err.contains("1025 bytes"), "{}", ran.err);
-}
-
-#[test]
 fn what_is_known_is_not_sent_again() {
     let folder = Folder::new();
     let server = serve(&folder, &[]);

@@ -107,8 +107,7 @@ impl Server {
     /// Tells it to end as Ctrl-C does.
     #[cfg(unix)]
     pub(crate) fn press_ctrl_c(&self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        interrupt(&self.child);
     }
 
     /// Ends it as Ctrl-C does.
@@ -124,6 +123,13 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What Ctrl-C does to a program.
+#[cfg(unix)]
+pub(crate) fn interrupt(child: &Child) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
 }
 
 /// A socket that takes everything and says nothing.
@@ -149,6 +155,14 @@ impl Folder {
         self.0.join(name)
     }
 
+    /// What is in it, or in a folder of it, in order.
+    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(folder)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort_unstable();
+        names
+    }
+
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         fs::write(self.path(name), content).unwrap();
     }
@@ -169,4 +183,48 @@ pub(crate) fn rest(mut of: impl Read) -> String {
     let mut text = String::new();
     of.read_to_string(&mut text).unwrap();
     text
+}
+
+/// A terminal, and what has been seen on it.
+#[cfg(target_os = "linux")]
+pub(crate) struct Terminal {
+    us: fs::File,
+    side: Option<fs::File>,
+    seen: Vec<u8>,
+}
+
+#[cfg(target_os = "linux")]
+impl Terminal {
+    pub(crate) fn open() -> Self {
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+        let us = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&us).unwrap();
+        unlockpt(&us).unwrap();
+        let name = ptsname(&us, Vec::new()).unwrap().into_string().unwrap();
+        let side = fs::OpenOptions::new().read(true).write(true).open(name).unwrap();
+        Self { us: us.into(), side: Some(side), seen: Vec::new() }
+    }
+
+    /// What a program takes for its terminal.
+    pub(crate) fn side(&self) -> Stdio {
+        self.side.as_ref().unwrap().try_clone().unwrap().into()
+    }
+
+    /// Waits until the program has written `word`.
+    pub(crate) fn wait_for(&mut self, word: &str) {
+        while !String::from_utf8_lossy(&self.seen).contains(word) {
+            let mut buffer = [0; 1_024];
+            let length = self.us.read(&mut buffer).unwrap();
+            self.seen.extend_from_slice(&buffer[..length]);
+        }
+    }
+
+    /// All that was seen, when the program has ended.
+    pub(crate) fn rest(mut self) -> String {
+        self.side = None;
+        // The end is an error here.
+        let _ = self.us.read_to_end(&mut self.seen);
+        String::from_utf8(self.seen).unwrap()
+    }
 }

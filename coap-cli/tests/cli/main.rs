@@ -5,5 +5,7 @@
 mod client;
 mod files;
 mod harness;
+mod observe;
 mod serve;
 mod tools;
+mod transfers;

@@ -33,7 +33,7 @@ fn a_created_value_is_where_the_response_says() {
     let ran = coap(&["get", location]);
     assert_eq!(ran.text(), "x");
     assert!(ran.err.contains("application/cbor"), "{}", ran.err);
-    assert_eq!(server.get("/store").text(), "</store/1>;ct=60;sz=1");
+    assert_eq!(server.get("/store").text(), "</store/1>;ct=60;sz=1;obs");
 }
 
 #[test]

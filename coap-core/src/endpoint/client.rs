@@ -1,9 +1,8 @@
-//! As a client: requests wait for their turn, are sent, and end in one outcome.
+//! As a client: requests are opened, and end in one outcome.
 
 use alloc::boxed::Box;
-use core::time::Duration;
 
-use super::errors::{RequestError, TransmissionError};
+use super::errors::RequestError;
 use super::inbound::{Path, response_of};
 use super::upload::Plan;
 use super::{Endpoint, Phase};
@@ -12,13 +11,12 @@ use crate::blockwise::client::Operation;
 use crate::deadlines::Reason;
 use crate::event::{Closed, Failure, RequestId};
 use crate::exchange::{self, Bodies, NewRequest, Outcome, Outgoing, OutgoingKey, Stage};
-use crate::message::{Pacing, Request, RequestOptions};
+use crate::message::{Body, Request, RequestOptions};
 use crate::outbox::What;
 use crate::peers::{Credit, PeerKey};
-use crate::reliability::{Backoff, FlightKey, InFlight, Owner};
+use crate::reliability::{FlightKey, Owner};
 use crate::time::Instant;
-use crate::transmission::TransmissionParameters;
-use crate::wire::{Message, OptionNumber, Token, Type};
+use crate::wire::{Code, Message, OptionNumber, Token, Type};
 
 /// How often a token is drawn before giving up: with four random bytes and 4,096 requests open, eight failures in a row
 /// have a probability of 10⁻⁴⁸.
@@ -48,6 +46,9 @@ impl Endpoint {
         if to.is_multicast() && how.kind == Type::Confirmable {
             return Err(RequestError::ConfirmableMulticast);
         }
+        // What a GET asks for is told by its options.
+        let told = to.is_multicast() || (request.code == Code::GET && request.body == Body::EMPTY);
+        let body_key = (!told).then(|| self.hash.operation(request.code, &request.options));
         let plan = self.plan(&to, request, how)?;
         let token = self.token_for(&to, how)?;
         let (message, bodies) = match plan {
@@ -58,7 +59,9 @@ impl Endpoint {
                 (message, Bodies::Blocks(operation))
             }
         };
-        self.open_request(now, to, message, bodies, how)
+        let body_key = body_key.filter(|_| !matches!(bodies, Bodies::Raw));
+        let new = NewRequest { body_key, ..new_request(now, to, message, bodies, how) };
+        self.open_request(now, new)
     }
 
     /// Asks whether a peer is there, with an Empty Confirmable message that it must reject (RFC 7252 §4.3). It ends in
@@ -73,7 +76,8 @@ impl Endpoint {
         if to.is_multicast() {
             return Err(RequestError::ConfirmableMulticast);
         }
-        self.open_request(now, to, Some(Message::empty(Type::Confirmable, 0)), Bodies::Raw, how)
+        let message = Some(Message::empty(Type::Confirmable, 0));
+        self.open_request(now, new_request(now, to, message, Bodies::Raw, how))
     }
 
     /// Forgets a request: it is not repeated any more, no event follows, and a response is met as a stranger's. An
@@ -91,108 +95,23 @@ impl Endpoint {
         open
     }
 
-    /// Where a request is: sent, or how many wait before it, and why. `None`: it is over.
-    pub fn place(&self, request: RequestId) -> Option<Place> {
-        let found = self.outgoing.get(request.0).filter(|request| !request.is_settled() && !request.is_leaving())?;
-        let message = match &found.stage {
-            Stage::Waiting(message) => message,
-            Stage::Paused => return Some(Place::Paused),
-            _ => return Some(Place::Sent),
-        };
-        let mut ahead = 0;
-        let mut before = found.waiting.prev();
-        while let Some(request) = before.and_then(|index| self.outgoing.at(index)) {
-            ahead += 1;
-            before = request.waiting.prev();
-        }
-        let record = self.peers.get(found.peer?)?;
-        let parameters = self.transmission(found.peer?);
-        let why = match message.kind {
-            Type::Confirmable if record.in_flight >= u32::from(parameters.nstart()) => Why::Nstart,
-            _ if self.lacks_message_id(self.now, found.peer?) => Why::MessageIds,
-            _ => Why::ProbingRate,
-        };
-        Some(Place::Waiting { ahead, why })
-    }
-
-    /// Changes the transmission parameters, for what is sent from now on.
-    ///
-    /// Requests that wait for one peer are looked at again at once; after a change for the endpoint, when something ends
-    /// with their peer, or when their turn would have come before.
-    ///
-    /// A peer with parameters of its own is not forgotten before [`clear_transmission`](Self::clear_transmission).
-    pub fn set_transmission(
-        &mut self,
-        now: Instant,
-        of: Scope,
-        parameters: TransmissionParameters,
-    ) -> Result<(), TransmissionError> {
-        let now = self.advance(now);
-        let (ack_delay, ack_timeout) = (self.config.ack_delay, parameters.ack_timeout());
-        match of {
-            Scope::Endpoint if ack_delay >= ack_timeout => {
-                return Err(TransmissionError::AckDelayTooLong { ack_delay, ack_timeout });
-            }
-            Scope::Endpoint => self.config.transmission = parameters,
-            Scope::Peer(peer) => {
-                let key = self.admit(now, peer).ok_or(TransmissionError::TooManyPeers)?;
-                let record = self.peers.get_mut(key).ok_or(TransmissionError::TooManyPeers)?;
-                if record.transmission.replace(Box::new(parameters)).is_none() {
-                    self.peers.hold(key);
-                }
-                self.drain(now, key);
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives a peer the parameters of the endpoint again. False: it had none of its own.
-    pub fn clear_transmission(&mut self, now: Instant, of: Peer) -> bool {
-        let now = self.advance(now);
-        let Some(key) = self.peers.find(&of) else { return false };
-        let had = self.peers.get_mut(key).and_then(|record| record.transmission.take()).is_some();
-        if had {
-            self.drain(now, key);
-            self.peers.release(now, key);
-        }
-        had
-    }
-
     // ----- What happens to a request -------------------------------------------------------------------------------
 
-    pub(super) fn open_request(
-        &mut self,
-        now: Instant,
-        to: Peer,
-        message: Option<Message>,
-        bodies: Bodies,
-        how: &RequestOptions,
-    ) -> Result<RequestId, RequestError> {
+    pub(super) fn open_request(&mut self, now: Instant, new: NewRequest) -> Result<RequestId, RequestError> {
+        let to = new.to;
         if self.phase == Phase::ShuttingDown {
             return Err(RequestError::Shutdown);
         }
         if to.udp().is_some_and(|addr| addr.port() == 0) {
             return Err(RequestError::PortZero);
         }
-        let (len, max) = (message.as_ref().map_or(0, Message::encoded_len), self.config.max_datagram);
+        let (len, max) = (new.message.as_ref().map_or(0, Message::encoded_len), self.config.max_datagram);
         if len > max {
             return Err(RequestError::TooLarge { len, max });
         }
         if self.outgoing.len() >= self.config.max_requests {
             return Err(RequestError::TooManyRequests);
         }
-        let new = NewRequest {
-            peer: None,
-            to,
-            from: how.from,
-            message,
-            bodies,
-            parent: None,
-            pacing: how.pacing,
-            progress: how.progress,
-            transmission: how.transmission.map(Box::new),
-            until: how.timeout.map(|span| now + span),
-        };
         if to.is_multicast() {
             return self.open_group_request(now, new);
         }
@@ -206,12 +125,7 @@ impl Endpoint {
 
     /// Opens a request to a peer that is known and has room for it.
     pub(super) fn open_to(&mut self, now: Instant, peer: PeerKey, mut new: NewRequest) -> OutgoingKey {
-        // What fetches the rest of an observed state is known by what that was registered with.
-        if let Bodies::Blocks(operation) = &mut new.bodies
-            && new.parent.is_none()
-        {
-            self.tell_apart(peer, operation, &mut new.message);
-        }
+        self.tell_apart(now, peer, &mut new);
         let key = self.outgoing.open(now, NewRequest { peer: Some(peer), ..new });
         self.peers.hold(peer);
         if let Some(record) = self.peers.get_mut(peer) {
@@ -225,20 +139,6 @@ impl Endpoint {
             _ => self.wait_for_application(key),
         }
         key
-    }
-
-    /// Puts a request among those that wait for their turn; it may have come at once.
-    pub(super) fn queue(&mut self, now: Instant, peer: PeerKey, key: OutgoingKey, kind: Type) {
-        if let Some(record) = self.peers.get_mut(peer) {
-            record.queue_of(kind).push_back(self.outgoing.slab_mut(), key.index(), exchange::waiting);
-        }
-        self.limit(key, now + self.config.response_timeout);
-        let unpaced = self.outgoing.get(key).is_some_and(|request| request.pacing == Pacing::Unpaced);
-        // Nothing but a Message ID can hold this one back; if there is none, it queues as the others do.
-        if kind == Type::NonConfirmable && unpaced && self.start(now, peer, key).is_ok() {
-            return;
-        }
-        self.drain(now, peer);
     }
 
     /// A request to a group is sent at once, and once (RFC 7252 §8.1).
@@ -258,74 +158,6 @@ impl Endpoint {
         self.deadlines.set(Reason::Request, key.index(), Some(until));
         self.send(to, from, What::Message(message));
         Ok(RequestId(key))
-    }
-
-    /// Starts what may start of the requests that wait for a peer.
-    pub(super) fn drain(&mut self, now: Instant, peer: PeerKey) {
-        if self.peers.get(peer).is_none_or(|record| record.backlog.len() + record.paced.len() == 0) {
-            return self.deadlines.set(Reason::Pacing, peer.index(), None);
-        }
-        let parameters = *self.transmission(peer);
-        let mut wake = None;
-        while let Some(record) = self.peers.get(peer).filter(|record| record.in_flight < u32::from(parameters.nstart()))
-        {
-            let Some(next) = record.backlog.front().and_then(|index| self.outgoing.key_at(index)) else { break };
-            if let Err(free) = self.start(now, peer, next) {
-                wake = Some(free);
-                break;
-            }
-        }
-        while let Some(next) = self.next_paced(peer) {
-            let wait = self.pacing_wait(now, peer, next, &parameters);
-            if !wait.is_zero() {
-                wake = wake.into_iter().chain([now + wait]).min();
-                break;
-            }
-            if let Err(free) = self.start(now, peer, next) {
-                wake = wake.into_iter().chain([free]).min();
-                break;
-            }
-        }
-        self.deadlines.set(Reason::Pacing, peer.index(), wake);
-    }
-
-    /// Sends a request for the first time. `Err`: no Message ID is free before then.
-    fn start(&mut self, now: Instant, peer: PeerKey, key: OutgoingKey) -> Result<(), Instant> {
-        let message_id = self.draw_message_id(now, peer)?;
-        let Some(request) = self.outgoing.get_mut(key) else { return Ok(()) };
-        let Stage::Waiting(message) = core::mem::replace(&mut request.stage, Stage::Acknowledged(None)) else {
-            return Ok(());
-        };
-        let mut message = *message;
-        message.message_id = message_id;
-        request.attempts = 1;
-        request.last_sent = now;
-        let (to, from, kind, len) = (request.to, request.from, message.kind, message.encoded_len());
-        let (own, pacing, until) = (request.transmission.as_deref().copied(), request.pacing, request.until);
-        let parameters = own.unwrap_or_else(|| *self.transmission(peer));
-        let confirmable = kind == Type::Confirmable;
-        let backoff = confirmable.then(|| Backoff::new(now, &parameters, self.rng.next_u64()));
-        let owner = Owner::Request(key);
-        let flight = self.flights.open(InFlight { peer, to, from, owner, message, backoff });
-        if let Some(request) = self.outgoing.get_mut(key) {
-            request.stage = Stage::InFlight(flight);
-        }
-        if let Some(record) = self.peers.get_mut(peer) {
-            record.queue_of(kind).remove(self.outgoing.slab_mut(), key.index(), exchange::waiting);
-            record.in_flight += u32::from(confirmable);
-            if !confirmable && pacing == Pacing::Paced {
-                record.credit.spend(now, len, parameters.probing_rate(), self.config.max_datagram);
-            }
-        }
-        match backoff {
-            Some(backoff) => {
-                self.deadlines.set(Reason::Retransmission, flight.index(), Some(backoff.next()));
-                self.deadlines.set(Reason::Request, key.index(), until);
-            }
-            None => self.limit(key, now + self.config.response_timeout),
-        }
-        self.send(to, from, What::Flight(flight));
-        Ok(())
     }
 
     /// A response that fits a request of ours has arrived.
@@ -460,6 +292,10 @@ impl Endpoint {
         }
         let Some(request) = self.outgoing.get(key) else { return };
         let outcome = match &request.stage {
+            // A later block, or one once more: what went before it has been received, or may have been.
+            Stage::Waiting(_) if request.attempts > 0 && request.observing.is_none() => {
+                Outcome::Failed(Failure::NoResponse)
+            }
             Stage::Waiting(_) if request.peer.is_some_and(|peer| self.lacks_message_id(now, peer)) => {
                 Outcome::Failed(Failure::NoMessageId)
             }
@@ -504,6 +340,10 @@ impl Endpoint {
         let answered = !matches!(outcome, Outcome::Failed(_) | Outcome::Finished);
         let timing = request.timing(now, answered.then(|| now - request.last_sent));
         let parent = request.parent;
+        if !answered {
+            self.note_abandoned(now, key);
+        }
+        let Some(request) = self.outgoing.get(key) else { return };
         let told = request.operation().is_some_and(Operation::has_told_response);
         self.unlink(now, key);
         let Some(parent) = parent else {
@@ -526,6 +366,7 @@ impl Endpoint {
     fn detach(&mut self, now: Instant, key: OutgoingKey) {
         let open = self.outgoing.get(key).filter(|request| !request.is_settled());
         let Some(peer) = open.map(|request| request.peer) else { return };
+        self.note_abandoned(now, key);
         self.unlink(now, key);
         if let Some(peer) = peer {
             self.drain(now, peer);
@@ -603,55 +444,6 @@ impl Endpoint {
         self.deadlines.set(Reason::Request, key.index(), Some(end));
     }
 
-    fn must_wait(&self, now: Instant, peer: PeerKey, new: &NewRequest) -> bool {
-        let Some(record) = self.peers.get(peer) else { return false };
-        let Some(message) = &new.message else { return false };
-        let parameters = self.transmission(peer);
-        if self.lacks_message_id(now, peer) {
-            return true;
-        }
-        match (message.kind, new.pacing) {
-            (Type::Confirmable, _) => record.in_flight >= u32::from(parameters.nstart()) || record.backlog.len() > 0,
-            (_, Pacing::Unpaced) => false,
-            (_, Pacing::Paced) => {
-                let len = message.encoded_len();
-                record.paced.len() > 0 || !record.credit.wait(now, len, parameters.probing_rate()).is_zero()
-            }
-        }
-    }
-
-    /// All Message IDs towards the peer were used within EXCHANGE_LIFETIME.
-    fn lacks_message_id(&self, now: Instant, peer: PeerKey) -> bool {
-        let lifetime = self.transmission(peer).exchange_lifetime();
-        self.peers.get(peer).is_some_and(|record| record.message_ids.free_at(lifetime) > Some(now))
-    }
-
-    fn has_backlog_room(&self, peer: PeerKey) -> bool {
-        self.peers.get(peer).is_some_and(|record| record.backlog.len() + record.paced.len() < self.config.max_backlog)
-    }
-
-    fn next_paced(&self, peer: PeerKey) -> Option<OutgoingKey> {
-        self.outgoing.key_at(self.peers.get(peer)?.paced.front()?)
-    }
-
-    fn pacing_wait(
-        &self,
-        now: Instant,
-        peer: PeerKey,
-        key: OutgoingKey,
-        parameters: &TransmissionParameters,
-    ) -> Duration {
-        let (Some(request), Some(record)) = (self.outgoing.get(key), self.peers.get(peer)) else {
-            return Duration::ZERO;
-        };
-        match (&request.stage, request.pacing) {
-            (Stage::Waiting(message), Pacing::Paced) => {
-                record.credit.wait(now, message.encoded_len(), parameters.probing_rate())
-            }
-            _ => Duration::ZERO,
-        }
-    }
-
     /// The token that the caller wants, or a new one.
     pub(super) fn token_for(&mut self, to: &Peer, how: &RequestOptions) -> Result<Token, RequestError> {
         match &how.token {
@@ -680,40 +472,25 @@ impl Endpoint {
     }
 }
 
-/// Where a request is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Place {
-    /// It has been sent.
-    Sent,
-    /// Before or between its blocks: the application must supply or consume a part of a body.
-    Paused,
-    /// It waits for its turn.
-    Waiting {
-        /// How many go first.
-        ahead: usize,
-        /// What they and it wait for.
-        why: Why,
-    },
-}
-
-/// What a request waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Why {
-    /// NSTART messages to the peer are in flight.
-    Nstart,
-    /// The peer has not answered to what was sent to it so far (PROBING_RATE).
-    ProbingRate,
-    /// All Message IDs towards the peer were used within EXCHANGE_LIFETIME.
-    MessageIds,
-}
-
-/// What transmission parameters are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// All peers that have none of their own.
-    Endpoint,
-    /// One peer.
-    Peer(Peer),
+/// A request that is to be sent so, whose body nobody mixes up.
+pub(super) fn new_request(
+    now: Instant,
+    to: Peer,
+    message: Option<Message>,
+    bodies: Bodies,
+    how: &RequestOptions,
+) -> NewRequest {
+    NewRequest {
+        peer: None,
+        to,
+        from: how.from,
+        message,
+        bodies,
+        body_key: None,
+        parent: None,
+        pacing: how.pacing,
+        progress: how.progress,
+        transmission: how.transmission.map(Box::new),
+        until: how.timeout.map(|span| now + span),
+    }
 }

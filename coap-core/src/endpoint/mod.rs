@@ -6,7 +6,7 @@
 //!                           │     └──► client.rs: a request is settled ────► poll_event              │
 //!   handle_timeout ───► time.rs                                                                      ▼
 //!   publish ──────────► topics.rs: all observers wait ─► notify.rs, one at a time ─────────► poll_transmit
-//!   request, ping ────► client.rs: in flight, or waiting for its turn ─────────────────────► poll_transmit
+//!   request, ping ────► client.rs ──► turn.rs: in flight, or waiting for its turn ─────────► poll_transmit
 //! ```
 
 mod blocks;
@@ -20,11 +20,13 @@ mod observing;
 mod parts;
 mod server;
 mod serving;
+mod settings;
 mod streams;
 #[cfg(test)]
 mod tests;
 mod time;
 mod topics;
+mod turn;
 mod upload;
 
 use alloc::boxed::Box;
@@ -32,8 +34,9 @@ use core::fmt;
 
 use rand_core::CryptoRng;
 
-pub use self::client::{Place, Scope, Why};
 pub use self::errors::{RequestError, RespondError, SupplyError, TransmissionError};
+pub use self::settings::Scope;
+pub use self::turn::{Place, Why};
 use crate::addr::{Local, Peer, Transmit};
 use crate::blockwise::Budget;
 use crate::blockwise::client::{News, Part, Tags};
@@ -128,7 +131,7 @@ impl Endpoint {
             observers: Observers::new(hash),
             deadlines: Deadlines::default(),
             budget: Budget::new(config.max_transfer_bytes),
-            tags: Tags::default(),
+            tags: Tags::new(),
             outbox: Outbox::new(config.max_outbox),
             group_ids: MessageIds::multicast(rng.next_u64()),
             id_floor: 0,

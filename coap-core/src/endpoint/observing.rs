@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use super::Endpoint;
+use super::client::new_request;
 use super::errors::RequestError;
 use super::inbound::{Path, response_of};
 use super::upload::Plan;
@@ -72,13 +73,13 @@ impl Endpoint {
         let mut message = Message { token: self.token_for(&to, &how)?, ..first };
         // The blocks of its states are asked for without its content.
         let key = (message.code == Code::FETCH).then(|| self.hash.operation(message.code, &message.options));
-        let alike = key.zip(self.peers.find(&to)).is_some_and(|(key, peer)| self.has_alike(peer, key));
+        let alike = self.peers.find(&to).is_some_and(|peer| self.has_alike(peer, key, false));
         if alike && !message.options.contains(OptionNumber::REQUEST_TAG) {
             self.tags.set_new(&mut message.options);
         }
         let observing = Observing::new(&message, key, &how);
         // Its messages keep their token, whatever blocks their answers come in.
-        let id = self.open_request(now, to, Some(message), Bodies::Raw, &how)?;
+        let id = self.open_request(now, new_request(now, to, Some(message), Bodies::Raw, &how))?;
         if let Some(request) = self.outgoing.get_mut(id.0) {
             request.observing = Some(observing.into());
         }
@@ -110,6 +111,12 @@ impl Endpoint {
             self.send_again(now, key, farewell);
         }
         true
+    }
+
+    /// Whether the peer is still being told that an observation has ended: from [`deregister`](Self::deregister) until
+    /// that was answered or given up.
+    pub fn is_deregistering(&self, observation: RequestId) -> bool {
+        self.outgoing.get(observation.0).is_some_and(|request| request.is_leaving())
     }
 
     /// A response with the token of an observation.
@@ -244,9 +251,9 @@ impl Endpoint {
         let (kind, payload) = observing.ask();
         let (code, options, blocks) = observing.fetch();
         let size = blocks.size.or(self.config.block_size);
-        let (operation, tagged) = (self.hash.operation(code, &options), options.contains(OptionNumber::REQUEST_TAG));
+        let tagged = options.contains(OptionNumber::REQUEST_TAG);
         let rules = self.rules(blocks, size.unwrap_or(BlockSize::MAX).szx(), size.is_some(), tagged);
-        let operation = Operation::new(kind, code, options, Body::Whole(payload), operation, rules);
+        let operation = Operation::new(kind, code, options, Body::Whole(payload), rules);
         if let Some(request) = self.outgoing.get_mut(key) {
             request.until = until;
             request.bodies = Bodies::Blocks(operation.into());

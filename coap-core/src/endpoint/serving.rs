@@ -286,6 +286,8 @@ impl Endpoint {
             _ => None,
         };
         reply.options.remove(OptionNumber::BLOCK1);
+        // It can be a slice of a body that is much longer.
+        reply.payload = Bytes::copy_from_slice(&reply.payload);
         found.stage = Stage::Answered(Answered { reply, of });
         self.stand(now, transfer, Standing::Done);
     }

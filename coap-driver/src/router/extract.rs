@@ -2,10 +2,16 @@
 
 use core::fmt;
 use core::str::FromStr;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use coap_core::{Code, ContentFormat, ETag, Local, OptionNumber, Options, Peer, Request, Response, Token, Type};
+use coap_core::{
+    Code, ContentFormat, ETag, IncomingRequest, Local, OptionNumber, Options, Peer, Request, Response, Token, Type,
+    Wanted,
+};
 
+use super::body::Upload;
+use super::response::Answer;
 use super::tree::Capture;
 
 /// A request on its way to a handler: what extractors are made from.
@@ -17,10 +23,18 @@ pub struct Incoming<'a> {
     pub(crate) message_id: u16,
     pub(crate) token: &'a Token,
     pub(crate) request: &'a Request,
+    pub(crate) wanted: Wanted,
+    /// Where its content comes from, if that comes in parts and its handler reads them.
+    pub(crate) upload: Option<&'a Arc<Upload>>,
     pub(crate) captures: &'a [Capture],
 }
 
 impl<'a> Incoming<'a> {
+    pub(crate) const fn new(incoming: &'a IncomingRequest) -> Self {
+        let IncomingRequest { peer, local, kind, message_id, ref token, ref request, wanted, .. } = *incoming;
+        Self { peer, local, kind, message_id, token, request, wanted, upload: None, captures: &[] }
+    }
+
     /// Who asks.
     pub const fn peer(&self) -> Peer {
         self.peer
@@ -56,7 +70,12 @@ impl<'a> Incoming<'a> {
         &self.request.options
     }
 
-    /// Its content. It shares the datagram's bytes: copy what is kept.
+    /// Which stretch of the response body is asked for.
+    pub const fn wanted(&self) -> Wanted {
+        self.wanted
+    }
+
+    /// Its content; none if a [`BodyReader`](super::BodyReader) reads it. It shares the datagram's bytes: copy what is kept.
     pub fn payload(&self) -> &'a [u8] {
         self.request.body.as_bytes()
     }
@@ -104,6 +123,10 @@ pub trait FromRequest<S>: Sized {
     /// the router's own business. An option beyond If-Match and If-None-Match must be declared in the endpoint's
     /// `Config` too, or no request with it comes this far.
     const UNDERSTANDS: &'static [OptionNumber] = &[];
+
+    /// Whether this argument reads content part by part, as [`BodyReader`](super::BodyReader) does. A handler with such an
+    /// argument is called when the first block of a longer content is there, and all others when the whole is.
+    const READS_PARTS: bool = false;
 
     /// Makes it.
     ///
@@ -289,8 +312,8 @@ impl fmt::Display for BadQuery {
 impl core::error::Error for BadQuery {}
 
 impl super::IntoResponse for BadQuery {
-    fn into_response(self, _method: Code) -> Response {
-        bad_request(self.to_string())
+    fn into_response(self, _method: Code) -> Answer {
+        bad_request(self.to_string()).into()
     }
 }
 
@@ -365,6 +388,8 @@ mod tests {
             message_id: 7,
             token: &token,
             request,
+            wanted: super::super::FIRST_BLOCK,
+            upload: None,
             captures: &[],
         };
         T::from_request(&incoming, &())

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use coap_core::{Code, ContentFormat, OptionNumber, Response};
 
 use super::extract::{FromRequest, Incoming};
-use super::response::IntoResponse;
+use super::response::{Answer, IntoResponse};
 
 /// A handler at work.
-pub type HandlerFuture = Pin<Box<dyn Future<Output = Response> + Send>>;
+pub type HandlerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// An async function whose arguments implement [`FromRequest`] and whose result implements [`IntoResponse`]; up to
 /// eight arguments. `T` is the tuple of their types, which keeps the implementations apart.
@@ -40,6 +40,11 @@ pub trait Handler<T, S>: Send + Sync + 'static {
     /// Whether an argument stands for the critical option `number`: see [`FromRequest::UNDERSTANDS`].
     fn understands(&self, number: OptionNumber) -> bool;
 
+    /// Whether an argument reads content part by part: see [`FromRequest::READS_PARTS`].
+    fn reads_parts(&self) -> bool {
+        false
+    }
+
     /// Makes the arguments, and calls.
     ///
     /// # Errors
@@ -59,6 +64,10 @@ macro_rules! impl_handler {
             fn understands(&self, number: OptionNumber) -> bool {
                 let _ = number;
                 false $(|| $argument::UNDERSTANDS.contains(&number))*
+            }
+
+            fn reads_parts(&self) -> bool {
+                false $(|| $argument::READS_PARTS)*
             }
 
             fn call(&self, incoming: &Incoming<'_>, state: &S) -> Result<HandlerFuture, Response> {
@@ -83,13 +92,13 @@ impl_handler!(A B C D E G H I);
 
 /// RFC 7252 §5.10.4: what the peer did not ask for is not sent. Only where asking had no effect: a PUT that was carried
 /// out is not turned into an error afterwards.
-fn acceptable(response: Response, method: Code, accept: Option<ContentFormat>) -> Response {
-    let Some(accept) = accept else { return response };
-    let other = response.options.content_format().is_some_and(|format| format != accept);
-    if other && method.is_safe() && response.code.is_success() {
-        return not_acceptable(&[]);
+fn acceptable(answer: Answer, method: Code, accept: Option<ContentFormat>) -> Answer {
+    let Some(accept) = accept else { return answer };
+    let other = answer.options.content_format().is_some_and(|format| format != accept);
+    if other && method.is_safe() && answer.code.is_success() {
+        return not_acceptable(&[]).into();
     }
-    response
+    answer
 }
 
 /// 4.06, with the formats that there are.
@@ -105,6 +114,7 @@ pub(super) fn not_acceptable(produces: &[ContentFormat]) -> Response {
 /// A handler whose argument types are forgotten.
 pub(super) trait ErasedHandler<S>: Send + Sync {
     fn understands(&self, number: OptionNumber) -> bool;
+    fn reads_parts(&self) -> bool;
     fn call(&self, incoming: &Incoming<'_>, state: &S) -> Result<HandlerFuture, Response>;
 }
 
@@ -118,6 +128,10 @@ struct Erased<H, T> {
 impl<H: Handler<T, S>, T, S> ErasedHandler<S> for Erased<H, T> {
     fn understands(&self, number: OptionNumber) -> bool {
         self.handler.understands(number)
+    }
+
+    fn reads_parts(&self) -> bool {
+        self.handler.reads_parts()
     }
 
     fn call(&self, incoming: &Incoming<'_>, state: &S) -> Result<HandlerFuture, Response> {
@@ -138,6 +152,10 @@ struct Stateful<S> {
 impl<S: Send + Sync, Outer> ErasedHandler<Outer> for Stateful<S> {
     fn understands(&self, number: OptionNumber) -> bool {
         self.handler.understands(number)
+    }
+
+    fn reads_parts(&self) -> bool {
+        self.handler.reads_parts()
     }
 
     fn call(&self, incoming: &Incoming<'_>, _state: &Outer) -> Result<HandlerFuture, Response> {

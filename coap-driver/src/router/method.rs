@@ -5,7 +5,8 @@ use core::fmt;
 use coap_core::{Code, ContentFormat, Response};
 
 use super::extract::Incoming;
-use super::handler::{Handler, HandlerFuture, SharedHandler, erase, not_acceptable, with_state};
+use super::handler::{Handler, SharedHandler, erase, not_acceptable, with_state};
+use crate::resource::Resource;
 
 /// The methods of RFC 7252 and RFC 8132, in the order of their codes.
 const METHODS: [Code; 7] = [Code::GET, Code::POST, Code::PUT, Code::DELETE, Code::FETCH, Code::PATCH, Code::IPATCH];
@@ -22,6 +23,8 @@ struct Entry<S> {
     handler: SharedHandler<S>,
     produces: Vec<ContentFormat>,
     consumes: Vec<ContentFormat>,
+    max_body: Option<usize>,
+    observed: Option<Resource>,
 }
 
 macro_rules! methods {
@@ -95,6 +98,34 @@ impl<S> MethodRouter<S> {
         self
     }
 
+    /// Accepts content of up to so many bytes for the handlers *so far*, instead of what `Config::max_body` says (64 KiB
+    /// by default); longer content is answered 4.13 without calling them, at its first block if the peer says how long it
+    /// is. A handler with a [`BodyReader`](super::BodyReader) has no limit but this one.
+    #[must_use]
+    pub fn max_body(mut self, bytes: usize) -> Self {
+        for entry in self.entries.iter_mut().flatten().filter(|entry| entry.max_body.is_none()) {
+            entry.max_body = Some(bytes);
+        }
+        self
+    }
+
+    /// Lets peers observe (RFC 7641) what the GET and FETCH handlers *so far* answer: they are called again, once for all
+    /// observers of the same request, after each [`Resource::changed`].
+    ///
+    /// What such a handler takes of the request beside its options and content (peer, token, Message ID) is of the peer
+    /// that asked first. An answer with an error code, a 5.00 for a panic included, goes to all observers and ends their
+    /// observation; the answer must be here, not a [`Streamed`](super::Streamed), or it is not observed.
+    #[must_use]
+    pub fn observable(mut self, resource: &Resource) -> Self {
+        for method in [Code::GET, Code::FETCH] {
+            let entry = slot(method).and_then(|slot| self.entries.get_mut(slot)?.as_mut());
+            if let Some(entry) = entry.filter(|entry| entry.observed.is_none()) {
+                entry.observed = Some(resource.clone());
+            }
+        }
+        self
+    }
+
     /// The method that was given two handlers, if one was: the first one stayed.
     pub(super) const fn repeated(&self) -> Option<Code> {
         self.repeated
@@ -105,14 +136,15 @@ impl<S> MethodRouter<S> {
             if entry.is_some() {
                 self.repeated = self.repeated.or(Some(method));
             } else {
-                *entry = Some(Entry { handler, produces: Vec::new(), consumes: Vec::new() });
+                *entry =
+                    Some(Entry { handler, produces: Vec::new(), consumes: Vec::new(), max_body: None, observed: None });
             }
         }
         self
     }
 
-    /// Calls the handler for the request's method, or says why not.
-    pub(super) fn call(&self, incoming: &Incoming<'_>, state: &S) -> Result<HandlerFuture, Response> {
+    /// The handler for the request's method, or why there is none.
+    pub(super) fn find(&self, incoming: &Incoming<'_>) -> Result<Found<'_, S>, Response> {
         let entry = slot(incoming.method()).and_then(|slot| self.entries.get(slot)?.as_ref());
         let Some(entry) = entry else { return Err(Response::new(Code::METHOD_NOT_ALLOWED)) };
         check_options(incoming, &entry.handler)?;
@@ -124,7 +156,7 @@ impl<S> MethodRouter<S> {
         if excludes(&entry.consumes, format) || (must_be_named && format.is_none()) {
             return Err(Response::new(Code::UNSUPPORTED_CONTENT_FORMAT));
         }
-        entry.handler.call(incoming, state)
+        Ok(Found { handler: &entry.handler, max_body: entry.max_body, observed: entry.observed.as_ref() })
     }
 
     /// The same with the state put in.
@@ -133,14 +165,23 @@ impl<S> MethodRouter<S> {
         S: Clone + Send + Sync + 'static,
     {
         let entries = self.entries.map(|entry| {
-            entry.map(|Entry { handler, produces, consumes }| Entry {
+            entry.map(|Entry { handler, produces, consumes, max_body, observed }| Entry {
                 handler: with_state(handler, state.clone()),
                 produces,
                 consumes,
+                max_body,
+                observed,
             })
         });
         MethodRouter { entries, repeated: self.repeated }
     }
+}
+
+/// The handler for a request, and what its route says about it.
+pub(super) struct Found<'a, S> {
+    pub(super) handler: &'a SharedHandler<S>,
+    pub(super) max_body: Option<usize>,
+    pub(super) observed: Option<&'a Resource>,
 }
 
 /// 4.02 for a critical option that the handler would pass over (RFC 7252 §5.4.1).

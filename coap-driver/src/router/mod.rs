@@ -21,34 +21,50 @@
 //! let router: Router = Router::new().route("/lamps/{lamp}", get(read).put(switch)).with_state(House);
 //! ```
 
+mod body;
 mod extract;
 mod handler;
 mod method;
 mod path;
 mod response;
+mod streamed;
 mod tree;
 
 use core::fmt;
+use std::sync::Arc;
 
-use coap_core::{Code, IncomingRequest, Local, OptionNumber, Options, Peer, Request, Response, Token, Type};
+use coap_core::{Body, Code, Local, OptionNumber, Options, Peer, Request, Response, Token, Type, Wanted};
 
+pub use body::{BodyError, BodyReader};
+pub(crate) use body::{GoAhead, Upload};
 pub use extract::{
     Accept, BadQuery, Captured, FromRequest, Incoming, KnownETags, Payload, Preconditions, Query, State,
 };
 pub use handler::{Handler, HandlerFuture};
 use handler::{SharedHandler, erase, with_state};
+use method::Found;
 pub use method::{MethodRouter, delete, fetch, get, ipatch, patch, post, put};
 pub use path::{FromCapture, FromPath, Path};
-pub use response::{Created, IntoResponse};
+pub use response::{Answer, Content, Created, IntoResponse};
+pub(crate) use streamed::Source;
+pub use streamed::{Ranged, Streamed};
 pub use tree::RouteError;
+
+pub use crate::resource::Resource;
 use tree::{Capture, Pattern, Tree};
+
+/// What a request without a Block2 option asks for, and where one more byte would do no good.
+pub(crate) const FIRST_BLOCK: Wanted = Wanted { offset: 0, max: 1_024 };
 
 /// Routes, and what answers them. See the [module](self) for an example.
 ///
 /// * No route for the path: the fallback, or 4.04. A route, but not for the method: 4.05.
 /// * A critical option that the handler does not stand for: 4.02 (see [`FromRequest::UNDERSTANDS`]).
 /// * Accept asks for a format that is not there: 4.06. Content in a format that is not read: 4.15.
+/// * Content is longer than its route takes: 4.13 (see [`MethodRouter::max_body`]).
 /// * An argument cannot be made: 4.00 with a line that says why.
+///
+/// Of content that comes in blocks the first one is enough for all of these but the last, and the rest is not asked for.
 ///
 /// A route that cannot be is kept as an error, for [`check`](Self::check) or for the server that is given the router.
 pub struct Router<S = ()> {
@@ -177,12 +193,6 @@ impl<S> Router<S> {
 }
 
 impl Router {
-    /// Finds the handler and calls it; what can be answered without one is an `Err`.
-    pub(crate) fn call(&self, incoming: &IncomingRequest) -> Result<HandlerFuture, Response> {
-        let IncomingRequest { peer, local, kind, message_id, ref token, ref request, .. } = *incoming;
-        self.dispatch(Incoming { peer, local, kind, message_id, token, request, captures: &[] })
-    }
-
     /// Answers a request as a server would that got it from `from`, without a network: for tests of routes and handlers.
     ///
     /// ```
@@ -204,15 +214,18 @@ impl Router {
             message_id: 0,
             token: &Token::EMPTY,
             request,
+            wanted: FIRST_BLOCK,
+            upload: None,
             captures: &[],
         };
-        match self.dispatch(incoming) {
-            Ok(handler) => handler.await,
+        match self.find(incoming).and_then(|call| call.begin(None)) {
+            Ok(handler) => handler.await.collect().await,
             Err(response) => response,
         }
     }
 
-    fn dispatch<'a>(&'a self, mut incoming: Incoming<'a>) -> Result<HandlerFuture, Response> {
+    /// Finds the handler; what can be answered without one is an `Err`. For content in parts the first is enough.
+    pub(crate) fn find<'a>(&'a self, mut incoming: Incoming<'a>) -> Result<Call<'a>, Response> {
         // RFC 7252 §5.8: whatever the path, a method that does not exist is 4.05.
         if !method::is_known(incoming.method()) {
             return Err(Response::new(Code::METHOD_NOT_ALLOWED));
@@ -222,11 +235,66 @@ impl Router {
         let found = site.tree.find(path_segments(incoming.options()));
         if let Some(route) = found.and_then(|index| site.routes.get(index)) {
             incoming.captures = &route.captures;
-            return route.methods.call(&incoming, &());
+            let Found { handler, max_body, observed } = route.methods.find(&incoming)?;
+            let call = Call { handler, incoming, max_body, observed };
+            return match max_body {
+                Some(limit) if call.announced() > limit as u64 => Err(body::too_long(limit)),
+                _ => Ok(call),
+            };
         }
-        let Some(fallback) = &site.fallback else { return Err(Response::new(Code::NOT_FOUND)) };
-        method::check_options(&incoming, fallback)?;
-        fallback.call(&incoming, &())
+        let Some(handler) = &site.fallback else { return Err(Response::new(Code::NOT_FOUND)) };
+        method::check_options(&incoming, handler)?;
+        Ok(Call { handler, incoming, max_body: None, observed: None })
+    }
+}
+
+/// A handler that was found, with the request that it is for.
+pub(crate) struct Call<'a> {
+    handler: &'a SharedHandler<()>,
+    incoming: Incoming<'a>,
+    max_body: Option<usize>,
+    observed: Option<&'a Resource>,
+}
+
+impl<'a> Call<'a> {
+    /// Whether it wants content in parts as it comes; else it wants the whole.
+    pub(crate) fn reads_parts(&self) -> bool {
+        self.handler.reads_parts()
+    }
+
+    /// The longest content that it takes, in bytes, where its route says so.
+    pub(crate) const fn max_body(&self) -> Option<usize> {
+        self.max_body
+    }
+
+    /// What the peer wants to observe (RFC 7641 §4.1), if it does and can.
+    pub(crate) fn observed(&self) -> Option<&'a Resource> {
+        self.observed.filter(|_| self.incoming.options().observe() == Some(0))
+    }
+
+    /// The request.
+    pub(crate) const fn incoming(&self) -> &Incoming<'a> {
+        &self.incoming
+    }
+
+    /// Calls it; `upload` is where its content comes from, if that is in parts.
+    pub(crate) fn begin(self, upload: Option<&Arc<Upload>>) -> Result<HandlerFuture, Response> {
+        let incoming = Incoming { upload, ..self.incoming };
+        self.handler.call(&incoming, &())
+    }
+
+    /// How long the content is, as far as is known.
+    fn announced(&self) -> u64 {
+        match &self.incoming.request.body {
+            Body::Parts { size } => size.unwrap_or(0),
+            here => here.len() as u64,
+        }
+    }
+}
+
+impl fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("incoming", &self.incoming).finish_non_exhaustive()
     }
 }
 

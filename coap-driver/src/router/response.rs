@@ -1,11 +1,104 @@
 //! What a handler may return.
 
 use core::convert::Infallible;
+use core::future::poll_fn;
 
 use bytes::Bytes;
-use coap_core::{Code, ContentFormat, ETag, OptionError, OptionNumber, Options, Response};
+use coap_core::{Body, Code, ContentFormat, ETag, OptionError, OptionNumber, Options, Response};
 
-/// Turns what a handler returned into the response to a request with `method`.
+use super::streamed::{Source, Streamed};
+
+/// The most that [`Answer::collect`] puts together, in bytes.
+const MOST_COLLECTED: usize = 1 << 20;
+
+/// What a handler answers: a response whose content may be a stream. Made from whatever implements [`IntoResponse`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The response code.
+    pub code: Code,
+    /// The options.
+    pub options: Options,
+    /// The content.
+    pub content: Content,
+}
+
+/// The content of an [`Answer`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Content {
+    /// It is here: all of it, or the stretch that was asked for.
+    Here(Body),
+    /// It is read while it is sent.
+    Stream(Streamed),
+}
+
+impl Answer {
+    /// An answer without options and content.
+    pub const fn new(code: Code) -> Self {
+        Self { code, options: Options::new(), content: Content::Here(Body::EMPTY) }
+    }
+
+    /// With these options instead of what it had.
+    #[must_use]
+    pub fn with_options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// With this content.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Body>) -> Self {
+        self.content = Content::Here(body.into());
+        self
+    }
+
+    /// With content in this format.
+    #[must_use]
+    pub fn with_content(mut self, format: ContentFormat, body: impl Into<Body>) -> Self {
+        self.options.set_content_format(format);
+        self.with_body(body)
+    }
+
+    /// The response to send, and what its body is read from if that is a stream.
+    pub(crate) fn into_parts(self) -> (Response, Option<Source>) {
+        let Self { code, options, content } = self;
+        let (body, source) = match content {
+            // There is nothing that would give the parts.
+            Content::Here(Body::Parts { .. }) => return (Response::new(Code::INTERNAL_SERVER_ERROR), None),
+            Content::Here(body) => (body, None),
+            Content::Stream(Streamed { source, size }) => (Body::Parts { size }, Some(source)),
+        };
+        (Response::new(code).with_options(options).with_body(body), source)
+    }
+
+    /// The response with all of its content, read to the end; 5.00 if that fails or is more than 1 MiB.
+    pub(super) async fn collect(self) -> Response {
+        let (response, source) = self.into_parts();
+        let Some(mut source) = source else { return response };
+        let mut content = Vec::new();
+        let mut buffer = [0; 1_024];
+        loop {
+            let read = poll_fn(|cx| source.as_mut().poll_read(cx, &mut buffer)).await;
+            match read {
+                Ok(0) => return response.with_body(content),
+                Ok(read) if content.len() + read <= MOST_COLLECTED => {
+                    content.extend(buffer.iter().take(read));
+                }
+                _ => return Response::new(Code::INTERNAL_SERVER_ERROR),
+            }
+        }
+    }
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        let Response { code, options, body, .. } = response;
+        Self { code, options, content: Content::Here(body) }
+    }
+}
+
+/// Turns what a handler returned into the answer to a request with `method`.
 ///
 /// The method is there because it decides which code success has: 2.05 Content for GET and FETCH, 2.02 Deleted for
 /// DELETE, 2.04 Changed for the others (RFC 7252 §5.8, RFC 8132). A handler that wants another one says so:
@@ -19,12 +112,12 @@ use coap_core::{Code, ContentFormat, ETag, OptionError, OptionNumber, Options, R
 /// assert_eq!((Code::CONFLICT, "somebody was faster").into_response(Code::PUT).code, Code::CONFLICT);
 /// ```
 pub trait IntoResponse {
-    /// The response.
-    fn into_response(self, method: Code) -> Response;
+    /// The answer.
+    fn into_response(self, method: Code) -> Answer;
 }
 
 /// The code of an ordinary success.
-fn success(method: Code) -> Code {
+pub(super) const fn success(method: Code) -> Code {
     match method {
         Code::GET | Code::FETCH => Code::CONTENT,
         Code::DELETE => Code::DELETED,
@@ -32,64 +125,70 @@ fn success(method: Code) -> Code {
     }
 }
 
-impl IntoResponse for Response {
-    fn into_response(self, _method: Code) -> Response {
+impl IntoResponse for Answer {
+    fn into_response(self, _method: Code) -> Answer {
         self
     }
 }
 
+impl IntoResponse for Response {
+    fn into_response(self, _method: Code) -> Answer {
+        self.into()
+    }
+}
+
 impl IntoResponse for Infallible {
-    fn into_response(self, _method: Code) -> Response {
+    fn into_response(self, _method: Code) -> Answer {
         match self {}
     }
 }
 
 /// Success without content.
 impl IntoResponse for () {
-    fn into_response(self, method: Code) -> Response {
-        Response::new(success(method))
+    fn into_response(self, method: Code) -> Answer {
+        Answer::new(success(method))
     }
 }
 
 /// This code, without content.
 impl IntoResponse for Code {
-    fn into_response(self, _method: Code) -> Response {
-        Response::new(self)
+    fn into_response(self, _method: Code) -> Answer {
+        Answer::new(self)
     }
 }
 
 /// Success with a text, Content-Format 0.
 impl IntoResponse for &'static str {
-    fn into_response(self, method: Code) -> Response {
-        Response::new(success(method)).with_content(ContentFormat::TEXT_PLAIN, self)
+    fn into_response(self, method: Code) -> Answer {
+        Answer::new(success(method)).with_content(ContentFormat::TEXT_PLAIN, self)
     }
 }
 
 /// Success with a text, Content-Format 0.
 impl IntoResponse for String {
-    fn into_response(self, method: Code) -> Response {
-        Response::new(success(method)).with_content(ContentFormat::TEXT_PLAIN, self)
+    fn into_response(self, method: Code) -> Answer {
+        Answer::new(success(method)).with_content(ContentFormat::TEXT_PLAIN, self)
     }
 }
 
 /// Success with bytes, and without a Content-Format: put them into a pair with one.
 impl IntoResponse for Bytes {
-    fn into_response(self, method: Code) -> Response {
-        Response::new(success(method)).with_body(self)
+    fn into_response(self, method: Code) -> Answer {
+        Answer::new(success(method)).with_body(self)
     }
 }
 
 /// Success with bytes, and without a Content-Format: put them into a pair with one.
 impl IntoResponse for Vec<u8> {
-    fn into_response(self, method: Code) -> Response {
-        Response::new(success(method)).with_body(self)
+    fn into_response(self, method: Code) -> Answer {
+        Answer::new(success(method)).with_body(self)
     }
 }
 
 /// What the second has, with this code. With an error code a text is a diagnostic payload, which has no
 /// Content-Format (RFC 7252 §5.5.2).
 impl<T: IntoResponse> IntoResponse for (Code, T) {
-    fn into_response(self, method: Code) -> Response {
+    fn into_response(self, method: Code) -> Answer {
         let (code, content) = self;
         let mut response = content.into_response(method);
         response.code = code;
@@ -102,7 +201,7 @@ impl<T: IntoResponse> IntoResponse for (Code, T) {
 
 /// What the second has, in this format.
 impl<T: IntoResponse> IntoResponse for (ContentFormat, T) {
-    fn into_response(self, method: Code) -> Response {
+    fn into_response(self, method: Code) -> Answer {
         let (format, content) = self;
         let mut response = content.into_response(method);
         response.options.set_content_format(format);
@@ -112,7 +211,7 @@ impl<T: IntoResponse> IntoResponse for (ContentFormat, T) {
 
 /// What the second has, with this entity-tag (RFC 7252 §5.10.6).
 impl<T: IntoResponse> IntoResponse for (ETag, T) {
-    fn into_response(self, method: Code) -> Response {
+    fn into_response(self, method: Code) -> Answer {
         let (etag, content) = self;
         let mut response = content.into_response(method);
         response.options.push_etag(&etag);
@@ -121,7 +220,7 @@ impl<T: IntoResponse> IntoResponse for (ETag, T) {
 }
 
 impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
-    fn into_response(self, method: Code) -> Response {
+    fn into_response(self, method: Code) -> Answer {
         match self {
             Ok(content) => content.into_response(method),
             Err(error) => error.into_response(method),
@@ -131,8 +230,8 @@ impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
 
 /// The content, or 4.04.
 impl<T: IntoResponse> IntoResponse for Option<T> {
-    fn into_response(self, method: Code) -> Response {
-        self.map_or_else(|| Response::new(Code::NOT_FOUND), |content| content.into_response(method))
+    fn into_response(self, method: Code) -> Answer {
+        self.map_or_else(|| Answer::new(Code::NOT_FOUND), |content| content.into_response(method))
     }
 }
 
@@ -163,15 +262,15 @@ impl Created {
 }
 
 impl IntoResponse for Created {
-    fn into_response(self, _method: Code) -> Response {
-        Response::new(Code::CREATED).with_options(self.options)
+    fn into_response(self, _method: Code) -> Answer {
+        Answer::new(Code::CREATED).with_options(self.options)
     }
 }
 
 /// 5.00: what the handler wanted to send does not fit into an option.
 impl IntoResponse for OptionError {
-    fn into_response(self, _method: Code) -> Response {
-        Response::new(Code::INTERNAL_SERVER_ERROR)
+    fn into_response(self, _method: Code) -> Answer {
+        Answer::new(Code::INTERNAL_SERVER_ERROR)
     }
 }
 

@@ -224,3 +224,103 @@ fn a_handler_takes_eight_arguments() {
     let response = ask(&router, &request(Code::POST, &[]).with_body("abc"));
     assert_eq!(response.body.as_bytes(), b"POST CON 192.0.2.1:5683 None None 0 3");
 }
+
+// ----- Bodies ------------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_reader_is_tested_without_a_network_too() {
+    async fn read(mut body: BodyReader) -> Result<String, BodyError> {
+        let (mut text, size) = (String::new(), body.size());
+        while let Some(part) = body.chunk().await? {
+            text += core::str::from_utf8(&part).unwrap();
+        }
+        assert_eq!((size, body.size()), (Some(text.len() as u64), Some(0)));
+        Ok(text)
+    }
+    let router = Router::new().route("/", post(read));
+    assert_eq!(ask(&router, &request(Code::POST, &[]).with_body("abc")).body.as_bytes(), b"abc");
+    assert_eq!(ask(&router, &request(Code::POST, &[])).body.as_bytes(), b"");
+}
+
+#[test]
+fn a_stream_is_read_to_its_end_without_a_network() {
+    let content = vec![7; 5_000];
+    let kept = content.clone();
+    let stream = move || {
+        let reader = std::io::Cursor::new(kept.clone());
+        async move { (ContentFormat::CBOR, Streamed::new(FromStd(reader)).size(5_000)) }
+    };
+    let router = Router::new().route("/", get(stream));
+    let response = ask(&router, &request(Code::GET, &[]));
+    assert_eq!((response.code, response.options.content_format()), (Code::CONTENT, Some(ContentFormat::CBOR)));
+    assert_eq!(response.body.as_bytes(), content);
+}
+
+/// A reader that never waits.
+struct FromStd<R>(R);
+
+impl<R: std::io::Read + Unpin> futures_io::AsyncRead for FromStd<R> {
+    fn poll_read(
+        mut self: core::pin::Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Poll::Ready(self.0.read(buf))
+    }
+}
+
+#[test]
+fn a_stream_of_another_format_than_accepted_is_4_06() {
+    let router = Router::new().route("/", get(async || (ContentFormat::CBOR, Streamed::new(&b"x"[..]))));
+    let mut wanted = request(Code::GET, &[]);
+    wanted.options.set_accept(ContentFormat::JSON);
+    assert_eq!(ask(&router, &wanted).code, Code::NOT_ACCEPTABLE);
+}
+
+#[test]
+fn content_over_the_limit_of_its_route_is_4_13_and_says_the_limit() {
+    let router = Router::new().route("/", put(hello).max_body(3).post(hello));
+    assert_eq!(ask(&router, &request(Code::PUT, &[]).with_body("abc")).code, Code::CHANGED);
+    let refused = ask(&router, &request(Code::PUT, &[]).with_body("abcd"));
+    assert_eq!((refused.code, refused.options.size1()), (Code::REQUEST_ENTITY_TOO_LARGE, Some(3)));
+    // Handlers that came later have no limit of this kind.
+    assert_eq!(ask(&router, &request(Code::POST, &[]).with_body("abcd")).code, Code::CHANGED);
+}
+
+#[test]
+fn a_handler_without_a_network_is_asked_for_a_first_block() {
+    async fn range(wanted: Wanted) -> Ranged {
+        Ranged { offset: wanted.offset, data: vec![7; wanted.max].into(), size: None }
+    }
+    let router = Router::new().route("/", get(range));
+    let response = ask(&router, &request(Code::GET, &[]));
+    assert!(matches!(response.body, Body::Range { offset: 0, ref data, .. } if data.len() == 1_024));
+}
+
+#[test]
+fn a_nested_router_keeps_limits_and_resources() {
+    let resource = Resource::new();
+    let inner = Router::new().route("/x", get(number_of).put(hello).max_body(1).observable(&resource)).with_state(7_u8);
+    async fn number_of(State(number): State<u8>) -> String {
+        number.to_string()
+    }
+    let router: Router = Router::new().nest("/a", inner);
+    assert_eq!(ask(&router, &request(Code::PUT, &["a", "x"]).with_body("ab")).code, Code::REQUEST_ENTITY_TOO_LARGE);
+    let mut observing = request(Code::GET, &["a", "x"]);
+    observing.options.set_observe(0);
+    let peer = "192.0.2.1:5683".parse::<core::net::SocketAddr>().unwrap().into();
+    let incoming = Incoming {
+        peer,
+        local: Local::default(),
+        kind: Type::Confirmable,
+        message_id: 0,
+        token: &Token::EMPTY,
+        request: &observing,
+        wanted: FIRST_BLOCK,
+        upload: None,
+        captures: &[],
+    };
+    assert!(router.find(incoming).is_ok_and(|call| call.observed().is_some()));
+    let plain = request(Code::GET, &["a", "x"]);
+    assert!(router.find(Incoming { request: &plain, ..incoming }).is_ok_and(|call| call.observed().is_none()));
+}

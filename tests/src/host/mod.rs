@@ -13,7 +13,8 @@ use core::time::Duration;
 use std::io;
 
 use coap_core::{Instant, UdpAddr};
-use coap_driver::{BindAddr, BoxFuture, Builder, Client, Error, Runtime, Server, SocketOptions};
+use coap_driver::{BindAddr, BodySource, BoxFuture, BoxReader, Builder, Client, Error, Runtime, Server, SocketOptions};
+use futures_io::AsyncRead;
 use rand_chacha::rand_core::CryptoRng;
 
 pub use faults::Fault;
@@ -136,6 +137,13 @@ impl Host {
     pub fn break_sockets(&self) {
         let readers = self.shared.lock().break_sockets(self.node);
         readers.into_iter().for_each(core::task::Waker::wake);
+    }
+}
+
+/// Whatever is read with the trait of the `futures` crates can be the content of a request.
+impl<T: AsyncRead + Send + 'static> BodySource<T> for Host {
+    fn reader(source: T) -> BoxReader {
+        Box::pin(source)
     }
 }
 

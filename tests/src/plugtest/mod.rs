@@ -2,6 +2,7 @@
 //! against. No I/O and no clock: a request goes in, and out comes what to do about it.
 
 mod links;
+mod server;
 mod table;
 
 use core::time::Duration;
@@ -13,6 +14,8 @@ use coap_core::{Code, ContentFormat, ETag, Local, Options, Request, Response};
 use self::links::Filter;
 use self::table::{Entry, Listing, TABLE};
 use crate::app::Reply;
+
+pub use self::server::PlugtestServer;
 
 /// How long `/separate` and `/large-separate` take.
 const SLOW: Duration = Duration::from_secs(2);
@@ -85,21 +88,10 @@ impl Plugtest {
 
     /// What to do about a request that came to `local`.
     pub fn handle(&mut self, local: &Local, request: &Request) -> Reply {
-        let Some(path) = path_of(&request.options) else { return answer(Code::NOT_FOUND) };
-        let entry = TABLE.iter().find(|entry| entry.link.path == path);
-        let created = path.starts_with("/large-create/") && self.contents.contains_key(&path);
-        let methods = match entry {
-            Some(entry) => entry.methods,
-            None if created => &[Code::GET],
-            None => return answer(Code::NOT_FOUND),
+        let (path, entry) = match self.route(request) {
+            Ok(found) => found,
+            Err(code) => return answer(code),
         };
-        // A resource without any method is one of another scheme.
-        if methods.is_empty() {
-            return answer(Code::UNAUTHORIZED);
-        }
-        if !methods.contains(&request.code) {
-            return answer(Code::METHOD_NOT_ALLOWED);
-        }
         *self.runs.entry((request.code, path.clone())).or_default() += 1;
         let reply = self.check(&path, request).and_then(|()| match request.code {
             Code::GET => self.on_get(local, &path, request),
@@ -108,6 +100,11 @@ impl Plugtest {
             _ => Ok(self.on_delete(&path, entry)),
         });
         reply.unwrap_or_else(answer)
+    }
+
+    /// With which code a request is refused whatever its content is: then there is no need to wait for it.
+    pub fn refusal(&self, request: &Request) -> Option<Code> {
+        self.route(request).and_then(|(path, _)| self.check(&path, request)).err()
     }
 
     /// What a resource holds; `None`: it is not there.
@@ -130,6 +127,34 @@ impl Plugtest {
     /// How often a method of a resource was called: requests that it does not know are not counted.
     pub fn runs(&self, method: Code, path: &str) -> u32 {
         self.runs.get(&(method, path.to_owned())).copied().unwrap_or(0)
+    }
+
+    /// The version and format of a resource; `None`: it is not there.
+    fn mark(&self, path: &str) -> Option<(u32, ContentFormat)> {
+        self.contents.get(path).map(|held| (held.version, held.content.format))
+    }
+
+    /// What the observers of a resource are told.
+    fn state(&self, path: &str) -> Option<Response> {
+        self.contents.get(path).map(|held| held.response(path, &Options::new()))
+    }
+
+    /// Which resource is asked for, and that it has the method.
+    fn route(&self, request: &Request) -> Result<(String, Option<&'static Entry>), Code> {
+        let path = path_of(&request.options).ok_or(Code::NOT_FOUND)?;
+        let entry = TABLE.iter().find(|entry| entry.link.path == path);
+        let created = path.starts_with("/large-create/") && self.contents.contains_key(&path);
+        let methods = match entry {
+            Some(entry) => entry.methods,
+            None if created => &[Code::GET],
+            None => return Err(Code::NOT_FOUND),
+        };
+        match () {
+            // A resource without any method is one of another scheme.
+            () if methods.is_empty() => Err(Code::UNAUTHORIZED),
+            () if !methods.contains(&request.code) => Err(Code::METHOD_NOT_ALLOWED),
+            () => Ok((path, entry)),
+        }
     }
 
     // ----- Methods -------------------------------------------------------------------------------------------------
@@ -193,6 +218,11 @@ impl Plugtest {
             "/test" => {
                 self.store(path, content);
                 push_location(&mut response.options, &["location1", "location2", "location3"]);
+            }
+            // One of the tests changes it so, and another with PUT.
+            "/obs" | "/obs-non" => {
+                self.store(path, content);
+                response = Response::new(Code::CHANGED);
             }
             "/location-query" => {
                 for argument in ["first=1", "second=2"] {

@@ -146,3 +146,104 @@ fn what_was_created_is_found_and_listed_up_to_a_limit() {
     let last = (0..MOST_CREATED).map(|_| plugtest.now(&post).code).last();
     assert_eq!(last, Some(Code::FORBIDDEN));
 }
+
+mod with_observers {
+    use core::net::SocketAddr;
+
+    use coap_core::{Config, Datagram, Endpoint, Event, Instant, Message, Peer, Type};
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+    use crate::app::App;
+
+    struct Rig {
+        endpoint: Endpoint,
+        server: PlugtestServer,
+    }
+
+    fn peer(n: u16) -> Peer {
+        Peer::from(SocketAddr::from(([192, 0, 2, 1], 1_000 + n)))
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let endpoint = Endpoint::new(Config::default(), ChaCha8Rng::seed_from_u64(1));
+            Self { endpoint, server: PlugtestServer::new() }
+        }
+
+        /// What is sent, to whomever.
+        fn sent(&mut self) -> Vec<(Peer, Message)> {
+            let mut all = Vec::new();
+            let mut buf = [0; 1_152];
+            loop {
+                while let Some(transmit) = self.endpoint.poll_transmit(&mut buf) {
+                    all.push((transmit.to, Message::decode(Bytes::copy_from_slice(&buf[..transmit.len])).unwrap()));
+                }
+                let Some(event) = self.endpoint.poll_event() else { return all };
+                self.server.on_event(&mut self.endpoint, Instant::ZERO, event);
+            }
+        }
+
+        fn ask(&mut self, from: Peer, message_id: u16, asked: Request) -> Vec<(Peer, Message)> {
+            let mut message = Message::empty(Type::Confirmable, message_id);
+            (message.code, message.options, message.payload) = (asked.code, asked.options, asked.body.into_bytes());
+            let mut payload = vec![0; message.encoded_len()];
+            message.encode(&mut payload).unwrap();
+            let datagram = Datagram { from, to: Local::default(), payload: payload.into() };
+            self.endpoint.handle_datagram(Instant::ZERO, datagram);
+            self.sent()
+        }
+
+        fn observe(&mut self, path: &str) {
+            let mut get = request(Code::GET, path);
+            get.options.set_observe(0);
+            let sent = self.ask(peer(1), 1, get);
+            assert!(sent[0].1.options.observe().is_some());
+            assert_eq!(self.server.observers(&self.endpoint, path), 1);
+        }
+    }
+
+    #[test]
+    fn who_observes_is_told_what_others_put() {
+        let mut rig = Rig::new();
+        rig.observe("/obs");
+        let put = request(Code::PUT, "/obs").with_content(ContentFormat::TEXT_PLAIN, "new");
+        let sent = rig.ask(peer(2), 2, put);
+        let codes: Vec<_> = sent.iter().map(|(to, message)| (*to, message.kind, message.code)).collect();
+        let told = (peer(1), Type::Confirmable, Code::CONTENT);
+        assert_eq!(codes, [(peer(2), Type::Acknowledgement, Code::CHANGED), told]);
+        assert_eq!(sent[1].1.payload, "new");
+    }
+
+    #[test]
+    fn another_format_and_the_end_of_a_resource_end_what_observes_it() {
+        let cases = [
+            (request(Code::PUT, "/obs").with_content(ContentFormat::XML, "<new/>"), Code::NOT_ACCEPTABLE),
+            (request(Code::DELETE, "/obs"), Code::NOT_FOUND),
+        ];
+        for (asked, code) in cases {
+            let mut rig = Rig::new();
+            rig.observe("/obs");
+            let sent = rig.ask(peer(2), 2, asked);
+            assert_eq!((sent.len(), sent[1].0, sent[1].1.code), (2, peer(1), code));
+            assert_eq!((sent[1].1.options.observe(), rig.server.observers(&rig.endpoint, "/obs")), (None, 0));
+        }
+    }
+
+    #[test]
+    fn a_large_body_is_collected_unless_it_is_refused_anyway() {
+        let mut rig = Rig::new();
+        for (path, code) in [("/large-update", Code::CONTINUE), ("/nope", Code::NOT_FOUND)] {
+            let mut put = request(Code::PUT, path).with_body(vec![b'x'; 16]);
+            put.options.set_block1(coap_core::Block::new(0, true, 0).unwrap());
+            let sent = rig.ask(peer(1), code.to_byte().into(), put);
+            assert_eq!(sent[0].1.code, code);
+        }
+        let mut last = request(Code::PUT, "/large-update").with_body("end");
+        last.options.set_block1(coap_core::Block::new(1, false, 0).unwrap());
+        assert_eq!(rig.ask(peer(1), 3, last)[0].1.code, Code::CHANGED);
+        assert_eq!(rig.server.plugtest().content("/large-update").unwrap().body, "xxxxxxxxxxxxxxxxend");
+        assert!(!matches!(rig.endpoint.poll_event(), Some(Event::Request(_))));
+    }
+}

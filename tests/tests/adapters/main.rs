@@ -1,9 +1,14 @@
 //! What a client and a server do over loopback sockets: written once, run on each runtime.
 #![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
+mod bodies;
 mod clients;
 mod endings;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../support/plain.rs"]
+mod plain;
 mod servers;
+mod streams;
 mod support;
 
 /// Runs every test on every adapter.
@@ -77,6 +82,12 @@ on_each_runtime! {
         an_unspecified_address_means_this_machine
         a_datagram_that_is_too_long_is_dropped_and_counted
         a_response_that_is_too_large_is_5_00;
+    bodies:
+        a_long_body_reaches_its_handler_as_one
+        a_reader_takes_a_body_as_it_comes
+        a_response_is_sent_while_it_is_read
+        a_long_response_goes_in_blocks
+        a_change_is_told_from_any_thread;
     endings:
         a_dropped_request_is_not_repeated
         a_closed_client_ends_its_requests
@@ -88,4 +99,10 @@ on_each_runtime! {
         a_wrong_route_is_an_error_of_serve
         a_zone_may_be_bound_to
         a_port_in_use_is_an_error_of_bind;
+    streams:
+        a_reader_is_sent_and_a_download_is_one
+        a_download_that_breaks_is_never_taken_for_whole
+        an_observer_is_told_and_the_server_of_its_end
+        a_task_that_waits_for_a_state_is_woken_by_whoever_ends_it
+        a_slow_reader_does_not_hold_up_a_response;
 }

@@ -180,7 +180,9 @@ fn fmt_20_numbers_are_sent_as_short_as_they_can_be() {
 #[test]
 fn fmt_22_what_is_too_large_for_a_datagram_is_refused_and_not_sent() {
     let mut rig = Rig::new();
-    let large = Request::new(Code::POST).with_options(path(&["a"])).with_body(vec![0; 1_200]);
+    // A body of any length goes in blocks; options do not.
+    let segment = "s".repeat(255);
+    let large = Request::new(Code::POST).with_options(path(&[segment.as_str(); 5]));
     let refused = rig.endpoint.request(rig.now, peer(1), large, &RequestOptions::new());
     assert!(matches!(refused, Err(RequestError::TooLarge { max: 1_152, .. })), "{refused:?}");
     rig.drain();
@@ -188,7 +190,8 @@ fn fmt_22_what_is_too_large_for_a_datagram_is_refused_and_not_sent() {
 
     rig.receive(peer(1), &hex!("40 01 1234 b1 61"));
     let incoming = rig.handed_up();
-    let large = Response::new(Code::CONTENT).with_body(vec![0; 1_200]);
+    let mut large = Response::new(Code::CREATED);
+    (0..5).for_each(|_| large.options.push_location_path(&segment).unwrap());
     let refused = rig.endpoint.respond(rig.now, incoming.id, large);
     assert!(matches!(refused, Err(RespondError::TooLarge { max: 1_152, .. })), "{refused:?}");
     rig.drain();

@@ -4,6 +4,7 @@
 //! `document.rs` hold it to that.
 #![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
+mod blocks;
 mod congestion;
 mod dedup;
 mod document;
@@ -15,6 +16,7 @@ mod messages;
 mod methods;
 mod multicast;
 mod negotiation;
+mod observe;
 mod options;
 mod proxy;
 mod retransmission;

@@ -5,16 +5,17 @@ use core::net::SocketAddr;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use coap_core::{
-    Code, Config, ContentFormat, Datagram, Endpoint, Event, Failure, IncomingId, IncomingRequest, Instant, Local,
-    Message, OptionNumber, Options, Peer, Request, RequestId, RequestOptions, Response, Timing, Transmit, Type, Usage,
+    Block, Code, Config, ContentFormat, Datagram, Endpoint, Event, Failure, IncomingId, IncomingRequest, Instant,
+    Local, Message, OptionNumber, Options, Peer, Request, RequestId, RequestOptions, Response, Timing, Transmit, Type,
+    Usage,
 };
 use coap_driver::router::Router;
-use coap_sim::Reply;
-use coap_sim::plugtest::Plugtest;
+use coap_sim::App;
+use coap_sim::plugtest::PlugtestServer;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -25,8 +26,7 @@ pub(crate) struct Rig {
     pub(crate) sent: VecDeque<(Transmit, Vec<u8>)>,
     pub(crate) events: VecDeque<Event>,
     /// The application, where it is not the test itself.
-    pub(crate) plugtest: Option<Plugtest>,
-    later: BTreeMap<(Instant, usize), (IncomingId, Response)>,
+    pub(crate) plugtest: Option<PlugtestServer>,
 }
 
 pub(crate) fn peer(n: u16) -> Peer {
@@ -58,13 +58,16 @@ impl Rig {
             sent: VecDeque::new(),
             events: VecDeque::new(),
             plugtest: None,
-            later: BTreeMap::new(),
         }
     }
 
     /// With the plugtest resources as application.
     pub(crate) fn serving() -> Self {
-        Self { plugtest: Some(Plugtest::new()), ..Self::new() }
+        Self { plugtest: Some(PlugtestServer::new()), ..Self::new() }
+    }
+
+    pub(crate) fn serving_with(config: Config) -> Self {
+        Self { plugtest: Some(PlugtestServer::new()), ..Self::with(config) }
     }
 
     /// Collects what the endpoint has to send and to say, and lets the application answer.
@@ -74,51 +77,51 @@ impl Rig {
             while let Some(transmit) = self.endpoint.poll_transmit(&mut buf) {
                 self.sent.push_back((transmit, buf[..transmit.len].to_vec()));
             }
-            match self.endpoint.poll_event() {
-                Some(Event::Request(request)) if self.plugtest.is_some() => self.serve(&request),
-                Some(event) => self.events.push_back(event),
-                None => break,
+            match (self.endpoint.poll_event(), &mut self.plugtest) {
+                (Some(event), Some(plugtest)) if is_for_servers(&event) => {
+                    plugtest.on_event(&mut self.endpoint, self.now, event);
+                }
+                (Some(event), _) => self.events.push_back(event),
+                (None, _) => break,
             }
         }
         let stats = self.endpoint.stats();
         assert_eq!(stats.accounted(), stats.datagrams_received, "{stats:?}");
     }
 
-    fn serve(&mut self, request: &IncomingRequest) {
-        let Some(plugtest) = &mut self.plugtest else { return };
-        match plugtest.handle(&request.local, &request.request) {
-            Reply::Now(response) => self.endpoint.respond(self.now, request.id, response).unwrap(),
-            Reply::After(span, response) => {
-                self.later.insert((self.now + span, self.later.len()), (request.id, response));
-            }
-            Reply::Never | Reply::Forgotten => {
-                self.endpoint.ignore(self.now, request.id);
-            }
-        }
-    }
-
     /// How often the application was asked for this.
     pub(crate) fn runs(&self, method: Code, path: &str) -> u32 {
-        self.plugtest.as_ref().unwrap().runs(method, path)
+        self.plugtest.as_ref().unwrap().plugtest().runs(method, path)
     }
 
     /// What a resource of the application holds.
     pub(crate) fn content(&self, path: &str) -> Option<Bytes> {
-        self.plugtest.as_ref().unwrap().content(path).map(|content| content.body.clone())
+        self.plugtest.as_ref().unwrap().plugtest().content(path).map(|content| content.body.clone())
+    }
+
+    /// The application changes a resource.
+    pub(crate) fn set(&mut self, path: &str, content: &str) {
+        let content = Bytes::copy_from_slice(content.as_bytes());
+        self.plugtest.as_mut().unwrap().set(&mut self.endpoint, self.now, path, None, content);
+        self.drain();
+    }
+
+    /// How many observers a resource of the application has.
+    pub(crate) fn observers(&self, path: &str) -> usize {
+        self.plugtest.as_ref().unwrap().observers(&self.endpoint, path)
     }
 
     /// Lets time pass, and everything that falls due in it happen.
     pub(crate) fn pass(&mut self, span: Duration) {
         let until = self.now + span;
         loop {
-            let later = self.later.first_key_value().map(|((due, _), _)| *due);
-            let due = self.endpoint.poll_timeout().into_iter().chain(later).min();
+            let next = self.plugtest.as_ref().and_then(App::next_time);
+            let due = self.endpoint.poll_timeout().into_iter().chain(next).min();
             let Some(due) = due.filter(|due| *due <= until) else { break };
             self.now = self.now.max(due);
             self.endpoint.handle_timeout(self.now);
-            while let Some(first) = self.later.first_entry().filter(|first| first.key().0 <= self.now) {
-                let (id, response) = first.remove();
-                self.endpoint.respond(self.now, id, response).unwrap();
+            if let Some(plugtest) = &mut self.plugtest {
+                plugtest.on_time(&mut self.endpoint, self.now);
             }
             self.drain();
         }
@@ -229,14 +232,36 @@ impl Rig {
         }
     }
 
-    /// After a long silence nothing is left.
+    /// After a long silence nothing is left but what can be observed.
     #[track_caller]
     pub(crate) fn comes_to_rest(&mut self) {
         self.pass(secs(2_000));
-        assert_eq!(self.endpoint.usage(), Usage::default());
+        let mut usage = self.endpoint.usage();
+        usage.topics = 0;
+        assert_eq!(usage, Usage::default());
         assert_eq!(self.endpoint.poll_timeout(), None);
         assert!(self.endpoint.is_idle());
     }
+}
+
+const fn is_for_servers(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Request(_) | Event::IncomingClosed { .. } | Event::ObserverLost { .. } | Event::BodyPart { .. }
+    )
+}
+
+/// CON `code` for the path `segments`, with a token of one byte.
+pub(crate) fn con(code: Code, message_id: u16, segments: &[&str]) -> Message {
+    let mut message = Message::empty(Type::Confirmable, message_id);
+    (message.code, message.options) = (code, path(segments));
+    message.token = coap_core::Token::new(&message_id.to_be_bytes()[1..]).unwrap();
+    message
+}
+
+/// A block by number, whether more follow, and the exponent of its size.
+pub(crate) fn block(num: u32, more: bool, szx: u8) -> Block {
+    Block::new(num, more, szx).unwrap()
 }
 
 pub(crate) fn path(segments: &[&str]) -> Options {

@@ -15,10 +15,10 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use coap_core::{Code, Message, OptionNumber};
+use coap_core::{Message, OptionNumber};
 use serde_json::{Value, json};
 
-use crate::script::{Level, Pattern, PayloadLen, Script, Step};
+use crate::script::{Level, Script, Step};
 
 /// Echo (RFC 9175 §2), which has no accessor yet.
 const ECHO: u16 = 252;
@@ -26,15 +26,13 @@ const ECHO: u16 = 252;
 /// With how many seeds each script runs: tokens, Message IDs and timeouts are drawn anew with each.
 const SEEDS: u64 = 20;
 
-/// What a script can need beyond RFC 7252. A capability that has come leaves [`MISSING`].
+/// What a script can need beyond what there is. A capability that has come leaves [`MISSING`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Capability {
-    Blockwise,
-    Observe,
     Echo,
 }
 
-const MISSING: [Capability; 3] = [Capability::Blockwise, Capability::Observe, Capability::Echo];
+const MISSING: [Capability; 1] = [Capability::Echo];
 
 #[test]
 fn the_scripts_hold() {
@@ -130,32 +128,17 @@ fn needs(script: &Script) -> BTreeSet<Capability> {
         }
     };
     need(Capability::Echo, script.setup.unproven_limit);
-    need(Capability::Blockwise, script.setup.body_limit.is_some());
     for step in &script.steps {
         match step {
             Step::Receive { datagram, .. } => {
                 let Ok(message) = Message::decode(datagram.clone().into()) else { continue };
-                let has = |number| message.options.contains(number);
-                need(Capability::Blockwise, has(OptionNumber::BLOCK1) || has(OptionNumber::BLOCK2));
-                need(Capability::Observe, message.code == Code::GET && message.options.observe().is_some());
-                need(Capability::Echo, has(OptionNumber::new(ECHO)));
+                need(Capability::Echo, message.options.contains(OptionNumber::new(ECHO)));
             }
-            Step::Call { call, .. } => {
-                need(Capability::Blockwise, call.block.is_some());
-                need(Capability::Observe, call.observe);
-            }
-            Step::Cancel { .. } => need(Capability::Observe, true),
-            Step::Observers { n, .. } => need(Capability::Observe, *n > 0),
             Step::Send(send) => [&send.pattern].into_iter().chain(&send.any_of).for_each(|pattern| {
-                need(Capability::Blockwise, uses_blocks(pattern));
                 need(Capability::Echo, pattern.options_present.contains(&ECHO));
             }),
             _ => {}
         }
     }
     needs
-}
-
-const fn uses_blocks(pattern: &Pattern) -> bool {
-    pattern.block1.is_some() || pattern.block2.is_some() || matches!(pattern.payload_len, Some(PayloadLen::Block))
 }

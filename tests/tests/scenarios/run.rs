@@ -12,7 +12,7 @@ use crate::stage::{Sent, Stage, Tally, instant, peer};
 /// Runs a script; `Err` says which step was not met, and how.
 pub(crate) fn run(script: &Script, seed: u64) -> Read<()> {
     let mut run = Run {
-        stage: Stage::new(seed),
+        stage: Stage::new(&script.setup, seed)?,
         saved: Saved::default(),
         taken: Vec::new(),
         mark: Instant::ZERO,
@@ -49,24 +49,21 @@ impl Run {
                         self.stage.run_until(self.mark);
                     }
                     let format = format.map(ContentFormat::new);
-                    self.stage.plugtest.set(path, format, Bytes::copy_from_slice(payload));
+                    self.stage.set(path, format, Bytes::copy_from_slice(payload));
                 }
                 Ok(())
             }
             Step::Remove { t, path } => {
                 self.until_input(*t)?;
-                self.stage.plugtest.remove(path).then_some(()).ok_or_else(|| format!("{path} is not there"))
+                self.stage.remove(path).then_some(()).ok_or_else(|| format!("{path} is not there"))
             }
             Step::Call { t, call } => {
                 self.until_input(*t)?;
-                if call.observe || call.block.is_some() {
-                    return Err("the client neither observes nor sends blocks yet".into());
-                }
                 self.stage.call(call)
             }
-            Step::Cancel { t } => {
+            Step::Cancel { t, call, how } => {
                 self.until_input(*t)?;
-                Err("the client does not observe yet".into())
+                self.stage.end(call, *how)
             }
             Step::Send(send) => self.expect_send(send),
             Step::Nothing { until } => {
@@ -84,8 +81,9 @@ impl Run {
             },
             Step::Runs { of, n } => self.expect_runs(of, *n),
             Step::Resource { path, is } => self.expect_resource(path, is),
-            // Nobody observes anything yet.
-            Step::Observers { path, n } => equal(&format!("observers of {path}"), &0, n),
+            Step::Observers { path, n } => {
+                equal(&format!("observers of {path}"), &(self.stage.observers(path) as u64), n)
+            }
             Step::Outcome { of, is, answer, by, not_before } => {
                 let by = by.map_or(Ok(self.stage.now), |by| self.time(by))?;
                 self.expect_outcome(of, is, answer, by, *not_before)
@@ -274,11 +272,11 @@ impl Run {
         let (method, path) = of.split_once(' ').ok_or("no method and path")?;
         let methods = [("GET", Code::GET), ("POST", Code::POST), ("PUT", Code::PUT), ("DELETE", Code::DELETE)];
         let method = methods.into_iter().find(|(name, _)| *name == method).ok_or("unknown method")?.1;
-        equal("runs", &u64::from(self.stage.plugtest.runs(method, path)), &n)
+        equal("runs", &u64::from(self.stage.plugtest().runs(method, path)), &n)
     }
 
     fn expect_resource(&self, path: &str, is: &Held) -> Read<()> {
-        let content = self.stage.plugtest.content(path);
+        let content = self.stage.plugtest().content(path);
         match is {
             Held::Unchanged => {
                 let start = coap_sim::plugtest::Plugtest::new();

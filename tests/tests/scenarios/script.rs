@@ -40,7 +40,7 @@ pub(crate) enum Step {
     Set { t: Time, path: String, payload: Vec<u8>, format: Option<u16>, every: Duration, times: u64 },
     Remove { t: Time, path: String },
     Call { t: Time, call: Call },
-    Cancel { t: Time },
+    Cancel { t: Time, call: String, how: Ending },
     Send(Box<Send>),
     Nothing { until: Time },
     Sends { pattern: Box<Pattern>, at: Vec<(Duration, Duration)>, doubling: bool },
@@ -53,6 +53,15 @@ pub(crate) enum Step {
     Delivered { of: String, n: u64, payloads: Option<Vec<Vec<u8>>>, from: Option<Vec<String>> },
     Pending { of: String },
     Idle { at: Time },
+}
+
+/// How an observation is ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ending {
+    /// In silence: the next notification is reset.
+    Reactive,
+    /// With a request that says so.
+    Active,
 }
 
 /// What is put into a datagram before it arrives.
@@ -257,12 +266,13 @@ impl Fields {
         if let Some(call) = self.optional("call", |value| Self::of(value)?.call())? {
             return Ok(Step::Call { t, call });
         }
-        if self.optional("cancel", text)?.is_some() {
-            let how = self.text("how")?;
-            return match how.as_str() {
-                "reactive" | "active" => Ok(Step::Cancel { t }),
-                other => Err(format!("unknown way to cancel {other}")),
+        if let Some(call) = self.optional("cancel", text)? {
+            let how = match self.text("how")?.as_str() {
+                "reactive" => Ending::Reactive,
+                "active" => Ending::Active,
+                other => return Err(format!("unknown way to cancel {other}")),
             };
+            return Ok(Step::Cancel { t, call, how });
         }
         Err(format!("unknown step {:?}", self.0.keys()))
     }

@@ -6,15 +6,15 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use coap_core::{
-    Code, Config, Datagram, Endpoint, Event, Failure, IncomingId, IncomingRequest, Instant, Local, Message, Peer,
-    Request, RequestId, RequestOptions, RespondError, Response, Uri,
+    BlockSize, Code, Config, ContentFormat, Datagram, Endpoint, Event, Failure, Instant, Local, Message, Peer, Request,
+    RequestId, RequestOptions, Response, Uri, Usage,
 };
-use coap_sim::plugtest::Plugtest;
-use coap_sim::{Cause, Reply, Watch};
+use coap_sim::plugtest::{Plugtest, PlugtestServer};
+use coap_sim::{App, Cause, Watch};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::script::{Call, Read};
+use crate::script::{Call, Ending, Read, Setup};
 
 /// Where the endpoint lives, and the group that it listens to.
 const OURS: &str = "2001:db8::5e";
@@ -47,9 +47,10 @@ pub(crate) struct Sent {
 }
 
 /// A request that the endpoint was asked to send.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Asked {
     id: Option<RequestId>,
+    to: Peer,
     /// More than one may answer.
     to_group: bool,
     pub delivered: Vec<(Peer, Response)>,
@@ -66,27 +67,48 @@ pub(crate) struct Tally {
 pub(crate) struct Stage {
     endpoint: Endpoint,
     watch: Watch,
-    pub plugtest: Plugtest,
+    server: PlugtestServer,
     pub now: Instant,
     pub queue: VecDeque<Sent>,
-    later: BTreeMap<(Instant, usize), (IncomingId, Response)>,
     calls: BTreeMap<String, Asked>,
     tally: Tally,
 }
 
 impl Stage {
-    pub(crate) fn new(seed: u64) -> Self {
-        let config = Config::default();
-        Self {
+    pub(crate) fn new(setup: &Setup, seed: u64) -> Read<Self> {
+        let config = match setup.body_limit {
+            Some(bytes) => Config::builder().max_body(bytes as usize),
+            None => Config::builder(),
+        };
+        let config = config.build().map_err(|error| error.to_string())?;
+        Ok(Self {
             watch: Watch::new("the endpoint", seed, &config),
             endpoint: Endpoint::new(config, ChaCha8Rng::seed_from_u64(seed)),
-            plugtest: Plugtest::new(),
+            server: PlugtestServer::new(),
             now: Instant::ZERO,
             queue: VecDeque::new(),
-            later: BTreeMap::new(),
             calls: BTreeMap::new(),
             tally: Tally::default(),
-        }
+        })
+    }
+
+    pub(crate) const fn plugtest(&self) -> &Plugtest {
+        self.server.plugtest()
+    }
+
+    pub(crate) fn observers(&self, path: &str) -> usize {
+        self.server.observers(&self.endpoint, path)
+    }
+
+    pub(crate) fn set(&mut self, path: &str, format: Option<ContentFormat>, body: Bytes) {
+        self.server.set(&mut self.endpoint, self.now, path, format, body);
+        self.collect(&Cause::Command);
+    }
+
+    pub(crate) fn remove(&mut self, path: &str) -> bool {
+        let removed = self.server.remove(&mut self.endpoint, self.now, path);
+        self.collect(&Cause::Command);
+        removed
     }
 
     pub(crate) fn receive(&mut self, from: Peer, multicast: bool, payload: Bytes) -> Read<()> {
@@ -108,17 +130,35 @@ impl Stage {
             other => return Err(format!("unknown method {other}")),
         };
         let request = Request::new(method).with_options(uri.options()).with_body(call.payload.clone());
-        let how = RequestOptions::new();
-        let how = if call.confirmable { how } else { how.non_confirmable() };
-        let id = self.endpoint.request(self.now, SocketAddr::new(ip, uri.port()).into(), request, &how);
-        let mut asked = Asked { to_group: ip.is_multicast(), ..Asked::default() };
-        match id {
-            Ok(id) => asked.id = Some(id),
-            Err(_) => asked.outcome = Some((self.now, "refused")),
+        let mut how = RequestOptions::new();
+        if !call.confirmable {
+            how = how.non_confirmable();
         }
+        if let Some(bytes) = call.block {
+            how = how.block_size(BlockSize::new(bytes as usize).ok_or("no size of a block")?);
+        }
+        let to = Peer::from(SocketAddr::new(ip, uri.port()));
+        let id = if call.observe {
+            self.endpoint.observe(self.now, to, request, &how)
+        } else {
+            self.endpoint.request(self.now, to, request, &how)
+        };
+        let outcome = if id.is_err() { Some((self.now, "refused")) } else { None };
+        let asked = Asked { id: id.ok(), to, to_group: ip.is_multicast(), delivered: Vec::new(), outcome };
         self.calls.insert(call.id.clone(), asked);
         self.collect(&Cause::Command);
         Ok(())
+    }
+
+    /// Ends an observation.
+    pub(crate) fn end(&mut self, call: &str, how: Ending) -> Read<()> {
+        let id = self.asked(call)?.id.ok_or("it was refused")?;
+        let ended = match how {
+            Ending::Reactive => self.endpoint.cancel(self.now, id),
+            Ending::Active => self.endpoint.deregister(self.now, id),
+        };
+        self.collect(&Cause::Command);
+        if ended { Ok(()) } else { Err(format!("{call} is over already")) }
     }
 
     pub(crate) fn asked(&self, call: &str) -> Read<&Asked> {
@@ -131,8 +171,8 @@ impl Stage {
 
     /// What is due next, and not after `until`, happens. False: nothing is; the time is `until` now.
     pub(crate) fn step(&mut self, until: Instant) -> bool {
-        let later = self.later.first_key_value().map(|((due, _), _)| *due);
-        let Some(due) = self.endpoint.poll_timeout().into_iter().chain(later).min().filter(|due| *due <= until) else {
+        let due = self.endpoint.poll_timeout().into_iter().chain(self.server.next_time()).min();
+        let Some(due) = due.filter(|due| *due <= until) else {
             self.now = self.now.max(until);
             self.watch.check_rest(self.now, &self.endpoint);
             return false;
@@ -140,11 +180,8 @@ impl Stage {
         self.now = self.now.max(due);
         self.endpoint.handle_timeout(self.now);
         self.collect(&Cause::Timer);
-        while let Some(first) = self.later.first_entry().filter(|first| first.key().0 <= self.now) {
-            let (id, response) = first.remove();
-            self.respond(id, response);
-            self.collect(&Cause::Command);
-        }
+        self.server.on_time(&mut self.endpoint, self.now);
+        self.collect(&Cause::Command);
         true
     }
 
@@ -155,7 +192,10 @@ impl Stage {
     /// What is left in the endpoint and before it; nothing, when all is idle.
     pub(crate) fn rest(&self) -> Option<String> {
         let (usage, timer) = (self.endpoint.usage(), self.endpoint.poll_timeout());
-        let idle = usage == Default::default() && timer.is_none() && self.later.is_empty() && self.endpoint.is_idle();
+        // What can be observed is the application's, and stays.
+        let mut empty = Usage::default();
+        empty.topics = usage.topics;
+        let idle = usage == empty && timer.is_none() && self.server.next_time().is_none() && self.endpoint.is_idle();
         (!idle).then(|| format!("{usage:?}, next timer {timer:?}"))
     }
 
@@ -187,13 +227,16 @@ impl Stage {
     fn on_event(&mut self, event: Event) {
         let now = self.now;
         match event {
-            Event::Request(request) => self.serve(&request),
             Event::Response { id, from, response, .. } => {
                 let Some(asked) = self.find(id) else { return };
                 asked.delivered.push((from, response));
                 if !asked.to_group {
                     asked.outcome = Some((now, "response"));
                 }
+            }
+            Event::Notification { id, response } => {
+                let Some(asked) = self.find(id) else { return };
+                asked.delivered.push((asked.to, response));
             }
             Event::Failed { id, reason, .. } => {
                 let outcome = match reason {
@@ -207,31 +250,12 @@ impl Stage {
                     asked.outcome = Some((now, outcome));
                 }
             }
-            _ => {}
+            event => self.server.on_event(&mut self.endpoint, now, event),
         }
     }
 
     fn find(&mut self, id: RequestId) -> Option<&mut Asked> {
         self.calls.values_mut().find(|asked| asked.id == Some(id))
-    }
-
-    fn serve(&mut self, request: &IncomingRequest) {
-        match self.plugtest.handle(&request.local, &request.request) {
-            Reply::Now(response) => self.respond(request.id, response),
-            Reply::After(span, response) => {
-                self.later.insert((self.now + span, self.tally.events + self.later.len()), (request.id, response));
-            }
-            Reply::Never | Reply::Forgotten => {
-                self.endpoint.ignore(self.now, request.id);
-            }
-        }
-    }
-
-    fn respond(&mut self, id: IncomingId, response: Response) {
-        if let Err(RespondError::TooLarge { .. }) = self.endpoint.respond(self.now, id, response) {
-            // Until there is blockwise transfer.
-            let _ = self.endpoint.respond(self.now, id, Response::new(Code::INTERNAL_SERVER_ERROR));
-        }
     }
 }
 

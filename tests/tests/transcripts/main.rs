@@ -1,8 +1,7 @@
 //! The transcripts of `transcripts.jsonl`, in `tests/vectors` or the folder that `COAP_VECTORS` names: what real
 //! implementations said to each other at plugtests, and what the testers thought of it.
 //!
-//! What they let pass is replayed in both roles, and what they failed is found faulty by the rules of the test. Those
-//! that need a capability which is not there yet are judged by the rules, and named.
+//! What they let pass is replayed in both roles, and what they failed is found faulty by the rules of the test.
 //! `cargo test -p coap-sim --test transcripts -- --nocapture` prints all.
 #![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
@@ -19,15 +18,6 @@ use std::{env, fs};
 
 use crate::rules::Finding;
 use crate::transcript::{Transcript, Verdict};
-
-/// What a transcript can need beyond RFC 7252. A capability that has come leaves [`MISSING`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Capability {
-    Blockwise,
-    Observe,
-}
-
-const MISSING: [Capability; 2] = [Capability::Blockwise, Capability::Observe];
 
 /// What is wrong with those of our own folder that failed: which rule, and at which message.
 const FAULTS: [(&str, &str, usize); 5] = [
@@ -101,14 +91,7 @@ fn no_rule_is_overlooked() {
 #[test]
 fn what_passed_is_replayed_in_both_roles() {
     let (mut replayed, mut failures) = (0, Vec::new());
-    let mut waiting = BTreeMap::<String, Vec<String>>::new();
     for transcript in transcripts().into_iter().filter(|transcript| transcript.verdict == Verdict::Pass) {
-        let missing: Vec<_> = transcript.needs().into_iter().filter(|need| MISSING.contains(need)).collect();
-        if !missing.is_empty() {
-            let names: Vec<_> = missing.iter().map(|need| format!("{need:?}")).collect();
-            waiting.entry(names.join(" and ")).or_default().push(transcript.id);
-            continue;
-        }
         replayed += 1;
         type Replay = fn(&Transcript) -> Result<(), String>;
         for (role, replay) in [("server", server::replay as Replay), ("client", client::replay)] {
@@ -119,9 +102,6 @@ fn what_passed_is_replayed_in_both_roles() {
         }
     }
     println!("{replayed} transcripts replayed in both roles, {} failed", failures.len());
-    for (need, transcripts) in &waiting {
-        println!("{} wait for {need}: {}", transcripts.len(), transcripts.join(" "));
-    }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert!(replayed > 0);
 }

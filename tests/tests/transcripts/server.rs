@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use coap_core::{
-    Code, Config, Datagram, ETag, Endpoint, Event, IncomingId, Instant, Local, Message, OptionNumber, Options, Peer,
-    Response, Token, Type,
+    Block, Code, Config, Datagram, ETag, Endpoint, Instant, Local, Message, OptionNumber, Options, Peer, Token, Type,
 };
-use coap_sim::Reply;
-use coap_sim::plugtest::Plugtest;
+use coap_sim::App;
+use coap_sim::plugtest::PlugtestServer;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -23,9 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Server {
     endpoint: Endpoint,
-    plugtest: Plugtest,
+    plugtest: PlugtestServer,
     now: Instant,
-    later: BTreeMap<(Instant, usize), (IncomingId, Response)>,
     /// What was sent to each client, repetitions left out.
     sent: BTreeMap<Peer, Vec<Message>>,
     changes: u32,
@@ -36,38 +34,57 @@ pub(crate) fn replay(transcript: &Transcript) -> Result<(), String> {
     let peers: BTreeMap<_, _> =
         transcript.clients().into_keys().zip(1..).map(|(name, n)| (name.to_owned(), client(n))).collect();
     let start = transcript.lines.first().map_or(Duration::ZERO, |line| line.at);
-    let to_server = transcript.lines.iter().enumerate().filter(|(_, line)| line.direction == Direction::ToServer);
-    for (at, line) in to_server {
+    for (at, line) in transcript.lines.iter().enumerate() {
         let peer = peers[&line.client];
         server.run_until(server.now.max(Instant::from_secs(1_000) + line.at.saturating_sub(start)));
-        let mut message = line.message.clone();
-        if matches!(message.kind, Type::Acknowledgement | Type::Reset) {
-            // It is about the n-th message of the recorded server; our n-th has another Message ID.
-            let is_it = |sent: &&Message| sent.message_id == message.message_id && sent.kind != Type::Acknowledgement;
-            let nth = recorded(transcript, &line.client).iter().position(is_it);
-            let nth = nth.ok_or_else(|| format!("{message} answers nothing"))?;
-            message.message_id = server.nth(peer, nth)?.message_id;
+        match line.direction {
+            Direction::ToClient => server.follow(transcript, at),
+            Direction::ToServer => server.hear(transcript, &peers, peer, at)?,
         }
-        if message.code.is_request() {
-            if changes_before(transcript, at) {
-                let path = path_of(&message);
-                server.changes += 1;
-                server.plugtest.set(&path, None, format!("change {}", server.changes).into());
-            }
-            message.options = server.with_our_etags(transcript, &peers, &message.options)?;
-        }
-        server.receive(peer, &message);
     }
     server.run_until(server.now + PATIENCE);
     for (name, peer) in &peers {
         let ours = server.sent.remove(peer).unwrap_or_default();
-        let theirs = recorded(transcript, name);
-        if ours.len() != theirs.len() {
-            return Err(format!("{} messages to {name}, recorded {}: {}", ours.len(), theirs.len(), shown(&ours)));
+        compare(transcript, name, &ours)?;
+    }
+    Ok(())
+}
+
+/// What was sent to a client: the answers are alike one by one, and so are the notifications, if the client acknowledged
+/// them. Of states that were not acknowledged the recorded server sent all; ours sends one at a time, the latest.
+fn compare(transcript: &Transcript, name: &str, ours: &[Message]) -> Result<(), String> {
+    let of_client = |at: &usize| transcript.lines[*at].client == name && !transcript.is_repeated(*at);
+    let told = (0..transcript.lines.len()).filter(of_client).filter(|at| transcript.registration_of(*at).is_some());
+    let told: Vec<_> = told.collect();
+    let heard = told.iter().all(|at| {
+        let non = transcript.lines[*at].message.kind == Type::NonConfirmable;
+        non || transcript.reaction_to(*at).is_some()
+    });
+    let mut theirs = recorded(transcript, name);
+    let mut ours: Vec<_> = ours.iter().collect();
+    if !heard {
+        let is_answer = |message: &&Message| message.kind == Type::Acknowledgement;
+        let few: Vec<_> = ours.iter().copied().filter(|message| !is_answer(message)).collect();
+        let states: Vec<_> = theirs.iter().copied().filter(|message| !is_answer(message)).collect();
+        if few.is_empty() || few.len() > states.len() {
+            return Err(format!("{} notifications to {name}, recorded {}", few.len(), states.len()));
         }
-        for (ours, theirs) in ours.iter().zip(theirs) {
+        for (ours, theirs) in few.iter().zip(states) {
             is_alike(ours, theirs).map_err(|what| format!("another {what}: {ours}, recorded {theirs}"))?;
         }
+        ours.retain(is_answer);
+        theirs.retain(is_answer);
+    }
+    // A state that was told Non-confirmable and stays is told once more, Confirmable (RFC 7641 §4.5): there is no test of it.
+    let told_again = |pair: &[&Message]| pair[1].kind == Type::Confirmable && pair[0].payload == pair[1].payload;
+    if ours.len() == theirs.len() + 1 && ours.last_chunk::<2>().is_some_and(|last| told_again(last)) {
+        ours.pop();
+    }
+    if ours.len() != theirs.len() {
+        return Err(format!("{} messages to {name}, recorded {}: {}", ours.len(), theirs.len(), shown(&ours)));
+    }
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        is_alike(ours, theirs).map_err(|what| format!("another {what}: {ours}, recorded {theirs}"))?;
     }
     Ok(())
 }
@@ -112,9 +129,16 @@ fn is_alike(ours: &Message, theirs: &Message) -> Result<(), &'static str> {
     let answers = matches!(ours.kind, Type::Acknowledgement | Type::Reset);
     let content = ours.code != Code::CONTENT || ours.payload.is_empty() == theirs.payload.is_empty();
     let wanted = theirs.options.block2().map_or(usize::MAX, |block| block.size());
+    let number = |message: &Message| message.options.block2().map_or(0, Block::num);
+    // A server may choose for each notification (RFC 7641 §4.5), and which error ends an observation (§4.2).
+    let observes = |message: &Message| message.options.observe().is_some() && message.kind != Type::Acknowledgement;
+    let told = observes(ours) && observes(theirs);
+    let ended = ours.kind == Type::Confirmable && ours.code.is_error() && theirs.code.is_error();
     match () {
-        () if ours.kind != theirs.kind => Err("type"),
-        () if !codes => Err("code"),
+        () if ours.kind != theirs.kind && !told => Err("type"),
+        () if ours.options.observe().is_some() != theirs.options.observe().is_some() => Err("Observe"),
+        () if number(ours) != number(theirs) => Err("block"),
+        () if !codes && !ended => Err("code"),
         () if ours.token != theirs.token => Err("token"),
         () if answers && ours.message_id != theirs.message_id => Err("Message ID"),
         () if !content => Err("kind of content"),
@@ -128,21 +152,76 @@ fn client(n: u16) -> Peer {
     Peer::from(SocketAddr::from(([192, 0, 2, 1], 40_000 + n)))
 }
 
-fn shown(messages: &[Message]) -> String {
-    messages.iter().map(Message::to_string).collect::<Vec<_>>().join("; ")
+fn shown(messages: &[&Message]) -> String {
+    messages.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl Server {
     fn new() -> Self {
-        // Many of the clients ask for blocks of 64 bytes, which is all that the small resources have.
-        let config = Config::builder().understands(OptionNumber::BLOCK2).build().unwrap();
         Self {
-            endpoint: Endpoint::new(config, ChaCha8Rng::seed_from_u64(1)),
-            plugtest: Plugtest::new(),
+            endpoint: Endpoint::new(Config::default(), ChaCha8Rng::seed_from_u64(1)),
+            plugtest: PlugtestServer::new(),
             now: Instant::from_secs(1_000),
-            later: BTreeMap::new(),
             sent: BTreeMap::new(),
             changes: 0,
+        }
+    }
+
+    /// What the recorded client sent comes to us.
+    fn hear(
+        &mut self,
+        transcript: &Transcript,
+        peers: &BTreeMap<String, Peer>,
+        peer: Peer,
+        at: usize,
+    ) -> Result<(), String> {
+        let Line { client, message, .. } = &transcript.lines[at];
+        let mut message = message.clone();
+        if matches!(message.kind, Type::Acknowledgement | Type::Reset) {
+            // It is about the n-th message of the recorded server; our n-th has another Message ID. Of what was not
+            // acknowledged we may have sent less.
+            let is_it = |sent: &&Message| sent.message_id == message.message_id && sent.kind != Type::Acknowledgement;
+            let nth = recorded(transcript, client).iter().position(is_it);
+            let nth = nth.ok_or_else(|| format!("{message} answers nothing"))?;
+            let last =
+                self.sent.get(&peer).and_then(|sent| sent.last()).filter(|last| last.options.observe().is_some());
+            let known = self.sent.get(&peer).is_some_and(|sent| sent.len() > nth);
+            message.message_id = match last.filter(|_| !known) {
+                Some(last) => last.message_id,
+                None => self.nth(peer, nth)?.message_id,
+            };
+        }
+        if message.code.is_request() {
+            if changes_before(transcript, at) {
+                let path = path_of(&message);
+                self.changes += 1;
+                let content = format!("change {}", self.changes);
+                self.plugtest.set(&mut self.endpoint, self.now, &path, None, content.into());
+            }
+            message.options = self.with_our_etags(transcript, peers, &message.options)?;
+        }
+        self.receive(peer, &message);
+        Ok(())
+    }
+
+    /// What the recorded server told of something observed has happened here too.
+    fn follow(&mut self, transcript: &Transcript, at: usize) {
+        let Some(asked) = transcript.registration_of(at).filter(|_| !transcript.is_repeated(at)) else { return };
+        let (path, told) = (path_of(asked), &transcript.lines[at].message);
+        if told.code == Code::NOT_FOUND {
+            self.plugtest.remove(&mut self.endpoint, self.now, &path);
+        } else if told.code.is_success() {
+            self.plugtest.set(&mut self.endpoint, self.now, &path, None, told.payload.clone());
+        }
+        self.drain();
+        // Ours may be Confirmable where theirs was not; the client would have acknowledged it.
+        if told.kind == Type::NonConfirmable {
+            let own = self.sent.values().flatten().rfind(|sent| sent.token == told.token);
+            let own = own.filter(|own| own.kind == Type::Confirmable).map(|own| own.message_id);
+            let peer = self.sent.iter().find(|(_, sent)| sent.iter().any(|sent| sent.token == told.token));
+            if let (Some(message_id), Some(peer)) = (own, peer.map(|(peer, _)| *peer)) {
+                self.receive(peer, &Message::empty(Type::Acknowledgement, message_id));
+            }
         }
     }
 
@@ -196,18 +275,14 @@ impl Server {
 
     /// What is due next, and not after `until`, happens. False: nothing is; the time is `until` now.
     fn step(&mut self, until: Instant) -> bool {
-        let later = self.later.first_key_value().map(|((due, _), _)| *due);
-        let due = self.endpoint.poll_timeout().into_iter().chain(later).min();
+        let due = self.endpoint.poll_timeout().into_iter().chain(self.plugtest.next_time()).min();
         let Some(due) = due.filter(|due| *due <= until) else {
             self.now = self.now.max(until);
             return false;
         };
         self.now = self.now.max(due);
         self.endpoint.handle_timeout(self.now);
-        while let Some(first) = self.later.first_entry().filter(|first| first.key().0 <= self.now) {
-            let (id, response) = first.remove();
-            self.endpoint.respond(self.now, id, response).unwrap();
-        }
+        self.plugtest.on_time(&mut self.endpoint, self.now);
         self.drain();
         true
     }
@@ -223,16 +298,7 @@ impl Server {
                 }
             }
             let Some(event) = self.endpoint.poll_event() else { return };
-            let Event::Request(request) = event else { continue };
-            match self.plugtest.handle(&request.local, &request.request) {
-                Reply::Now(response) => self.endpoint.respond(self.now, request.id, response).unwrap(),
-                Reply::After(span, response) => {
-                    self.later.insert((self.now + span, self.later.len()), (request.id, response));
-                }
-                Reply::Never | Reply::Forgotten => {
-                    self.endpoint.ignore(self.now, request.id);
-                }
-            }
+            self.plugtest.on_event(&mut self.endpoint, self.now, event);
         }
     }
 }

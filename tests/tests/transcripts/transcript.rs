@@ -1,13 +1,13 @@
 //! One transcript, as it was read.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use coap_core::{Code, Message, OptionNumber, Token, Type};
+use coap_core::{Code, Message, Token, Type};
 use serde_json::Value;
 
-use crate::Capability;
+use crate::rules::{Exchange, exchanges};
 
 /// What the testers thought of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,22 +70,6 @@ impl Transcript {
         Ok(Self { id: text(&value, "id")?, test, verdict, lines })
     }
 
-    /// What an endpoint must be capable of to take part.
-    pub(crate) fn needs(&self) -> BTreeSet<Capability> {
-        let mut needs = BTreeSet::new();
-        for Line { message, .. } in &self.lines {
-            // A wish for small blocks needs nothing where everything is small.
-            let in_blocks = message.options.block2().is_some_and(|block| block.num() > 0 || block.more());
-            if in_blocks || message.options.block1().is_some() {
-                needs.insert(Capability::Blockwise);
-            }
-            if message.options.contains(OptionNumber::OBSERVE) {
-                needs.insert(Capability::Observe);
-            }
-        }
-        needs
-    }
-
     /// The same with one thing changed in message `at`, in each way that no test allows.
     pub(crate) fn spoilt(&self, at: usize) -> Vec<(&'static str, Self)> {
         let with = |change: &dyn Fn(&mut Message)| {
@@ -103,6 +87,44 @@ impl Transcript {
             all.push(("Message ID", with(&|message| message.message_id ^= 0x5555)));
         }
         all
+    }
+
+    /// Message `at` is a state of something observed that nobody asked for just then, and whose registration it has the
+    /// token of.
+    pub(crate) fn registration_of(&self, at: usize) -> Option<&Message> {
+        let line = &self.lines[at];
+        let message = &line.message;
+        let candidate = line.direction == Direction::ToClient
+            && matches!(message.kind, Type::Confirmable | Type::NonConfirmable)
+            && message.code.is_response();
+        let answers = |exchange: &Exchange<'_>| exchange.response.is_some_and(|(answer, _)| answer == at);
+        if !candidate || exchanges(&self.lines).iter().any(answers) {
+            return None;
+        }
+        let before = self.lines[..at].iter().rev().filter(|other| other.client == line.client);
+        let mut asked = before.map(|other| &other.message).filter(|other| other.code.is_request());
+        asked.find(|asked| asked.token == message.token && asked.options.observe() == Some(0))
+    }
+
+    /// Whether the same message is further up, from the same to the same.
+    pub(crate) fn is_repeated(&self, at: usize) -> bool {
+        let line = &self.lines[at];
+        let same = |other: &Line| {
+            other.client == line.client && other.direction == line.direction && other.message == line.message
+        };
+        self.lines[..at].iter().any(same)
+    }
+
+    /// The acknowledgement or Reset that the client gave to message `at`.
+    pub(crate) fn reaction_to(&self, at: usize) -> Option<&Message> {
+        let line = &self.lines[at];
+        let reacts = |other: &&Line| {
+            other.client == line.client
+                && other.direction != line.direction
+                && matches!(other.message.kind, Type::Acknowledgement | Type::Reset)
+                && other.message.message_id == line.message.message_id
+        };
+        self.lines[at..].iter().find(reacts).map(|other| &other.message)
     }
 
     /// The clients, and how many messages each of them has.

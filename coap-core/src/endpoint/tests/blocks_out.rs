@@ -520,3 +520,37 @@ fn a_group_that_is_asked_for_a_later_block_answers_at_its_leisure() {
     assert_eq!(block_of(&rig.sent().1), Some((1, false, 6)));
     rig.comes_to_rest();
 }
+
+#[test]
+fn an_answer_that_is_kept_for_repetition_keeps_nothing_but_itself() {
+    struct Watched(alloc::sync::Arc<Vec<u8>>);
+    impl AsRef<[u8]> for Watched {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    let mut rig = Rig::with(Config::builder().max_transfer_bytes(2_000).build().unwrap());
+    let mut options = path(&["a"]);
+    options.set_block1(Block::new(0, true, 0).unwrap());
+    let first =
+        Message { options, payload: Bytes::from_static(&[1; 16]), ..Message::decode(POST_A.to_vec().into()).unwrap() };
+    rig.receive(peer(1), &encode(&first));
+    let id = rig.handed_up().id;
+    // There is no room for it: the first block goes, and is kept in case that is lost.
+    let large = alloc::sync::Arc::new(body(100_000));
+    rig.respond(id, Response::new(Code::CHANGED).with_body(Bytes::from_owner(Watched(large.clone()))));
+    assert_eq!(rig.sent().1.payload.len(), 1_024);
+    assert_eq!((rig.endpoint.usage().transfers, alloc::sync::Arc::strong_count(&large)), (1, 1));
+}
+
+#[test]
+fn a_range_at_the_end_of_what_can_be_counted_is_refused() {
+    let mut rig = Rig::new();
+    rig.receive(peer(1), &get(1, Some((4, false, 2))));
+    let id = rig.handed_up().id;
+    for size in [None, Some(u64::MAX)] {
+        let range = Body::Range { offset: u64::MAX - 1, data: body(64).into(), size };
+        let refused = rig.endpoint.respond(rig.now, id, Response::new(Code::CONTENT).with_body(range));
+        assert_eq!(refused, Err(RespondError::WrongRange { offset: 256, max: 64 }));
+    }
+}
