@@ -248,15 +248,14 @@ impl Side {
 
     fn on_get(&mut self, now: Instant, request: &coap_core::IncomingRequest) {
         let options = &request.request.options;
-        let Some(wanted) = options.uri_query().next().and_then(|wanted| <[u8; 6]>::try_from(wanted).ok()) else {
+        let wanted = options.uri_query().next().and_then(|text| core::str::from_utf8(text).ok());
+        let Some(wanted) = wanted.and_then(|text| u64::from_str_radix(text, 16).ok()) else {
             let (number, len) = self.state;
             let first = Response::new(Code::CONTENT).with_body(words(number, len));
             let _ = self.endpoint.accept_observer(now, request.id, self.topic, first);
             return;
         };
-        let [a, b, c, d, high, low] = wanted;
-        let len = usize::from(u16::from_be_bytes([high, low]) % 6_000);
-        let body = words(u32::from_be_bytes([a, b, c, d]), len);
+        let body = words((wanted >> 16) as u32, (wanted & 0xffff) as usize % 6_000);
         let _ = self.endpoint.respond(now, request.id, Response::new(Code::CONTENT).with_body(body));
     }
 }
@@ -380,8 +379,8 @@ impl Run {
                 self.numbers += 1;
                 let mut request = Request::new(if get { Code::GET } else { Code::PUT });
                 if get {
-                    let wanted = [&self.numbers.to_be_bytes()[..], &len.to_be_bytes()].concat();
-                    request.options.push_raw(coap_core::OptionNumber::URI_QUERY, &wanted).expect("six bytes");
+                    let wanted = format!("{:08x}{len:04x}", self.numbers);
+                    request.options.push_uri_query(&wanted).expect("twelve bytes");
                 } else {
                     // Not to be taken for the others.
                     request.body = words(self.numbers | 0x0707_0000, usize::from(len % 6_000) + 8).into();
