@@ -51,6 +51,7 @@
 //! | `endpoint/` | the one door; the only place that knows two rooms at once |
 //! | [`wire`] | messages, options, codes, tokens: what travels |
 //! | [`uri`] | URIs and the options that they become (RFC 7252 §6) |
+//! | [`link_format`] | links, as discovery has them, and filters on them (RFC 6690) |
 //! | `reliability/` | the message layer: in flight, back-off, Message IDs, deduplication (§4) |
 //! | `exchange/` | requests that we sent, requests that we received (§5) |
 //! | `observe/` | observing resources (RFC 7641) |
@@ -71,6 +72,7 @@ mod endpoint;
 mod event;
 mod exchange;
 mod hash;
+pub mod link_format;
 mod links;
 mod message;
 mod observe;
@@ -88,6 +90,7 @@ pub use addr::{Datagram, Local, Peer, SessionId, Transmit, UdpAddr};
 pub use config::{Config, ConfigBuilder, ConfigError, OnChange};
 pub use endpoint::{Endpoint, Place, RequestError, RespondError, Scope, SupplyError, TransmissionError, Usage, Why};
 pub use event::{BlockFailure, BodyId, Closed, Event, Failure, IncomingId, IncomingRequest, RequestId, Timing, Wanted};
+pub use link_format::{Link, LinkFormatError};
 pub use message::{BlockSize, Body, Request, RequestOptions, Reregistration, Response};
 pub use observe::{ObserverId, Reliability, TopicId, TopicOptions};
 pub use stats::Stats;

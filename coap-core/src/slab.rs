@@ -177,6 +177,11 @@ impl<T> Slab<T> {
         (0..self.entries.len() as u32).filter_map(|index| self.key_at(index))
     }
 
+    /// Behind the last index that was ever used.
+    pub(crate) const fn end(&self) -> u32 {
+        self.entries.len() as u32
+    }
+
     /// The key of what is at `index` now.
     pub(crate) fn key_at(&self, index: u32) -> Option<Key<T>> {
         match self.entries.get(index as usize) {

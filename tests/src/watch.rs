@@ -266,7 +266,11 @@ impl Watch {
         transmit: &Transmit,
         sent: &Message,
     ) {
-        let is_answer = matches!(sent.kind, Type::Acknowledgement | Type::Reset) || sent.code.is_response();
+        // The turn of a notification can come with an acknowledgement: of the one before.
+        let notifies = !matches!(sent.kind, Type::Acknowledgement | Type::Reset)
+            && (sent.options.observe().is_some() || self.told.contains_key(&(transmit.to, sent.token.clone())));
+        let is_answer =
+            matches!(sent.kind, Type::Acknowledgement | Type::Reset) || (sent.code.is_response() && !notifies);
         let forbidden = match cause {
             Some(Err(DecodeError { reason: Malformed::BadVersion | Malformed::ShortHeader, .. })) => true,
             Some(Ok(Message { kind: Type::Acknowledgement | Type::Reset, .. })) => is_answer,

@@ -13,7 +13,7 @@ use crate::event::{BlockFailure, Failure, Timing};
 use crate::exchange::{Bodies, Outcome, OutgoingKey, Stage};
 use crate::message::{BlockSize, Body};
 use crate::time::Instant;
-use crate::wire::{Message, OptionNumber};
+use crate::wire::{Message, OptionNumber, Token};
 
 impl Endpoint {
     /// The response to a request that travels in blocks, or that was sent in one exchange and is answered in blocks.
@@ -32,7 +32,11 @@ impl Endpoint {
         }
         let Self { outgoing, tags, budget, .. } = self;
         let Some(operation) = outgoing.get_mut(key).and_then(|request| request.operation_mut()) else { return };
+        let before = operation.is_fetching();
         let next = operation.on_response(message, timing, tags, budget);
+        if !before && operation.is_fetching() {
+            self.tell_waiting_apart(key);
+        }
         self.go_on(now, key, from, next);
     }
 
@@ -46,9 +50,8 @@ impl Endpoint {
         };
         let Message { kind, code, options, payload, .. } = sent;
         let tagged = options.contains(OptionNumber::REQUEST_TAG);
-        let operation = self.hash.operation(code, &options);
         let rules = self.rules(Default::default(), BlockSize::MAX.szx(), false, tagged);
-        Some(Box::new(Operation::new(kind, code, options, Body::Whole(payload), operation, rules)))
+        Some(Box::new(Operation::new(kind, code, options, Body::Whole(payload), rules)))
     }
 
     /// Does what follows from a response, or from what the application did.
@@ -72,18 +75,18 @@ impl Endpoint {
         let (to, Some(peer)) = (request.to, request.peer) else { return };
         let flight = if let Stage::InFlight(flight) = &request.stage { Some(*flight) } else { None };
         let Some(operation) = request.operation_mut() else { return };
+        let mut message = match operation.message(Token::EMPTY) {
+            Ok(Some(message)) => message,
+            Ok(None) => return self.pause_request(now, key),
+            Err(reason) => return self.settle(now, key, Outcome::Failed(Failure::Blockwise(reason))),
+        };
         let (kind, pinned) = (operation.kind(), operation.take_token());
         let pinned = pinned.filter(|token| !self.outgoing.is_in_use(token, &to));
         let Ok(token) = pinned.map_or_else(|| self.draw_token(&to), Ok) else {
             // All tokens that were drawn are in use: there is no way to send it.
             return self.settle(now, key, Outcome::Failed(Failure::NotSent));
         };
-        let Some(operation) = self.outgoing.get(key).and_then(|request| request.operation()) else { return };
-        let message = match operation.message(token) {
-            Ok(Some(message)) => message,
-            Ok(None) => return self.pause_request(now, key),
-            Err(reason) => return self.settle(now, key, Outcome::Failed(Failure::Blockwise(reason))),
-        };
+        message.token = token;
         if message.encoded_len() > self.config.max_datagram {
             let reason = BlockFailure::OptionsTooLong;
             return self.settle(now, key, Outcome::Failed(Failure::Blockwise(reason)));

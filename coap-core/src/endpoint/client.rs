@@ -11,12 +11,12 @@ use crate::blockwise::client::Operation;
 use crate::deadlines::Reason;
 use crate::event::{Closed, Failure, RequestId};
 use crate::exchange::{self, Bodies, NewRequest, Outcome, Outgoing, OutgoingKey, Stage};
-use crate::message::{Request, RequestOptions};
+use crate::message::{Body, Request, RequestOptions};
 use crate::outbox::What;
 use crate::peers::{Credit, PeerKey};
 use crate::reliability::{FlightKey, Owner};
 use crate::time::Instant;
-use crate::wire::{Message, OptionNumber, Token, Type};
+use crate::wire::{Code, Message, OptionNumber, Token, Type};
 
 /// How often a token is drawn before giving up: with four random bytes and 4,096 requests open, eight failures in a row
 /// have a probability of 10⁻⁴⁸.
@@ -32,6 +32,9 @@ impl Endpoint {
     /// this one request: the application sees neither Block1 nor Block2. A request that carries Block1, or Block2 with a
     /// number above 0, is one exchange for one block, and its response is handed up as it is; a Block2 with the number 0 says
     /// which block size is wanted.
+    ///
+    /// Where the peer could take its blocks for those of another request to the same resource, one that is open or one that
+    /// was given up a short while ago, it carries a Request-Tag (RFC 9175 §3), unless the caller has set one.
     pub fn request(
         &mut self,
         now: Instant,
@@ -46,6 +49,9 @@ impl Endpoint {
         if to.is_multicast() && how.kind == Type::Confirmable {
             return Err(RequestError::ConfirmableMulticast);
         }
+        // What a GET asks for is told by its options.
+        let told = to.is_multicast() || (request.code == Code::GET && request.body == Body::EMPTY);
+        let body_key = (!told).then(|| self.hash.operation(request.code, &request.options));
         let plan = self.plan(&to, request, how)?;
         let token = self.token_for(&to, how)?;
         let (message, bodies) = match plan {
@@ -56,7 +62,9 @@ impl Endpoint {
                 (message, Bodies::Blocks(operation))
             }
         };
-        self.open_request(now, to, message, bodies, how)
+        let body_key = body_key.filter(|_| !matches!(bodies, Bodies::Raw));
+        let new = NewRequest { body_key, ..new_request(now, to, message, bodies, how) };
+        self.open_request(now, new)
     }
 
     /// Asks whether a peer is there, with an Empty Confirmable message that it must reject (RFC 7252 §4.3). It ends in
@@ -71,7 +79,8 @@ impl Endpoint {
         if to.is_multicast() {
             return Err(RequestError::ConfirmableMulticast);
         }
-        self.open_request(now, to, Some(Message::empty(Type::Confirmable, 0)), Bodies::Raw, how)
+        let message = Some(Message::empty(Type::Confirmable, 0));
+        self.open_request(now, new_request(now, to, message, Bodies::Raw, how))
     }
 
     /// Forgets a request: it is not repeated any more, no event follows, and a response is met as a stranger's. An
@@ -91,39 +100,21 @@ impl Endpoint {
 
     // ----- What happens to a request -------------------------------------------------------------------------------
 
-    pub(super) fn open_request(
-        &mut self,
-        now: Instant,
-        to: Peer,
-        message: Option<Message>,
-        bodies: Bodies,
-        how: &RequestOptions,
-    ) -> Result<RequestId, RequestError> {
+    pub(super) fn open_request(&mut self, now: Instant, new: NewRequest) -> Result<RequestId, RequestError> {
+        let to = new.to;
         if self.phase == Phase::ShuttingDown {
             return Err(RequestError::Shutdown);
         }
         if to.udp().is_some_and(|addr| addr.port() == 0) {
             return Err(RequestError::PortZero);
         }
-        let (len, max) = (message.as_ref().map_or(0, Message::encoded_len), self.config.max_datagram);
+        let (len, max) = (new.message.as_ref().map_or(0, Message::encoded_len), self.config.max_datagram);
         if len > max {
             return Err(RequestError::TooLarge { len, max });
         }
         if self.outgoing.len() >= self.config.max_requests {
             return Err(RequestError::TooManyRequests);
         }
-        let new = NewRequest {
-            peer: None,
-            to,
-            from: how.from,
-            message,
-            bodies,
-            parent: None,
-            pacing: how.pacing,
-            progress: how.progress,
-            transmission: how.transmission.map(Box::new),
-            until: how.timeout.map(|span| now + span),
-        };
         if to.is_multicast() {
             return self.open_group_request(now, new);
         }
@@ -137,9 +128,7 @@ impl Endpoint {
 
     /// Opens a request to a peer that is known and has room for it.
     pub(super) fn open_to(&mut self, now: Instant, peer: PeerKey, mut new: NewRequest) -> OutgoingKey {
-        if let Bodies::Blocks(operation) = &mut new.bodies {
-            self.tell_apart(peer, operation, &mut new.message);
-        }
+        self.tell_apart(now, peer, &mut new);
         let key = self.outgoing.open(now, NewRequest { peer: Some(peer), ..new });
         self.peers.hold(peer);
         if let Some(record) = self.peers.get_mut(peer) {
@@ -221,6 +210,7 @@ impl Endpoint {
         let Owner::Request(key) = owner else {
             // What the acknowledgement of a response carries is ignored (RFC 7252 §5.2.2).
             self.stats.acknowledged += 1;
+            self.begin_registered_by(now, flight);
             self.end_response(now, flight);
             return;
         };
@@ -305,6 +295,10 @@ impl Endpoint {
         }
         let Some(request) = self.outgoing.get(key) else { return };
         let outcome = match &request.stage {
+            // A later block, or one once more: what went before it has been received, or may have been.
+            Stage::Waiting(_) if request.attempts > 0 && request.observing.is_none() => {
+                Outcome::Failed(Failure::NoResponse)
+            }
             Stage::Waiting(_) if request.peer.is_some_and(|peer| self.lacks_message_id(now, peer)) => {
                 Outcome::Failed(Failure::NoMessageId)
             }
@@ -349,6 +343,10 @@ impl Endpoint {
         let answered = !matches!(outcome, Outcome::Failed(_) | Outcome::Finished);
         let timing = request.timing(now, answered.then(|| now - request.last_sent));
         let parent = request.parent;
+        if !answered {
+            self.note_abandoned(now, key);
+        }
+        let Some(request) = self.outgoing.get(key) else { return };
         let told = request.operation().is_some_and(Operation::has_told_response);
         self.unlink(now, key);
         let Some(parent) = parent else {
@@ -371,6 +369,7 @@ impl Endpoint {
     fn detach(&mut self, now: Instant, key: OutgoingKey) {
         let open = self.outgoing.get(key).filter(|request| !request.is_settled());
         let Some(peer) = open.map(|request| request.peer) else { return };
+        self.note_abandoned(now, key);
         self.unlink(now, key);
         if let Some(peer) = peer {
             self.drain(now, peer);
@@ -473,5 +472,28 @@ impl Endpoint {
 
     pub(super) fn is_shutting_down(&self) -> bool {
         self.phase == Phase::ShuttingDown
+    }
+}
+
+/// A request that is to be sent so, whose body nobody mixes up.
+pub(super) fn new_request(
+    now: Instant,
+    to: Peer,
+    message: Option<Message>,
+    bodies: Bodies,
+    how: &RequestOptions,
+) -> NewRequest {
+    NewRequest {
+        peer: None,
+        to,
+        from: how.from,
+        message,
+        bodies,
+        body_key: None,
+        parent: None,
+        pacing: how.pacing,
+        progress: how.progress,
+        transmission: how.transmission.map(Box::new),
+        until: how.timeout.map(|span| now + span),
     }
 }

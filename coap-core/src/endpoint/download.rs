@@ -47,8 +47,7 @@ impl Endpoint {
         let tagged = options.contains(OptionNumber::REQUEST_TAG);
         // Another content is another state, and its notification is on its way.
         let rules = Rules { on_change: OnChange::Fail, ..self.rules(blocks, szx, false, tagged) };
-        let key = self.hash.operation(code, options);
-        let mut operation = Operation::new(Type::Confirmable, code, options.clone(), Body::EMPTY, key, rules);
+        let mut operation = Operation::new(Type::Confirmable, code, options.clone(), Body::EMPTY, rules);
         let begun = match operation.begin_with(first, &mut self.budget) {
             Next::Exchange => self.draw_token(&to).map_err(|_| BlockFailure::NoRoom),
             Next::Fail(reason) => Err(reason),
@@ -68,6 +67,8 @@ impl Endpoint {
             from,
             message,
             bodies: Bodies::Blocks(Box::new(operation)),
+            // It is the operation of its parent, whatever else is under way.
+            body_key: None,
             parent: Some(parent),
             pacing: Pacing::Paced,
             progress: Progress::Quiet,

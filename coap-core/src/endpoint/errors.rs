@@ -161,7 +161,8 @@ pub enum RespondError {
         /// How many bytes a block has.
         max: usize,
     },
-    /// A body in parts cannot be sent to a group, nor from its middle on, nor before the request has come in whole.
+    /// A body in parts cannot be sent to a group or an observer, nor from its middle on, nor before the request has come in
+    /// whole.
     PartsImpossible,
     /// `max_transfers` is reached, and all of them go on: answer with a whole body, or a range, or 5.03.
     TooManyTransfers,
@@ -182,7 +183,10 @@ impl fmt::Display for RespondError {
             }
             Self::WrongRange { offset, max } => write!(f, "the range does not have the {max} bytes from {offset} on"),
             Self::PartsImpossible => {
-                write!(f, "a body in parts cannot answer a group, a later block, or a request that is still coming")
+                write!(
+                    f,
+                    "a body in parts cannot answer a group, an observer, a later block, or a request that still comes"
+                )
             }
             Self::TooManyTransfers => write!(f, "too many bodies go in blocks already"),
             Self::NoMessageId { until } => write!(f, "no free Message ID towards this peer before {until}"),

@@ -131,7 +131,7 @@ impl Endpoint {
             observers: Observers::new(hash),
             deadlines: Deadlines::default(),
             budget: Budget::new(config.max_transfer_bytes),
-            tags: Tags::default(),
+            tags: Tags::new(),
             outbox: Outbox::new(config.max_outbox),
             group_ids: MessageIds::multicast(rng.next_u64()),
             id_floor: 0,
@@ -244,7 +244,7 @@ impl Endpoint {
     /// Nothing is open in either direction, and nothing waits to be sent. Topics and observers that know the latest state
     /// may be there.
     pub fn is_idle(&self) -> bool {
-        let told = self.observers.in_flight() == 0 && self.topics.are_quiet();
+        let told = self.observers.in_flight() == 0 && self.topics.are_quiet() && !self.topics.are_ending();
         let quiet = self.flights.len() == 0 && self.outbox.is_empty() && told;
         self.outgoing.open_count() == 0 && self.incoming.len() == 0 && quiet
     }

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::Endpoint;
 use crate::addr::Transmit;
-use crate::blockwise::server::{Operation, Stretch};
+use crate::blockwise::server::{Operation, Stretch, Way};
 use crate::deadlines::Reason;
 use crate::event::Closed;
 use crate::observe::{Observer, ObserverKey, Reliability, Stage, Topic, queue, seconds};
@@ -122,9 +122,8 @@ impl Endpoint {
             backoff.next()
         } else {
             observer.unconfirmed = observer.unconfirmed.saturating_add(1);
-            let due = now + observer.pace();
             self.observers.set_stage(key, Stage::Pacing);
-            due
+            now + self.peers.get(peer)?.observing.pace()
         };
         self.deadlines.set(Reason::Notification, key.index(), Some(due));
         let len = self.write(key, kind, buf)?;
@@ -201,16 +200,25 @@ impl Endpoint {
             (_, message.payload) = self.cut_block(options, token.len(), &state, 0, szx).ok()?;
             // Further blocks are of this state from now on, not of what a request was answered with before.
             let of = self.observers.get(key)?;
-            self.forget_kept(self.now, Operation { peer: of.peer, hash: of.operation });
+            self.forget_answered(Operation { peer: of.peer, hash: of.operation });
         }
         message.encode(buf).ok()
+    }
+
+    /// The response body of before is out of date, unless it is still being given: in parts, to the request that asked for it.
+    fn forget_answered(&mut self, operation: Operation) {
+        let Some(key) = self.transfers.find(operation, Way::Out) else { return };
+        let is_given = self.transfers.stream(key).is_some_and(|stream| stream.incoming.is_some());
+        if !is_given {
+            self.remove_transfer(self.now, key);
+        }
     }
 
     // ----- What comes back -----------------------------------------------------------------------------------------
 
     /// The acknowledgement of a notification.
     pub(super) fn on_notification_acknowledged(&mut self, now: Instant, key: ObserverKey, message_id: u16) {
-        let Some(observer) = self.observers.get_mut(key) else { return };
+        let Some(observer) = self.observers.get(key) else { return };
         let Stage::InFlight(backoff) = observer.stage else {
             self.stats.senseless += 1;
             return;
@@ -221,10 +229,10 @@ impl Endpoint {
             return;
         }
         self.stats.acknowledged += 1;
-        if !backoff.has_repeated() {
-            observer.measured(now - observer.last_sent);
+        let (peer, sample) = (observer.peer, now - observer.last_sent);
+        if let Some(record) = self.peers.get_mut(peer).filter(|_| !backoff.has_repeated()) {
+            record.observing.measured(sample);
         }
-        let peer = observer.peer;
         self.prove(now, peer);
         self.withdraw(now, key);
         self.rest(now, key);

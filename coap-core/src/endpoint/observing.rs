@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use super::Endpoint;
+use super::client::new_request;
 use super::errors::RequestError;
 use super::inbound::{Path, response_of};
 use super::upload::Plan;
@@ -37,7 +38,8 @@ impl Endpoint {
     ///
     /// Of a state that is longer than a block the notification has the first, and the rest is fetched (RFC 7959 §2.6). Only
     /// whole states are told: a newer one takes the place of one that is being fetched, and one that cannot be fetched is
-    /// left out (`Stats::notifications_incomplete`); if that is the first, `Event::Stale` says so at once.
+    /// left out (`Stats::notifications_incomplete`); if that is the first, `Event::Stale` says so at once. Where the content of a
+    /// FETCH makes the difference to another, it gets a Request-Tag (RFC 9175 §3.3).
     ///
     /// The timeout of `how` covers the first registration; parts, resumption and progress of bodies do not apply. Bounded by
     /// `Config::max_requests`, of which a fetch takes one too. A registration that is repeated finds its place behind others
@@ -68,10 +70,16 @@ impl Endpoint {
         };
         let first = first.filter(|first| !first.options.contains(OptionNumber::BLOCK1));
         let first = first.ok_or(RequestError::ObservationTooLarge)?;
-        let message = Message { token: self.token_for(&to, &how)?, ..first };
-        let observing = Observing::new(&message, &how);
+        let mut message = Message { token: self.token_for(&to, &how)?, ..first };
+        // The blocks of its states are asked for without its content.
+        let key = (message.code == Code::FETCH).then(|| self.hash.operation(message.code, &message.options));
+        let alike = self.peers.find(&to).is_some_and(|peer| self.has_alike(peer, key, false));
+        if alike && !message.options.contains(OptionNumber::REQUEST_TAG) {
+            self.tags.set_new(&mut message.options);
+        }
+        let observing = Observing::new(&message, key, &how);
         // Its messages keep their token, whatever blocks their answers come in.
-        let id = self.open_request(now, to, Some(message), Bodies::Raw, &how)?;
+        let id = self.open_request(now, new_request(now, to, Some(message), Bodies::Raw, &how))?;
         if let Some(request) = self.outgoing.get_mut(id.0) {
             request.observing = Some(observing.into());
         }
@@ -243,9 +251,9 @@ impl Endpoint {
         let (kind, payload) = observing.ask();
         let (code, options, blocks) = observing.fetch();
         let size = blocks.size.or(self.config.block_size);
-        let (operation, tagged) = (self.hash.operation(code, &options), options.contains(OptionNumber::REQUEST_TAG));
+        let tagged = options.contains(OptionNumber::REQUEST_TAG);
         let rules = self.rules(blocks, size.unwrap_or(BlockSize::MAX).szx(), size.is_some(), tagged);
-        let operation = Operation::new(kind, code, options, Body::Whole(payload), operation, rules);
+        let operation = Operation::new(kind, code, options, Body::Whole(payload), rules);
         if let Some(request) = self.outgoing.get_mut(key) {
             request.until = until;
             request.bodies = Bodies::Blocks(operation.into());

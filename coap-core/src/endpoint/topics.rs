@@ -16,7 +16,7 @@ use crate::observe::{
 use crate::peers::PeerKey;
 use crate::reliability::FlightKey;
 use crate::time::Instant;
-use crate::wire::{Code, Message, OptionNumber, Options, Token};
+use crate::wire::{Code, Message, Options, Token};
 
 /// What Observe 0 in a request asks for, and Observe 1 (RFC 7641 §2).
 const REGISTER: u32 = 0;
@@ -112,6 +112,9 @@ impl Endpoint {
             self.respond(now, of, first)?;
             return Ok(None);
         };
+        if first.body.is_in_parts() {
+            return Err(RespondError::PartsImpossible);
+        }
         let known = self.observers.find(new.peer, &new.token);
         if known.is_none() && !self.has_observer_room(new.peer) {
             self.respond(now, of, first)?;
@@ -122,12 +125,19 @@ impl Endpoint {
         let number = last.map_or(new.number, |last| Observer::next_number(last, now));
         let mut first = first;
         first.options.set_observe(number);
+        let separate = self.flights.responses();
         self.answer(now, of.0, first)?;
-        let new = NewObserver { number, ..new };
+        let separate = self.flights.responses() > separate;
+        let (peer, new) = (new.peer, NewObserver { number, ..new });
         let key = match known {
             Some(key) => self.renew(now, key, new),
             None => self.register(now, new),
         };
+        if let Some(key) = key.filter(|_| separate) {
+            // That is the notification which is outstanding (RFC 7641 §4.5.1). Its end comes before this time.
+            let lifetime = self.transmission(peer).exchange_lifetime();
+            self.pause(now, key, now + lifetime);
+        }
         Ok(key.map(ObserverId))
     }
 
@@ -169,6 +179,10 @@ impl Endpoint {
                 Some(Registration { operation, szx })
             }
             DEREGISTER => {
+                // The application may not have answered the registration yet.
+                if self.peers.get(peer).is_some_and(|record| record.incoming > 1) {
+                    self.incoming.withdraw_registration(peer, &request.token);
+                }
                 self.lose_by_token(now, peer, &request.token, Closed::Deregistered);
                 None
             }
@@ -211,10 +225,11 @@ impl Endpoint {
         self.observers.forget_messages(key);
         let before = self.observers.get(key)?.topic;
         self.topics.leave(before);
+        let pace = self.peers.get(new.peer)?.observing.pace();
         let observer = self.observers.get_mut(key)?;
         // A Non-confirmable notification still keeps its distance to the next, although its turn has ended.
         let unconfirmed = observer.unconfirmed > 0;
-        let paced = observer.last_sent + if unconfirmed { observer.pace() } else { Duration::ZERO };
+        let paced = observer.last_sent + if unconfirmed { pace } else { Duration::ZERO };
         observer.topic = new.topic;
         observer.source = new.source;
         observer.operation = new.registration.operation;
@@ -253,13 +268,29 @@ impl Endpoint {
         Some((request.peer, request.token.clone()))
     }
 
+    /// The separate answer to a registration was acknowledged: there can be notifications now.
+    pub(super) fn begin_registered_by(&mut self, now: Instant, flight: FlightKey) {
+        let registered = self.registered_by(flight);
+        let paused = |observer: &Observer| matches!(observer.stage, Stage::Paused);
+        if let Some(key) = registered.filter(|key| self.observers.get(*key).is_some_and(paused)) {
+            self.withdraw(now, key);
+            self.rest(now, key);
+        }
+    }
+
     /// The separate answer to a registration was rejected, or never acknowledged: it is a notification too.
     pub(super) fn end_registered_by(&mut self, now: Instant, flight: FlightKey, why: Closed) {
-        let Some(flight) = self.flights.get(flight) else { return };
-        if flight.message.options.contains(OptionNumber::OBSERVE) {
-            let (peer, token) = (flight.peer, flight.message.token.clone());
-            self.lose_by_token(now, peer, &token, why);
+        if let Some(key) = self.registered_by(flight) {
+            self.remove(now, key, Some(why));
         }
+    }
+
+    /// Whom a separate answer made an observer, if that is what it was told last: it may have registered again since.
+    fn registered_by(&self, flight: FlightKey) -> Option<ObserverKey> {
+        let flight = self.flights.get(flight)?;
+        let number = flight.message.options.observe()?;
+        let key = self.observers.find(flight.peer, &flight.message.token)?;
+        self.observers.get(key).filter(|observer| observer.was_told(number)).map(|_| key)
     }
 
     pub(super) fn lose_by_token(&mut self, now: Instant, peer: PeerKey, token: &Token, why: Closed) {

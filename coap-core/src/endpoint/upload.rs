@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::Endpoint;
 use super::errors::{RequestError, SupplyError};
 use crate::addr::Peer;
-use crate::blockwise::client::{MOST_AHEAD, Operation, Rules};
-use crate::exchange::{Bodies, OutgoingKey, Stage};
+use crate::blockwise::client::{MOST_AHEAD, Operation, Rules, Tags};
+use crate::exchange::{Bodies, NewRequest, OutgoingKey, Stage};
 use crate::message::{BlockSize, Blocks, Body, Request, RequestOptions};
 use crate::peers::PeerKey;
 use crate::time::Instant;
@@ -20,6 +20,9 @@ const FRAME: usize = 4 + Token::MAX_LEN + 1;
 /// What Block1, Block2, Size1 and Request-Tag add to the options of a request, at most, in bytes: 3, 3, 4 and 8 of value, and
 /// 2, 2, 2 and 3 of head, where the number of the option before is far.
 const BLOCK_OPTIONS: usize = 5 + 5 + 6 + 11;
+
+/// At most so many other requests are looked at when a new one is compared with them.
+const LOOKS: usize = 64;
 
 /// How a request travels.
 pub(super) enum Plan {
@@ -93,9 +96,8 @@ impl Endpoint {
             return Err(RequestError::TooManyBlocks);
         }
         let tagged = options.contains(OptionNumber::REQUEST_TAG);
-        let key = self.hash.operation(code, &options);
         let rules = self.rules(blocks, szx, early, tagged);
-        Ok(Plan::Blocks(Box::new(Operation::new(how.kind, code, options, body, key, rules))))
+        Ok(Plan::Blocks(Box::new(Operation::new(how.kind, code, options, body, rules))))
     }
 
     /// What applies to an operation that was asked for with these settings.
@@ -106,23 +108,77 @@ impl Endpoint {
     }
 
     /// RFC 9175 §3.3: when the blocks of two bodies under way could be mixed up by the peer, the later body gets a tag.
-    pub(super) fn tell_apart(&mut self, peer: PeerKey, operation: &mut Operation, first: &mut Option<Message>) {
-        if !operation.can_be_mixed_up() {
-            return;
+    pub(super) fn tell_apart(&mut self, now: Instant, peer: PeerKey, new: &mut NewRequest) {
+        let Some(record) = self.peers.get(peer).filter(|_| new.body_key.is_some()) else { return };
+        let long = new.bodies.operation().is_some_and(Operation::can_be_mixed_up);
+        let beside = self.has_alike(peer, new.body_key, long);
+        let unsure = long && (record.requests.len() > LOOKS || self.tags.are_needed(now));
+        if beside || unsure {
+            add_tag(&mut new.bodies, new.message.as_mut(), &mut self.tags, self.config.max_datagram);
         }
-        let mut next = self.peers.get(peer).and_then(|record| record.requests.front());
-        while let Some(request) = next.and_then(|index| self.outgoing.at(index)) {
-            let other = request.operation().filter(|other| other.can_be_mixed_up());
-            if other.is_some_and(|other| other.key == operation.key) {
-                operation.set_tag(&mut self.tags);
-                if let Some(message) = first {
-                    let token = core::mem::take(&mut message.token);
-                    // Its blocks were counted when it was planned.
-                    *first = operation.message(token).ok().flatten();
+    }
+
+    /// Whether the blocks of a request with this key, which travels in blocks if it is `long`, could be taken for those of one
+    /// that is open.
+    pub(super) fn has_alike(&self, peer: PeerKey, key: Option<u64>, long: bool) -> bool {
+        let Some(record) = self.peers.get(peer).filter(|_| key.is_some()) else { return false };
+        let next = |index: &u32| self.outgoing.at(*index)?.of_peer.next();
+        let others = core::iter::successors(record.requests.front(), next).filter_map(|index| self.outgoing.at(index));
+        others.take(LOOKS).any(|other| {
+            let other_long = other.operation().is_some_and(Operation::can_be_mixed_up);
+            let observed = other.observing.as_ref().and_then(|observing| observing.key);
+            (other.body_key == key && (long || other_long)) || observed == key
+        })
+    }
+
+    /// The response to a request turned out to come in blocks. Others to the same resource that have not been sent yet must
+    /// not be taken for it.
+    pub(super) fn tell_waiting_apart(&mut self, key: OutgoingKey) {
+        let Some(request) = self.outgoing.get(key).filter(|request| request.body_key.is_some()) else { return };
+        let (body_key, max) = (request.body_key, self.config.max_datagram);
+        let Some(record) = request.peer.and_then(|peer| self.peers.get(peer)) else { return };
+        for mut next in [record.backlog.front(), record.paced.front()] {
+            while let Some(other) = next.and_then(|index| self.outgoing.slab_mut().at_mut(index)) {
+                next = other.waiting.next();
+                if let Stage::Waiting(message) = &mut other.stage
+                    && other.body_key == body_key
+                    && other.attempts == 0
+                {
+                    add_tag(&mut other.bodies, Some(message), &mut self.tags, max);
                 }
-                return;
             }
-            next = request.of_peer.next();
+        }
+    }
+
+    /// A request ends without a response. Blocks of its body can still be on their way, and must not be taken for those of
+    /// the next body for the same resource (RFC 9175 §3.3: its tag is not recycled before it has concluded).
+    pub(super) fn note_abandoned(&mut self, now: Instant, key: OutgoingKey) {
+        let Some(request) = self.outgoing.get(key).filter(|request| request.attempts > 0) else { return };
+        if let Some(peer) = request.peer.filter(|_| request.operation().is_some_and(Operation::leaves_blocks_behind)) {
+            self.tags.need_until(now + self.transmission(peer).exchange_lifetime());
+        }
+    }
+}
+
+/// Gives a request a tag of its own, unless it has one, or has no room for one.
+fn add_tag(bodies: &mut Bodies, message: Option<&mut Message>, tags: &mut Tags, max_datagram: usize) {
+    if message.as_ref().is_some_and(|message| message.options.contains(OptionNumber::REQUEST_TAG)) {
+        return;
+    }
+    if let Bodies::Blocks(operation) = bodies {
+        operation.set_tag(tags);
+    }
+    let Some(message) = message else { return };
+    match bodies {
+        Bodies::Blocks(operation) => match operation.message(message.token.clone()) {
+            Ok(Some(tagged)) if tagged.encoded_len() <= max_datagram => *message = tagged,
+            _ => operation.clear_tag(),
+        },
+        Bodies::Simple | Bodies::Raw => {
+            tags.set_new(&mut message.options);
+            if message.encoded_len() > max_datagram {
+                message.options.remove(OptionNumber::REQUEST_TAG);
+            }
         }
     }
 }

@@ -178,6 +178,16 @@ impl Incomings {
         key
     }
 
+    /// What a peer asked for with this token is not to be observed any more.
+    pub(crate) fn withdraw_registration(&mut self, peer: PeerKey, token: &Token) {
+        for index in 0..self.requests.end() {
+            let request = self.requests.at_mut(index).filter(|request| request.peer == peer && request.token == *token);
+            if let Some(request) = request {
+                request.registration = None;
+            }
+        }
+    }
+
     /// The request that has waited longest for its acknowledgement, and since when.
     pub(crate) fn next_owed(&self) -> Option<(IncomingKey, Instant)> {
         self.oldest(&self.owed)

@@ -42,6 +42,9 @@ pub(crate) struct Outgoing {
     /// What makes it an observation.
     pub(crate) observing: Option<Box<Observing>>,
     pub(crate) bodies: Bodies,
+    /// What its messages have in common with those of another request that the peer could mix up with it
+    /// (`KeyedHash::operation`, without a Request-Tag of ours); `None`: its options tell it.
+    pub(crate) body_key: Option<u64>,
     /// Whose rest it fetches (`Endpoint::fetch_rest`): it has nothing to tell the application.
     pub(crate) parent: Option<OutgoingKey>,
     /// A repetition to be told.
@@ -109,6 +112,12 @@ pub(crate) enum Notice {
     Settled(Outcome, Timing),
 }
 
+impl Bodies {
+    pub(crate) fn operation(&self) -> Option<&Operation> {
+        if let Self::Blocks(operation) = self { Some(operation) } else { None }
+    }
+}
+
 impl Outgoing {
     pub(crate) const fn is_settled(&self) -> bool {
         matches!(self.stage, Stage::Settled(_))
@@ -137,7 +146,7 @@ impl Outgoing {
     }
 
     pub(crate) fn operation(&self) -> Option<&Operation> {
-        if let Bodies::Blocks(operation) = &self.bodies { Some(operation) } else { None }
+        self.bodies.operation()
     }
 
     pub(crate) fn operation_mut(&mut self) -> Option<&mut Operation> {
@@ -179,6 +188,8 @@ pub(crate) struct NewRequest {
     /// `None`: the application must supply a part first.
     pub(crate) message: Option<Message>,
     pub(crate) bodies: Bodies,
+    /// See [`Outgoing::body_key`].
+    pub(crate) body_key: Option<u64>,
     pub(crate) parent: Option<OutgoingKey>,
     pub(crate) pacing: Pacing,
     pub(crate) progress: Progress,
@@ -222,7 +233,8 @@ impl Outgoings {
 
     /// Opens a request in the stage of waiting, or paused.
     pub(crate) fn open(&mut self, now: Instant, new: NewRequest) -> OutgoingKey {
-        let NewRequest { peer, to, from, message, bodies, parent, pacing, progress, transmission, until } = new;
+        let NewRequest { peer, to, from, message, bodies, body_key, .. } = new;
+        let NewRequest { parent, pacing, progress, transmission, until, .. } = new;
         let token = message.as_ref().filter(|message| !message.code.is_empty()).map(|message| message.token.clone());
         let hash = token.as_ref().map(|token| self.hash.bytes(token.as_bytes()));
         let key = self.requests.insert(Outgoing {
@@ -231,6 +243,7 @@ impl Outgoings {
             from,
             stage: message.map_or(Stage::Paused, |message| Stage::Waiting(Box::new(message))),
             bodies,
+            body_key,
             parent,
             pacing,
             progress,

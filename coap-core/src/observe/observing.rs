@@ -34,6 +34,9 @@ const SPREAD: Duration = Duration::from_secs(10);
 /// An observation.
 pub(crate) struct Observing {
     registration: Registration,
+    /// What its messages have in common with those of another (`KeyedHash::operation`), without a tag of ours, if the content
+    /// that it was registered with makes the difference.
+    pub(crate) key: Option<u64>,
     blocks: Blocks,
     how: Reregistration,
     phase: Phase,
@@ -123,7 +126,7 @@ pub(crate) enum Next {
 
 impl Observing {
     /// An observation that `first` registers.
-    pub(crate) fn new(first: &Message, how: &RequestOptions) -> Self {
+    pub(crate) fn new(first: &Message, key: Option<u64>, how: &RequestOptions) -> Self {
         let registration = Registration {
             kind: first.kind,
             code: first.code,
@@ -133,6 +136,7 @@ impl Observing {
         };
         Self {
             registration,
+            key,
             blocks: how.blocks.clone(),
             how: how.reregistration,
             phase: Phase::Registering,

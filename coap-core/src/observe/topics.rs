@@ -90,7 +90,7 @@ pub(crate) struct Name {
 /// The latest state of a topic, shared by all its observers.
 pub(crate) struct State {
     pub(crate) code: Code,
-    /// Without Observe, which each observer has its own of.
+    /// Without Observe and Block2, which each observer has its own of.
     pub(crate) options: Options,
     pub(crate) body: Bytes,
     /// Drawn when the body is first sent in blocks, if it has no tag of its own.
@@ -100,7 +100,9 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn new(response: Response) -> Self {
         let Response { code, mut options, body } = response;
-        options.remove(OptionNumber::OBSERVE);
+        for number in [OptionNumber::OBSERVE, OptionNumber::BLOCK1, OptionNumber::BLOCK2] {
+            options.remove(number);
+        }
         Self { code, options, body: body.into_bytes(), etag: None }
     }
 
@@ -173,6 +175,11 @@ impl Topics {
     /// How many there are, those that have ended and still have observers included.
     pub(crate) const fn len(&self) -> usize {
         self.topics.len()
+    }
+
+    /// There are some that have ended, and whose observers are still to be told.
+    pub(crate) const fn are_ending(&self) -> bool {
+        self.topics.len() > self.names.len()
     }
 
     /// Nobody is to be told anything now.

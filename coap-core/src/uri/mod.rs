@@ -31,7 +31,7 @@ mod input;
 mod join;
 mod options;
 mod parse;
-mod syntax;
+pub(crate) mod syntax;
 
 use alloc::string::String;
 use alloc::vec::Vec;

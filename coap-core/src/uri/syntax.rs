@@ -20,12 +20,12 @@ pub(super) const fn reg_name(byte: u8) -> bool {
 }
 
 /// What a segment of a path is made of.
-pub(super) const fn pchar(byte: u8) -> bool {
+pub(crate) const fn pchar(byte: u8) -> bool {
     reg_name(byte) || matches!(byte, b':' | b'@')
 }
 
 /// What a query is made of.
-pub(super) const fn query(byte: u8) -> bool {
+pub(crate) const fn query(byte: u8) -> bool {
     pchar(byte) || matches!(byte, b'/' | b'?')
 }
 
@@ -35,7 +35,7 @@ pub(super) const fn query_argument(byte: u8) -> bool {
 }
 
 /// The scheme and what follows its colon, if `text` begins with a scheme at all (RFC 3986 §3.1).
-pub(super) fn split_scheme(text: &str) -> Option<(&str, &str)> {
+pub(crate) fn split_scheme(text: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = text.split_once(':')?;
     let valid = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
@@ -43,7 +43,7 @@ pub(super) fn split_scheme(text: &str) -> Option<(&str, &str)> {
 }
 
 /// The byte of an escape, whose two digits `bytes` begins with.
-pub(super) fn unescape(bytes: &[u8]) -> Option<u8> {
+pub(crate) fn unescape(bytes: &[u8]) -> Option<u8> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     match bytes {
         [high, low, ..] => Some(digit(high)? << 4 | digit(low)?),
@@ -75,9 +75,9 @@ pub(super) fn decode(raw: &str, plain: fn(u8) -> bool) -> Result<String, Reason>
 }
 
 /// Displays `text` with every byte that is not `plain` percent-encoded, in upper case (RFC 3986 §2.1).
-pub(super) struct Encoded<'a> {
-    pub(super) text: &'a str,
-    pub(super) plain: fn(u8) -> bool,
+pub(crate) struct Encoded<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) plain: fn(u8) -> bool,
 }
 
 impl fmt::Display for Encoded<'_> {

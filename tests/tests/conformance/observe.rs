@@ -285,6 +285,7 @@ fn obs_20_a_large_state_comes_as_its_first_block_and_the_rest_is_fetched() {
     // Two endpoints, whose datagrams this test carries.
     let mut server = Rig::serving();
     let mut client = Rig::new();
+    server.set("/obs-large", &"old state. ".repeat(400));
     let id = observe(&mut client, "obs-large");
     exchange(&mut client, &mut server);
     assert_eq!(states(&mut client, id), [server.content("/obs-large").unwrap()]);

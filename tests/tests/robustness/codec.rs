@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::time::Instant as Clock;
 
 use bytes::Bytes;
+use coap_core::link_format::{self, Filter};
 use coap_core::{
     Code, Config, ContentFormat, Datagram, Endpoint, Event, Instant, Local, Message, OptionNumber, Response, Scheme,
     Uri,
@@ -82,6 +83,19 @@ fn uri(len: usize) {
     black_box(Uri::from_input(&text).unwrap().to_string());
 }
 
+/// A link document as long as the datagrams, of one such part after the other, read and written and filtered.
+fn links(len: usize, first: &str, part: &str, last: &str) {
+    let times = (len - first.len() - last.len()) / part.len();
+    let text = [first, &part.repeat(times), last].concat();
+    let links = link_format::parse(&text).unwrap();
+    let base = Uri::parse("coap://[2001:db8::1]/.well-known/core").unwrap();
+    let filter = Filter::new(["rt=a*", "href=/*"]).unwrap();
+    black_box(links.iter().filter(|link| filter.matches(link)).count());
+    black_box(links.iter().filter(|link| link.target_uri(&base).is_ok()).count());
+    black_box(links.iter().map(|link| link.resource_types().count() + link.content_formats().count()).sum::<usize>());
+    black_box(link_format::document(links));
+}
+
 /// The best of a few runs of `passes` each: whatever else the machine does only makes it slower.
 fn best(runs: u64, passes: usize, mut work: impl FnMut()) -> Duration {
     let one = || {
@@ -123,6 +137,10 @@ fn r03_work_is_proportional_to_the_length() {
         ("one big option, endpoint", endpoint(big)),
         ("0xff, endpoint", endpoint(markers)),
         ("a URI in segments of one byte", Box::new(|len| Box::new(move || uri(len)))),
+        ("links, the shortest there are", Box::new(|len| Box::new(move || links(len, "<>", ",<>", "")))),
+        ("links, one with many attributes", Box::new(|len| Box::new(move || links(len, "</>", ";a", ";rt=a")))),
+        ("links, one with a list", Box::new(|len| Box::new(move || links(len, r#"</>;rt=""#, "a ", r#"""#)))),
+        ("links, one with escapes", Box::new(|len| Box::new(move || links(len, r#"</>;rt=""#, r#"\""#, r#"""#)))),
     ];
     let runs = count(2);
     println!("R-03: mean ratio of the times of two lengths, one twice the other, from 1 to 64 KiB; at 64 KiB:");

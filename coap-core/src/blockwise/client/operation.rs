@@ -16,6 +16,7 @@ use crate::blockwise::Budget;
 use crate::config::OnChange;
 use crate::event::{BlockFailure, Timing};
 use crate::message::{Blocks, Body, Response};
+use crate::time::Instant;
 use crate::wire::{Block, Code, Message, OptionNumber, Options, Token, Type};
 
 /// How often an upload that the peer could not put together, or a download whose content changed, begins anew.
@@ -29,8 +30,6 @@ pub(crate) struct Operation {
     options: Options,
     /// The token that the caller wants: for the first exchange.
     token: Option<Token>,
-    /// What its messages have in common, as the peer sees it (`KeyedHash::operation`), without a tag of ours.
-    pub(crate) key: u64,
     rules: Rules,
     up: Slicer,
     down: Option<Assembler>,
@@ -112,13 +111,29 @@ struct Notes {
 }
 
 /// Values for Request-Tag (RFC 9175 §3.4): each is used once.
-#[derive(Default)]
 pub(crate) struct Tags {
     used: u64,
+    /// Until then there can be blocks on their way of bodies that were given up.
+    needed_until: Instant,
 }
 
 impl Tags {
-    fn set_new(&mut self, options: &mut Options) {
+    pub(crate) const fn new() -> Self {
+        Self { used: 0, needed_until: Instant::ZERO }
+    }
+
+    /// Whether a body could meet blocks of one that was given up.
+    pub(crate) fn are_needed(&self, now: Instant) -> bool {
+        now < self.needed_until
+    }
+
+    /// A body is given up, and its last block is gone from the network by then.
+    pub(crate) fn need_until(&mut self, then: Instant) {
+        self.needed_until = self.needed_until.max(then);
+    }
+
+    /// Sets a tag that has not been used.
+    pub(crate) fn set_new(&mut self, options: &mut Options) {
         self.used = self.used.wrapping_add(1);
         let bytes = self.used.to_be_bytes();
         let zeros = (self.used.leading_zeros() / 8) as usize;
@@ -143,7 +158,7 @@ impl Answer {
 }
 
 impl Operation {
-    pub(crate) fn new(kind: Type, code: Code, options: Options, body: Body, key: u64, rules: Rules) -> Self {
+    pub(crate) fn new(kind: Type, code: Code, options: Options, body: Body, rules: Rules) -> Self {
         let up = match body {
             Body::Parts { size } => Slicer::parts(size, rules.szx),
             whole => Slicer::whole(whole.into_bytes(), rules.szx),
@@ -153,22 +168,7 @@ impl Operation {
             None => Step::Upload,
         };
         let (down, token, news) = (None, None, Notes { wanted: up.wanted().is_some(), ..Notes::default() });
-        Self {
-            kind,
-            code,
-            options,
-            token,
-            key,
-            rules,
-            up,
-            down,
-            step,
-            attempts: 1,
-            waits: 0,
-            resent: 0,
-            changed: 0,
-            news,
-        }
+        Self { kind, code, options, token, rules, up, down, step, attempts: 1, waits: 0, resent: 0, changed: 0, news }
     }
 
     /// Uses this token for the first exchange.
@@ -181,6 +181,11 @@ impl Operation {
         if !self.rules.tagged {
             tags.set_new(&mut self.options);
         }
+    }
+
+    /// Takes that tag back; the caller has not set one.
+    pub(crate) fn clear_tag(&mut self) {
+        self.options.remove(OptionNumber::REQUEST_TAG);
     }
 
     /// The token that the caller wanted, if it has not been used yet.
@@ -259,10 +264,24 @@ impl Operation {
         self.waits < self.rules.attempts
     }
 
-    /// Whether the peer could take its blocks for those of another operation with the same `key` (RFC 9175 §3.3): its body
-    /// is not told by its options.
+    /// Whether the peer could take its blocks for those of another request with the same options (RFC 9175 §3.3).
     pub(crate) fn can_be_mixed_up(&self) -> bool {
-        self.code == Code::FETCH || !self.up.has_ended() || self.up.exceeds(self.up.szx()) || self.up.sent() > 0
+        self.code == Code::FETCH || !self.up.has_ended() || self.is_long() || self.down.is_some()
+    }
+
+    /// Whether blocks of its body can be on their way when it is given up.
+    pub(crate) fn leaves_blocks_behind(&self) -> bool {
+        matches!(self.step, Step::Upload) && self.is_long()
+    }
+
+    /// Its body is longer than a block, as far as is known.
+    fn is_long(&self) -> bool {
+        self.up.exceeds(self.up.szx()) || self.up.sent() > 0
+    }
+
+    /// The response comes in blocks.
+    pub(crate) const fn is_fetching(&self) -> bool {
+        self.down.is_some()
     }
 
     // ----- What follows from a response ----------------------------------------------------------------------------
@@ -362,6 +381,7 @@ impl Operation {
             _ => return Ok(Next::Done(answer.into_response())),
         };
         check(block, offset, answer.payload.len())?;
+        self.news.wanted = false;
         let Answer { code, options, payload, .. } = answer;
         let mut down = if self.rules.how.in_parts {
             Assembler::parts(code, options, offset)
@@ -465,9 +485,9 @@ impl Operation {
         Ok(())
     }
 
-    /// The request body comes in parts.
+    /// The request body comes in parts, and is not over: a response that began before its end ends it.
     pub(crate) const fn is_supplied(&self) -> bool {
-        self.up.is_in_parts()
+        self.up.is_in_parts() && !self.is_fetching()
     }
 
     /// All of the request body has been supplied.
@@ -531,7 +551,7 @@ impl Operation {
 
     /// Begins with the first block of a response that came to another request (RFC 7959 §2.6: the rest of a notification).
     pub(crate) fn begin_with(&mut self, first: Message, budget: &mut Budget) -> Next {
-        let (timing, mut none) = (Timing::default(), Tags::default());
+        let (timing, mut none) = (Timing::default(), Tags::new());
         self.on_response(first, timing, &mut none, budget)
     }
 }

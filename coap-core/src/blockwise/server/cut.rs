@@ -48,7 +48,7 @@ impl Stretch {
     /// The block with size exponent `szx` at `offset`, a multiple of its size.
     pub(crate) fn piece(&self, offset: u64, szx: u8) -> Result<Piece, Miss> {
         let size = 16_usize << szx;
-        let end = self.start + self.data.len() as u64;
+        let end = self.start.saturating_add(self.data.len() as u64);
         let total = self.total.map(|total| total.max(end));
         if offset > 0 && total.unwrap_or(end) <= offset {
             return Err(Miss::PastEnd);
@@ -56,7 +56,7 @@ impl Stretch {
         let skip = offset.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok()).ok_or(Miss::NotHere)?;
         let rest = self.data.get(skip..).ok_or(Miss::NotHere)?;
         let len = rest.len().min(size);
-        let more = total.unwrap_or(end) > offset + len as u64;
+        let more = total.unwrap_or(end) > offset.saturating_add(len as u64);
         if more && len < size {
             return Err(Miss::NotHere);
         }

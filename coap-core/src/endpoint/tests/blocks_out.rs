@@ -285,11 +285,19 @@ fn kept_bodies_are_bounded_in_number_and_bytes() {
         respond_large(&mut rig, 2_000);
         assert!(rig.endpoint.usage().transfer_bytes <= 10_000);
     }
-    assert_eq!((rig.endpoint.usage().transfers, rig.endpoint.stats().bodies_unkept), (5, 15));
-    rig.pass(secs(5));
+    assert_eq!((rig.endpoint.usage().transfers, rig.endpoint.stats().transfers_evicted), (5, 15));
+    // Those that are being fetched stay, and another is served without memory.
+    for n in 15..20 {
+        rig.receive(peer(n), &get(2, Some((1, false, 4))));
+    }
     rig.receive(peer(30), &get(1, None));
     respond_large(&mut rig, 2_000);
-    assert_eq!(rig.endpoint.stats().transfers_evicted, 1);
+    assert_eq!((rig.endpoint.usage().transfers, rig.endpoint.stats().bodies_unkept), (5, 1));
+    rig.said_nothing();
+    rig.pass(secs(5));
+    rig.receive(peer(31), &get(1, None));
+    respond_large(&mut rig, 2_000);
+    assert_eq!(rig.endpoint.stats().transfers_evicted, 16);
     rig.said_nothing();
     rig.comes_to_rest();
 }
@@ -519,4 +527,38 @@ fn a_group_that_is_asked_for_a_later_block_answers_at_its_leisure() {
     rig.pass(secs(10));
     assert_eq!(block_of(&rig.sent().1), Some((1, false, 6)));
     rig.comes_to_rest();
+}
+
+#[test]
+fn an_answer_that_is_kept_for_repetition_keeps_nothing_but_itself() {
+    struct Watched(alloc::sync::Arc<Vec<u8>>);
+    impl AsRef<[u8]> for Watched {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    let mut rig = Rig::with(Config::builder().max_transfer_bytes(2_000).build().unwrap());
+    let mut options = path(&["a"]);
+    options.set_block1(Block::new(0, true, 0).unwrap());
+    let first =
+        Message { options, payload: Bytes::from_static(&[1; 16]), ..Message::decode(POST_A.to_vec().into()).unwrap() };
+    rig.receive(peer(1), &encode(&first));
+    let id = rig.handed_up().id;
+    // There is no room for it: the first block goes, and is kept in case that is lost.
+    let large = alloc::sync::Arc::new(body(100_000));
+    rig.respond(id, Response::new(Code::CHANGED).with_body(Bytes::from_owner(Watched(large.clone()))));
+    assert_eq!(rig.sent().1.payload.len(), 1_024);
+    assert_eq!((rig.endpoint.usage().transfers, alloc::sync::Arc::strong_count(&large)), (1, 1));
+}
+
+#[test]
+fn a_range_at_the_end_of_what_can_be_counted_is_refused() {
+    let mut rig = Rig::new();
+    rig.receive(peer(1), &get(1, Some((4, false, 2))));
+    let id = rig.handed_up().id;
+    for size in [None, Some(u64::MAX)] {
+        let range = Body::Range { offset: u64::MAX - 1, data: body(64).into(), size };
+        let refused = rig.endpoint.respond(rig.now, id, Response::new(Code::CONTENT).with_body(range));
+        assert_eq!(refused, Err(RespondError::WrongRange { offset: 256, max: 64 }));
+    }
 }

@@ -254,7 +254,6 @@ fn the_timeout_of_a_request_counts_for_all_of_its_blocks() {
 
 #[test]
 fn bodies_under_way_to_one_resource_are_told_apart_by_request_tags() {
-    let tag = |message: &Message| message.options.get(OptionNumber::REQUEST_TAG).map(<[u8]>::to_vec);
     let many = TransmissionParameters::builder().nstart(8).accept_congestion_risk().build().unwrap();
     let mut rig = Rig::with(Config::builder().transmission(many).build().unwrap());
     let mut tags = Vec::new();
@@ -274,6 +273,77 @@ fn bodies_under_way_to_one_resource_are_told_apart_by_request_tags() {
         rig.send_to(peer(1), Request::new(Code::PUT).with_options(options).with_body(body(200)), &of_64());
         assert_eq!(tag(&rig.sent().1), Some(b"mine".to_vec()));
     }
+}
+
+fn tag(message: &Message) -> Option<Vec<u8>> {
+    message.options.get(OptionNumber::REQUEST_TAG).map(<[u8]>::to_vec)
+}
+
+#[test]
+fn a_body_does_not_share_its_tag_with_one_that_was_given_up() {
+    for cancelled in [true, false] {
+        let mut rig = Rig::new();
+        let id = rig.put(body(200), &of_64());
+        let (_, first) = rig.sent();
+        rig.answer_block1(&first, Code::CONTINUE, (0, true, 2));
+        // The second block is on its way, and can arrive behind the first of the next body: nothing else would tell the server
+        // that it does not belong to that.
+        let (_, second) = rig.sent();
+        if cancelled {
+            rig.endpoint.cancel(rig.now, id);
+        } else {
+            rig.receive(peer(1), &empty(Type::Reset, second.message_id));
+        }
+        rig.put(body(200), &of_64());
+        let (_, first) = rig.sent();
+        assert!(tag(&first).is_some());
+        // When the network has forgotten it, none is needed.
+        rig.comes_to_rest();
+        rig.put(body(200), &of_64());
+        while let Some((_, bytes)) = rig.sent.pop_front() {
+            let message = Message::decode(bytes.into()).unwrap();
+            let anew = rig.sent.is_empty() && rig.now > Instant::from_secs(2_900);
+            assert_eq!(tag(&message).is_none(), anew);
+        }
+    }
+}
+
+#[test]
+fn short_requests_beside_a_response_in_blocks_are_told_apart_from_its_request() {
+    let mut rig = Rig::new();
+    let post = || Request::new(Code::POST).with_options(path(&["a"])).with_body(body(3));
+    for _ in 0..2 {
+        rig.send_to(peer(1), post(), &RequestOptions::new());
+    }
+    rig.send_to(peer(1), post().with_body(body(100)), &of_64());
+    rig.send_to(
+        peer(1),
+        Request::new(Code::POST).with_options(path(&["b"])).with_body(body(3)),
+        &RequestOptions::new(),
+    );
+    let (_, first) = rig.sent();
+    assert_eq!(tag(&first), None);
+    // A server keeps one response body for all that looks the same to it. One that has not been sent yet gets its tag now.
+    rig.answer_block2(&first, (0, true, 0), &[1; 16]);
+    let (_, second) = rig.sent();
+    assert!(tag(&second).is_some() && second.payload.len() == 3);
+    rig.send_to(peer(1), post(), &RequestOptions::new());
+    rig.answer_with(&second, Code::CHANGED, Options::new(), b"");
+    // A body in blocks had its own from the start, and keeps it.
+    let (_, long) = rig.sent();
+    rig.answer_block1(&long, Code::CONTINUE, (0, true, 2));
+    let (_, other) = rig.sent();
+    assert_eq!((tag(&other), other.options.uri_path().next()), (None, Some(&b"b"[..])));
+    rig.answer_with(&other, Code::CHANGED, Options::new(), b"");
+    let (_, rest) = rig.sent();
+    assert_eq!((rest.options.block2(), tag(&rest)), (Block::new(1, false, 0), None));
+    rig.answer_block2(&rest, (1, false, 0), b"!");
+    let (_, third) = rig.sent();
+    assert!(tag(&third).is_some() && tag(&third) != tag(&second));
+    rig.answer_with(&third, Code::CHANGED, Options::new(), b"");
+    let (_, last) = rig.sent();
+    assert_eq!((last.options.block1(), tag(&last)), (Block::new(1, false, 2), tag(&long)));
+    rig.comes_to_rest();
 }
 
 fn supply(rig: &mut Rig, id: RequestId, data: Vec<u8>, last: bool) -> Result<(), SupplyError> {
@@ -399,4 +469,75 @@ fn what_cannot_be_a_body_of_this_request_is_refused() {
     let how = RequestOptions::new().block_size(BlockSize::MIN);
     assert_eq!(rig.endpoint.request(rig.now, peer(1), long, &how), Err(RequestError::TooManyBlocks));
     assert_eq!(rig.endpoint.usage(), Usage::default());
+}
+
+#[test]
+fn a_pinned_token_is_there_for_the_first_block_however_its_bytes_come() {
+    let mut rig = Rig::new();
+    let pinned = Token::new(b"mine").unwrap();
+    let id = rig.put(Body::Parts { size: None }, &of_64().token(pinned.clone()));
+    for part in [10, 20] {
+        supply(&mut rig, id, body(part), false).unwrap();
+        rig.sent_nothing();
+    }
+    supply(&mut rig, id, body(50), false).unwrap();
+    assert_eq!(rig.sent().1.token, pinned);
+}
+
+#[test]
+fn what_is_supplied_after_the_answer_has_begun_goes_nowhere() {
+    let mut rig = Rig::new();
+    let id = rig.put(Body::Parts { size: None }, &of_64().in_parts());
+    supply(&mut rig, id, body(150), false).unwrap();
+    rig.events.clear();
+    // Refused with a long text, which comes in parts.
+    let (_, first) = rig.sent();
+    let mut options = Options::new();
+    options.set_block2(block((0, true, 0)));
+    rig.answer_with(&first, Code::FORBIDDEN, options.clone(), &[b'a'; 16]);
+    let (_, ahead) = rig.sent();
+    options.set_block2(block((1, true, 0)));
+    rig.answer_with(&ahead, Code::FORBIDDEN, options, &[b'b'; 16]);
+    rig.events.clear();
+    // The application has two blocks to read. It would lose one if a third was asked for.
+    assert_eq!(supply(&mut rig, id, body(100), false), Err(SupplyError::Stale));
+    rig.sent_nothing();
+    rig.said_nothing();
+}
+
+#[test]
+fn a_later_block_that_never_had_its_turn_leaves_a_request_without_a_response() {
+    let mut rig = Rig::with(Config::builder().block_attempts(1).response_timeout(secs(9)).build().unwrap());
+    // Part of it was sent: that it never was would be a lie.
+    rig.put(body(200), &of_64());
+    let (_, first) = rig.sent();
+    rig.get(peer(1));
+    rig.answer_block1(&first, Code::CONTINUE, (0, true, 2));
+    rig.pass(secs(9));
+    assert_eq!(rig.failure().1, Failure::NoResponse);
+}
+
+#[test]
+fn a_request_that_has_no_room_for_a_tag_goes_without() {
+    let mut rig = Rig::with(Config::builder().max_datagram(64).build().unwrap());
+    let post = || Request::new(Code::POST).with_options(path(&["a".repeat(47).as_str()]));
+    for (number, how) in [of_64(), of_64(), RequestOptions::new()].into_iter().enumerate() {
+        let how = how.token(Token::new(&[number as u8; 8]).unwrap());
+        rig.send_to(peer(1), post(), &how);
+        if number == 0 {
+            let (_, first) = rig.sent();
+            rig.answer_block2(&first, (0, true, 0), &[1; 16]);
+            let (_, rest) = rig.sent();
+            assert_eq!(rest.options.block2(), Block::new(1, false, 0));
+            rig.sent.push_back((peer(1), encode(&rest)));
+        }
+    }
+    let (_, rest) = rig.sent();
+    rig.answer_block2(&rest, (1, false, 0), b"!");
+    for number in 1..3 {
+        let (_, message) = rig.sent();
+        assert_eq!((message.token.as_bytes(), tag(&message)), (&[number; 8][..], None));
+        rig.answer_with(&message, Code::CHANGED, Options::new(), b"");
+    }
+    rig.comes_to_rest();
 }
