@@ -1,7 +1,7 @@
 //! What was read of files beyond what was asked for: the next blocks will be.
 //!
 //! Each stretch has the entity-tag of the moment in which it was read, so that one which is out of date is no more than an
-//! answer that was on its way for long. It is used for a second at most.
+//! answer that was on its way for a moment.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -14,8 +14,8 @@ use coap_core::{Body, Code, ContentFormat, ETag, Response, Wanted};
 /// How many stretches are kept; the oldest goes. With those of 64 KiB, 1 MiB at most.
 const MOST: usize = 16;
 
-/// How long one is used.
-const FRESH: Duration = Duration::from_secs(1);
+/// How long one is used: peers that take longer for its blocks do not notice what it costs to read them.
+const FRESH: Duration = Duration::from_millis(50);
 
 /// A stretch of a file.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 //! between the check and the use. Links that stay inside are followed. Hidden files (`.name`) do not exist here: they
 //! are where secrets lie, and where half-written files are.
 //!
-//! A file is read stretch by stretch, as it is asked for; what is remembered in between ([`ahead`](super::ahead)) only saves
+//! A file is read stretch by stretch, as it is asked for; what is remembered in between ([`ahead`]) only saves
 //! time. The entity-tag, made of the time of the last change and the length, says whether it is still the same. The format of a file follows from its name.
 
 use core::hash::{Hash, Hasher};
