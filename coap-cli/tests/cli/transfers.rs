@@ -301,3 +301,14 @@ fn a_terminal_sees_progress() {
         assert!(last.ends_with("coap: interrupted"), "{seen:?}");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_the_system_makes_up_is_sent_to_its_end() {
+    let made_up = Path::new("/proc/kallsyms");
+    let Ok(bytes) = fs::read(made_up) else { return };
+    let folder = Folder::new();
+    let server = serve(&folder, &["--write"]);
+    coap(&["put", "-f", text(made_up), &server.uri("/files/a")]).answered("2.01");
+    assert_eq!(length(&folder.path("root/a")), bytes.len() as u64);
+}
