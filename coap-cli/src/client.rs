@@ -128,7 +128,7 @@ fn note(method: Code, uri: &Uri, args: &RequestArgs) -> Result<(Option<Note>, Op
     if !is_read(method) {
         return Err(Failure::usage("only what get and fetch receive can be resumed"));
     }
-    let (note, resume) = Note::open(path, &uri.to_string())?;
+    let (note, resume) = Note::about(path, &uri.to_string(), output)?;
     // Somebody may have taken the part away, but not the note.
     let resume = resume.filter(|resume| resume.offset() <= Saving::so_far(output));
     Ok((Some(note), resume))
