@@ -212,9 +212,18 @@ async fn connect(noise: NoiseArgs, understood: impl IntoIterator<Item = OptionNu
     Ok(builder.client().await?)
 }
 
-pub(crate) fn print(content: &[u8]) -> Result<(), Failure> {
+fn print(content: &[u8]) -> Result<(), Failure> {
+    write(content).or_else(ignore_gone)
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+///
+/// It cannot be written, or nobody reads it any more.
+pub(crate) fn write(content: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(content).and_then(|()| out.flush()).or_else(ignore_gone)
+    out.write_all(content).and_then(|()| out.flush())
 }
 
 #[cfg(test)]
