@@ -26,7 +26,7 @@ const INCOMING: usize = 413;
 /// A slot of the table of bodies in blocks, beside the bytes of the body.
 const TRANSFER: usize = 265;
 /// A slot of the table of observers, with its timer.
-const OBSERVER: usize = 176;
+const OBSERVER: usize = 167;
 /// A slot of the queue of what is to be sent.
 const OUTBOUND: usize = 168;
 /// Replies are kept in chunks of this size, or in a 16th of what may be kept if that is less.

@@ -63,8 +63,9 @@ fn transfers_a_silent_one_gives_way_and_one_that_goes_on_stays() {
         let before = rig.endpoint.stats();
         for n in 0..limit as u32 {
             assert_eq!(code(rig, peer(n), &block(1, 0, 0, true, 0)), Code::CONTINUE);
+            assert_eq!(code(rig, peer(n), &block(2, 0, 1, true, 0)), Code::CONTINUE);
         }
-        // All of them have just begun.
+        // All of them go on.
         assert_eq!(code(rig, honest(), &block(1, 0, 0, true, 0)), Code::SERVICE_UNAVAILABLE);
         assert_eq!((rig.endpoint.usage().transfers, more(rig, before, |stats| stats.uploads_refused)), (limit, 1));
         // A long response is not kept, and comes block by block all the same.
@@ -79,7 +80,7 @@ fn transfers_a_silent_one_gives_way_and_one_that_goes_on_stays() {
         if limit > 0 {
             // The first goes on, and is left alone; the second, or itself if there is no other, is not.
             rig.pass(Duration::from_secs(3));
-            assert_eq!(code(rig, peer(0), &block(4, 0, 1, true, 0)), Code::CONTINUE);
+            assert_eq!(code(rig, peer(0), &block(4, 0, 2, true, 0)), Code::CONTINUE);
             rig.pass(Duration::from_secs(if limit == 1 { 5 } else { 2 }));
             assert_eq!(code(rig, honest(), &block(4, 0, 0, true, 0)), Code::CONTINUE);
             assert_eq!(
@@ -87,11 +88,14 @@ fn transfers_a_silent_one_gives_way_and_one_that_goes_on_stays() {
                 (limit, 1)
             );
             let (kept, lost) = (Code::CONTINUE, Code::REQUEST_ENTITY_INCOMPLETE);
-            assert_eq!(code(rig, peer(0), &block(5, 0, 2, true, 0)), if limit == 1 { lost } else { kept });
+            assert_eq!(code(rig, peer(0), &block(5, 0, 3, true, 0)), if limit == 1 { lost } else { kept });
             if limit > 1 {
-                assert_eq!(code(rig, peer(1), &block(5, 0, 1, true, 0)), lost);
+                assert_eq!(code(rig, peer(1), &block(5, 0, 2, true, 0)), lost);
             }
-            assert_eq!(code(rig, honest(), &block(5, 0, 1, true, 0)), kept);
+            // One that has just begun gives way at once.
+            assert_eq!(code(rig, peer(1_000), &block(6, 0, 0, true, 0)), kept);
+            assert_eq!(code(rig, honest(), &block(6, 0, 1, true, 0)), lost);
+            assert_eq!(code(rig, peer(1_000), &block(7, 0, 1, true, 0)), kept);
         }
     });
 }
