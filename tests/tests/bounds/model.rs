@@ -116,6 +116,12 @@ impl Load {
     }
 }
 
+/// Within 2 %, or three bytes: the harness has threads of its own, which start and end meanwhile.
+const fn is_near(measured: usize, written: usize) -> bool {
+    let off = measured.abs_diff(written);
+    off <= 3 || off * 50 <= written
+}
+
 /// Each figure by itself, from tables that are exactly full.
 #[test]
 fn model_figures_are_those_that_are_written_down() {
@@ -146,7 +152,7 @@ fn model_figures_are_those_that_are_written_down() {
         println!("  {what:<22} {written:>4} {measured:>4}");
     }
     for (what, written, measured) in figures {
-        assert!(measured.abs_diff(written) * 50 <= written, "{what}: {measured}, and not {written}");
+        assert!(is_near(measured, written), "{what}: {measured}, and not {written}");
     }
 }
 
@@ -211,7 +217,7 @@ fn model_figures_of_transfers_and_observers_are_those_that_are_written_down() {
         println!("  {what:<22} {written:>4} {measured:>4}");
     }
     for (what, written, measured) in figures {
-        assert!(measured.abs_diff(written) * 50 <= written, "{what}: {measured}, and not {written}");
+        assert!(is_near(measured, written), "{what}: {measured}, and not {written}");
     }
     assert!(figures[1].2 <= 250, "{}", figures[1].2);
 }
