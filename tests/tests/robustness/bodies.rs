@@ -109,7 +109,7 @@ struct Uploads {
     next: [u32; HONEST as usize],
     ids: u16,
     done: u64,
-    /// Refused with their first block, which costs nothing and can be tried again.
+    /// Refused with their first block, or gave way to others before their second.
     refused: u64,
     broken: u64,
 }
@@ -126,7 +126,7 @@ impl Uploads {
                     self.done += 1;
                     0
                 }
-                _ if num == 0 => {
+                _ if num <= 1 => {
                     self.refused += 1;
                     0
                 }
