@@ -118,6 +118,10 @@ fn ranged(router: Router) -> Router {
     router.route("/long", get(read))
 }
 
+fn ranged_and_now(_: &Host) -> Router {
+    ranged(keep(Router::new(), &Arc::default())).route("/now", get(async || "now"))
+}
+
 /// What one does with a panic.
 async fn caught<T>(future: impl Future<Output = T>) -> std::thread::Result<T> {
     let mut future = Box::pin(future);
@@ -596,4 +600,23 @@ fn an_observation_a_download_and_requests_go_beside_each_other_at_one_peer() {
     }
     assert_eq!(last, "20");
     assert!(all == content(20_000));
+}
+
+#[test]
+fn a_stream_that_stands_still_for_long_holds_nothing_up_and_goes_on() {
+    let Scene { mut sim, client, uri, .. } = scene(1, 0.0, ranged_and_now);
+    let mut download = sim.block_on(client.get(format!("{uri}/long")).download()).unwrap();
+    let mut all = Vec::new();
+    // An upload whose reader has nothing to give for a day, beside it.
+    let idle = Reader::new(&sim.host("idle"), content(5_000), 1_500, secs(86_400));
+    let up = sim.spawn(client.put(format!("{uri}/it"), "").body(idle).into_future());
+    while let Some(part) = sim.block_on(download.chunk()).unwrap() {
+        all.extend_from_slice(&part);
+        sim.run_for(secs(3_600));
+        let before = sim.now();
+        assert!(sim.block_on(client.get(format!("{uri}/now")).into_future()).is_ok());
+        assert!(sim.now() - before <= ms(100), "{:?}", sim.now() - before);
+    }
+    assert!(all == content(20_000));
+    drop(up);
 }
