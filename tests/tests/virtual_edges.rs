@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
 
 use core::future::{IntoFuture, poll_fn};
+use core::panic::AssertUnwindSafe;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex};
 
 use coap_core::{Code, ETag, Wanted};
@@ -143,7 +144,7 @@ fn nothing_of_a_stream_is_lost_between_two_addresses() {
     sim.name("two.example", other.ip());
     sim.name("two.example", server.ip());
     let _serving = {
-        let (server, router) = (server.clone(), keep(Router::new(), &stored));
+        let (server, router) = (server, keep(Router::new(), &stored));
         server.clone().spawn(async move { server.server("[::]:5683").await?.serve(router).await })
     };
     // The first address is reported to be none while the reader is asked for what follows.
@@ -210,7 +211,7 @@ fn a_download_that_is_read_slowly_is_read_slowly_at_its_source() {
     let taken = Arc::new(AtomicUsize::new(0));
     let mut download = sim.block_on(client.get(format!("{uri}/it")).download()).unwrap();
     let down = {
-        let (taken, host) = (taken.clone(), host.clone());
+        let (taken, host) = (taken.clone(), host);
         sim.spawn(async move {
             while let Some(part) = download.chunk().await? {
                 taken.fetch_add(part.len(), Ordering::Relaxed);
@@ -545,7 +546,7 @@ fn a_handler_that_changes_what_it_reads_does_not_keep_the_server_from_the_others
     let resource = Resource::new();
     let turns = Arc::new(AtomicUsize::new(0));
     let router = {
-        let (resource, turns) = (resource.clone(), turns.clone());
+        let (resource, turns) = (resource, turns.clone());
         move |_: &Host| {
             let changes = resource.clone();
             let read = move || {

@@ -165,7 +165,9 @@ fn r20_bodies_that_have_no_end() {
             let code = yard.reply(peer(n), message);
             busy += clock.elapsed();
             datagrams += 1;
-            *codes.entry(code.map_or_else(|| "nothing".into(), |code| code.dotted().to_string())).or_default() += 1;
+            *codes
+                .entry(code.map_or_else(|| String::from("nothing"), |code| code.dotted().to_string()))
+                .or_default() += 1;
         }
         let usage = yard.rig.endpoint.usage();
         assert!(usage.transfers <= 64 && usage.transfer_bytes <= 1 << 20, "{usage:?}");
