@@ -2,8 +2,9 @@
 
 use core::fmt;
 
-use coap_core::{Code, ContentFormat, Response};
+use coap_core::{Code, ContentFormat, OptionNumber, Response};
 
+use super::discovery::Listing;
 use super::extract::Incoming;
 use super::handler::{Handler, SharedHandler, erase, not_acceptable, with_state};
 use crate::resource::Resource;
@@ -17,6 +18,7 @@ const METHODS: [Code; 7] = [Code::GET, Code::POST, Code::PUT, Code::DELETE, Code
 pub struct MethodRouter<S = ()> {
     entries: [Option<Entry<S>>; METHODS.len()],
     repeated: Option<Code>,
+    pub(super) listing: Listing,
 }
 
 struct Entry<S> {
@@ -65,7 +67,7 @@ methods! {
 
 impl<S> Default for MethodRouter<S> {
     fn default() -> Self {
-        Self { entries: [const { None }; METHODS.len()], repeated: None }
+        Self { entries: [const { None }; METHODS.len()], repeated: None, listing: Listing::default() }
     }
 }
 
@@ -126,6 +128,16 @@ impl<S> MethodRouter<S> {
         self
     }
 
+    /// Whether a GET or FETCH can be observed.
+    pub(super) fn is_observable(&self) -> bool {
+        self.entries.iter().flatten().any(|entry| entry.observed.is_some())
+    }
+
+    /// The formats in which a GET can be answered, as far as they are declared.
+    pub(super) fn formats(&self) -> &[ContentFormat] {
+        slot(Code::GET).and_then(|slot| self.entries.get(slot)?.as_ref()).map_or(&[], |entry| &entry.produces)
+    }
+
     /// The method that was given two handlers, if one was: the first one stayed.
     pub(super) const fn repeated(&self) -> Option<Code> {
         self.repeated
@@ -147,7 +159,7 @@ impl<S> MethodRouter<S> {
     pub(super) fn find(&self, incoming: &Incoming<'_>) -> Result<Found<'_, S>, Response> {
         let entry = slot(incoming.method()).and_then(|slot| self.entries.get(slot)?.as_ref());
         let Some(entry) = entry else { return Err(Response::new(Code::METHOD_NOT_ALLOWED)) };
-        check_options(incoming, &entry.handler)?;
+        check_options(incoming, |number| entry.handler.understands(number))?;
         if excludes(&entry.produces, incoming.options().accept()) {
             return Err(not_acceptable(&entry.produces));
         }
@@ -173,7 +185,7 @@ impl<S> MethodRouter<S> {
                 observed,
             })
         });
-        MethodRouter { entries, repeated: self.repeated }
+        MethodRouter { entries, repeated: self.repeated, listing: self.listing }
     }
 }
 
@@ -185,9 +197,12 @@ pub(super) struct Found<'a, S> {
 }
 
 /// 4.02 for a critical option that the handler would pass over (RFC 7252 §5.4.1).
-pub(super) fn check_options<S>(incoming: &Incoming<'_>, handler: &SharedHandler<S>) -> Result<(), Response> {
+pub(super) fn check_options(
+    incoming: &Incoming<'_>,
+    understands: impl Fn(OptionNumber) -> bool,
+) -> Result<(), Response> {
     for (number, _) in incoming.options() {
-        if number.is_critical() && !super::is_routing_option(number) && !handler.understands(number) {
+        if number.is_critical() && !super::is_routing_option(number) && !understands(number) {
             let text = format!("critical option not understood here: {number}");
             return Err(Response::diagnostic(Code::BAD_OPTION, text));
         }

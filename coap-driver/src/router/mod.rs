@@ -21,7 +21,10 @@
 //! let router: Router = Router::new().route("/lamps/{lamp}", get(read).put(switch)).with_state(House);
 //! ```
 
+mod asked;
 mod body;
+mod discovery;
+mod etag;
 mod extract;
 mod handler;
 mod method;
@@ -31,12 +34,15 @@ mod streamed;
 mod tree;
 
 use core::fmt;
+use core::future::ready;
 use std::sync::Arc;
 
+use coap_core::link_format::Link;
 use coap_core::{Body, Code, Local, OptionNumber, Options, Peer, Request, Response, Token, Type, Wanted};
 
 pub use body::{BodyError, BodyReader};
 pub(crate) use body::{GoAhead, Upload};
+use discovery::Discovery;
 pub use extract::{
     Accept, BadQuery, Captured, FromRequest, Incoming, KnownETags, Payload, Preconditions, Query, State,
 };
@@ -64,6 +70,15 @@ pub(crate) const FIRST_BLOCK: Wanted = Wanted { offset: 0, max: 1_024 };
 /// * Content is longer than its route takes: 4.13 (see [`MethodRouter::max_body`]).
 /// * An argument cannot be made: 4.00 with a line that says why.
 ///
+/// What it has is listed in `/.well-known/core` (RFC 6690 §4), which it answers by itself unless there is a route for just
+/// that path: each route without open parts, with what [`MethodRouter::rt`] and its like say of it, `obs` where it is
+/// observable, and the formats of its GET as `ct`; without the fallback. The answer has an ETag, goes in blocks where it
+/// must, and holds those links that the query selects: `rt=`, `if=`, `href=`, `ct=` and any other attribute, with an
+/// asterisk at the end for any that begin so. A virtual host has a list of its own.
+///
+/// A request to a group (RFC 7252 §8) is for the list alone, and met with silence if the query selects nothing (RFC 6690
+/// §4.1), unless its route says otherwise: see [`MethodRouter::multicast`].
+///
 /// Of content that comes in blocks the first one is enough for all of these but the last, and the rest is not asked for.
 ///
 /// A route that cannot be is kept as an error, for [`check`](Self::check) or for the server that is given the router.
@@ -78,6 +93,7 @@ struct Site<S> {
     routes: Vec<Route<S>>,
     tree: Tree,
     fallback: Option<SharedHandler<S>>,
+    discovery: Discovery,
 }
 
 struct Route<S> {
@@ -94,7 +110,7 @@ impl<S> Default for Router<S> {
 
 impl<S> Default for Site<S> {
     fn default() -> Self {
-        Self { routes: Vec::new(), tree: Tree::default(), fallback: None }
+        Self { routes: Vec::new(), tree: Tree::default(), fallback: None, discovery: Discovery::default() }
     }
 }
 
@@ -138,10 +154,34 @@ impl<S> Router<S> {
         self.keep(added)
     }
 
-    /// Adds the routes of `router` below `prefix`; its fallback, if it has one, is left out.
+    /// Lists a link in `/.well-known/core` beside those of the routes.
+    ///
+    /// ```
+    /// # use coap_core::link_format::Link;
+    /// # use coap_driver::router::Router;
+    /// let about = Link::new("coap://[2001:db8::2]/manual")?.with_anchor("/lamps").with_relation("describedby");
+    /// let router: Router = Router::new().link(about);
+    /// # Ok::<(), coap_core::LinkFormatError>(())
+    /// ```
+    #[must_use]
+    pub fn link(mut self, link: Link<'static>) -> Self {
+        self.site.discovery.links.push(link);
+        self
+    }
+
+    /// Does not answer `/.well-known/core` by itself: it is a path like any other.
+    #[must_use]
+    pub const fn without_discovery(mut self) -> Self {
+        self.site.discovery.off = true;
+        self
+    }
+
+    /// Adds the routes of `router` below `prefix`, and the links that were given to it as they are; its fallback, if it has
+    /// one, is left out.
     #[must_use]
     pub fn nest(mut self, prefix: &str, router: Self) -> Self {
         let added = router.without_hosts().and_then(|site| {
+            self.site.discovery.links.extend(site.discovery.links);
             let mut routes = site.routes.into_iter();
             routes.try_for_each(|route| self.site.add(route.pattern.below(prefix)?, route.methods))
         });
@@ -218,39 +258,57 @@ impl Router {
             upload: None,
             captures: &[],
         };
-        match self.find(incoming).and_then(|call| call.begin(None)) {
+        match self.find(incoming).and_then(|call| call.begin(None).map_err(Answer::from)) {
             Ok(handler) => handler.await.collect().await,
-            Err(response) => response,
+            Err(answer) => answer.collect().await,
         }
     }
 
     /// Finds the handler; what can be answered without one is an `Err`. For content in parts the first is enough.
-    pub(crate) fn find<'a>(&'a self, mut incoming: Incoming<'a>) -> Result<Call<'a>, Response> {
-        // RFC 7252 §5.8: whatever the path, a method that does not exist is 4.05.
-        if !method::is_known(incoming.method()) {
-            return Err(Response::new(Code::METHOD_NOT_ALLOWED));
-        }
+    pub(crate) fn find<'a>(&'a self, mut incoming: Incoming<'a>) -> Result<Call<'a>, Answer> {
         let host = if self.hosts.is_empty() { None } else { incoming.options().get(OptionNumber::URI_HOST) };
         let site = self.site_for(host);
-        let found = site.tree.find(path_segments(incoming.options()));
-        if let Some(route) = found.and_then(|index| site.routes.get(index)) {
+        let path = path_segments(incoming.options());
+        let found = site.tree.find(path.clone()).and_then(|index| site.routes.get(index));
+        let lists_links = site.discovers() && path.eq(discovery::WELL_KNOWN_CORE);
+        let answers_groups = lists_links || found.is_some_and(|route| route.methods.listing.answers_groups());
+        // RFC 7252 §11.3: a server takes requests to groups for the resources where it must, and for no other.
+        if incoming.local().group.is_some() && !answers_groups {
+            return Err(Answer::silence());
+        }
+        // RFC 7252 §5.8: whatever the path, a method that does not exist is 4.05.
+        if !method::is_known(incoming.method()) {
+            return Err(Answer::new(Code::METHOD_NOT_ALLOWED));
+        }
+        if lists_links {
+            discovery::check(&incoming)?;
+            return Ok(Call { work: Work::Links(site), incoming, max_body: None, observed: None });
+        }
+        if let Some(route) = found {
             incoming.captures = &route.captures;
             let Found { handler, max_body, observed } = route.methods.find(&incoming)?;
-            let call = Call { handler, incoming, max_body, observed };
+            let call = Call { work: Work::Handler(handler), incoming, max_body, observed };
             return match max_body {
-                Some(limit) if call.announced() > limit as u64 => Err(body::too_long(limit)),
+                Some(limit) if call.announced() > limit as u64 => Err(body::too_long(limit).into()),
                 _ => Ok(call),
             };
         }
-        let Some(handler) = &site.fallback else { return Err(Response::new(Code::NOT_FOUND)) };
-        method::check_options(&incoming, handler)?;
-        Ok(Call { handler, incoming, max_body: None, observed: None })
+        let Some(handler) = &site.fallback else { return Err(Answer::new(Code::NOT_FOUND)) };
+        method::check_options(&incoming, |number| handler.understands(number))?;
+        Ok(Call { work: Work::Handler(handler), incoming, max_body: None, observed: None })
     }
+}
+
+/// What answers a request.
+enum Work<'a> {
+    Handler(&'a SharedHandler<()>),
+    /// The list of links to what is there.
+    Links(&'a Site<()>),
 }
 
 /// A handler that was found, with the request that it is for.
 pub(crate) struct Call<'a> {
-    handler: &'a SharedHandler<()>,
+    work: Work<'a>,
     incoming: Incoming<'a>,
     max_body: Option<usize>,
     observed: Option<&'a Resource>,
@@ -259,7 +317,10 @@ pub(crate) struct Call<'a> {
 impl<'a> Call<'a> {
     /// Whether it wants content in parts as it comes; else it wants the whole.
     pub(crate) fn reads_parts(&self) -> bool {
-        self.handler.reads_parts()
+        match self.work {
+            Work::Handler(handler) => handler.reads_parts(),
+            Work::Links(_) => false,
+        }
     }
 
     /// The longest content that it takes, in bytes, where its route says so.
@@ -280,7 +341,10 @@ impl<'a> Call<'a> {
     /// Calls it; `upload` is where its content comes from, if that is in parts.
     pub(crate) fn begin(self, upload: Option<&Arc<Upload>>) -> Result<HandlerFuture, Response> {
         let incoming = Incoming { upload, ..self.incoming };
-        self.handler.call(&incoming, &())
+        match self.work {
+            Work::Handler(handler) => handler.call(&incoming, &()),
+            Work::Links(site) => Ok(Box::pin(ready(site.list(&incoming)))),
+        }
     }
 
     /// How long the content is, as far as is known.
@@ -303,12 +367,16 @@ impl<S> Site<S> {
         if let Some(method) = methods.repeated() {
             return Err(RouteError::MethodTwice { pattern: pattern.text, method });
         }
+        if let Some(error) = methods.listing.wrong() {
+            return Err(RouteError::Attribute { pattern: pattern.text, error });
+        }
         let index = self.routes.len();
         if let Err(taken) = self.tree.insert(&pattern, index) {
             let by = self.routes.get(taken).map(|route| route.pattern.text.clone()).unwrap_or_default();
             return Err(RouteError::Taken { pattern: pattern.text, by });
         }
         let captures = pattern.captures();
+        self.discovery.own |= pattern.is(discovery::WELL_KNOWN_CORE);
         self.routes.push(Route { pattern, captures, methods });
         Ok(())
     }
@@ -326,6 +394,7 @@ impl<S> Site<S> {
             routes: routes.collect(),
             tree: self.tree,
             fallback: self.fallback.map(|handler| with_state(handler, state.clone())),
+            discovery: self.discovery,
         }
     }
 }

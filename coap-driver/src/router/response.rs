@@ -31,12 +31,20 @@ pub enum Content {
     Here(Body),
     /// It is read while it is sent.
     Stream(Streamed),
+    /// There is no answer at all: see [`Answer::silence`].
+    Silence,
 }
 
 impl Answer {
     /// An answer without options and content.
     pub const fn new(code: Code) -> Self {
         Self { code, options: Options::new(), content: Content::Here(Body::EMPTY) }
+    }
+
+    /// No answer: what a request to a group gets from a server that has nothing to say to it (RFC 7252 §8.2). Of any other
+    /// request no more than its receipt is acknowledged, and its peer waits in vain; an observer is told 5.00.
+    pub const fn silence() -> Self {
+        Self { code: Code::EMPTY, options: Options::new(), content: Content::Silence }
     }
 
     /// With these options instead of what it had.
@@ -60,21 +68,24 @@ impl Answer {
         self.with_body(body)
     }
 
-    /// The response to send, and what its body is read from if that is a stream.
-    pub(crate) fn into_parts(self) -> (Response, Option<Source>) {
+    /// The response to send, if any, and what its body is read from if that is a stream.
+    pub(crate) fn into_parts(self) -> (Option<Response>, Option<Source>) {
         let Self { code, options, content } = self;
         let (body, source) = match content {
             // There is nothing that would give the parts.
-            Content::Here(Body::Parts { .. }) => return (Response::new(Code::INTERNAL_SERVER_ERROR), None),
+            Content::Here(Body::Parts { .. }) => return (Some(Response::new(Code::INTERNAL_SERVER_ERROR)), None),
+            Content::Silence => return (None, None),
             Content::Here(body) => (body, None),
             Content::Stream(Streamed { source, size }) => (Body::Parts { size }, Some(source)),
         };
-        (Response::new(code).with_options(options).with_body(body), source)
+        (Some(Response::new(code).with_options(options).with_body(body)), source)
     }
 
     /// The response with all of its content, read to the end; 5.00 if that fails or is more than 1 MiB.
     pub(super) async fn collect(self) -> Response {
         let (response, source) = self.into_parts();
+        // What is sent in place of nothing, to those who cannot be sent nothing.
+        let response = response.unwrap_or_else(|| Response::new(Code::INTERNAL_SERVER_ERROR));
         let Some(mut source) = source else { return response };
         let mut content = Vec::new();
         let mut buffer = [0; 1_024];
