@@ -31,8 +31,9 @@ pub use coap_core::{
     Response, Timing, Token, TransmissionParameters, Type, Uri,
 };
 pub use coap_driver::{
-    BindAddr, BodySource, BoxReader, CurrentRuntime, Direction, Error, IntoTarget, Observed, Progress, Reply, Resume,
-    ResumeError, SocketOptions, SocketStats, Target, Traffic, Unreachable, router,
+    BindAddr, BodySource, BoxReader, CurrentRuntime, Direction, DiscoverError, DiscoveredLink, Discovery, Error,
+    IntoTarget, Observed, Progress, Reply, Resume, ResumeError, SocketOptions, SocketStats, Target, Traffic,
+    Unreachable, router,
 };
 pub use runtime::{AsyncStdRuntime, AsyncStdTimer};
 pub use socket::AsyncStdSocket;
@@ -54,6 +55,9 @@ pub type Builder = coap_driver::Builder<AsyncStdRuntime>;
 
 /// A request to be sent: see [`coap_driver::RequestBuilder`].
 pub type RequestBuilder = coap_driver::RequestBuilder<AsyncStdRuntime>;
+
+/// A question for links: see [`coap_driver::DiscoverBuilder`].
+pub type DiscoverBuilder = coap_driver::DiscoverBuilder<AsyncStdRuntime>;
 
 /// A response that is read as it comes: see [`coap_driver::Download`].
 pub type Download = coap_driver::Download<AsyncStdRuntime>;

@@ -35,8 +35,9 @@ pub use coap_core::{
     Response, Timing, Token, TransmissionParameters, Type, Uri,
 };
 pub use coap_driver::{
-    BindAddr, BodySource, BoxReader, CurrentRuntime, Direction, Error, IntoTarget, Observed, Progress, Reply, Resume,
-    ResumeError, SocketOptions, SocketStats, Target, Traffic, Unreachable, router,
+    BindAddr, BodySource, BoxReader, CurrentRuntime, Direction, DiscoverError, DiscoveredLink, Discovery, Error,
+    IntoTarget, Observed, Progress, Reply, Resume, ResumeError, SocketOptions, SocketStats, Target, Traffic,
+    Unreachable, router,
 };
 pub use reader::TokioReader;
 pub use runtime::{TokioRuntime, TokioTimer};
@@ -59,6 +60,9 @@ pub type Builder = coap_driver::Builder<TokioRuntime>;
 
 /// A request to be sent: see [`coap_driver::RequestBuilder`].
 pub type RequestBuilder = coap_driver::RequestBuilder<TokioRuntime>;
+
+/// A question for links: see [`coap_driver::DiscoverBuilder`].
+pub type DiscoverBuilder = coap_driver::DiscoverBuilder<TokioRuntime>;
 
 /// A response that is read as it comes: see [`coap_driver::Download`].
 pub type Download = coap_driver::Download<TokioRuntime>;
