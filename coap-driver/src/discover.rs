@@ -282,7 +282,9 @@ mod tests {
 
     fn reply(code: Code, format: Option<ContentFormat>, payload: &'static [u8]) -> Reply {
         let mut options = Options::new();
-        format.map(|format| options.set_content_format(format));
+        if let Some(format) = format {
+            options.set_content_format(format);
+        }
         let from = Peer::from("[fe80::1%3]:5700".parse::<SocketAddr>().unwrap());
         Reply { code, options, payload: Bytes::from_static(payload), from, timing: Timing::default() }
     }

@@ -230,7 +230,7 @@ impl<S> Route<S> {
     fn describe(&self, link: Link<'static>) -> Link<'static> {
         let mut link = link.with_attributes_of(&self.methods.listing.model);
         if link.attribute("ct").is_none() {
-            link = self.methods.formats().iter().copied().fold(link, Link::with_content_format);
+            link = self.methods.formats().fold(link, Link::with_content_format);
         }
         if self.methods.is_observable() { link.observable() } else { link }
     }

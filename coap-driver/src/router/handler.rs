@@ -18,6 +18,9 @@ pub type HandlerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
 /// An async function whose arguments implement [`FromRequest`] and whose result implements [`IntoResponse`]; up to
 /// eight arguments. `T` is the tuple of their types, which keeps the implementations apart.
 ///
+/// What it does belongs into the future that it returns, as all of an async function is: where a request is conditional,
+/// the future may be dropped without having run.
+///
 /// Until it waits for the first time it runs beside the sockets, so it must not block: work that takes the processor or
 /// a disk belongs on the runtime's pool for that.
 ///

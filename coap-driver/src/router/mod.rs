@@ -32,6 +32,7 @@ mod path;
 mod response;
 mod streamed;
 mod tree;
+mod validation;
 
 use core::fmt;
 use core::future::ready;
@@ -48,10 +49,10 @@ pub use extract::{
 };
 pub use handler::{Handler, HandlerFuture};
 use handler::{SharedHandler, erase, with_state};
-use method::Found;
+use method::{Found, Tags};
 pub use method::{MethodRouter, delete, fetch, get, ipatch, patch, post, put};
 pub use path::{FromCapture, FromPath, Path};
-pub use response::{Answer, Content, Created, IntoResponse};
+pub use response::{Answer, Content, Created, IntoResponse, MaxAge};
 pub(crate) use streamed::Source;
 pub use streamed::{Ranged, Streamed};
 pub use tree::RouteError;
@@ -282,12 +283,12 @@ impl Router {
         }
         if lists_links {
             discovery::check(&incoming)?;
-            return Ok(Call { work: Work::Links(site), incoming, max_body: None, observed: None });
+            return Ok(Call::new(incoming, Work::Links(site)));
         }
         if let Some(route) = found {
             incoming.captures = &route.captures;
-            let Found { handler, max_body, observed } = route.methods.find(&incoming)?;
-            let call = Call { work: Work::Handler(handler), incoming, max_body, observed };
+            let Found { handler, tags, max_body, observed, current } = route.methods.find(&incoming)?;
+            let call = Call { work: Work::Handler(handler), incoming, tags, max_body, observed, current };
             return match max_body {
                 Some(limit) if call.announced() > limit as u64 => Err(body::too_long(limit).into()),
                 _ => Ok(call),
@@ -295,7 +296,7 @@ impl Router {
         }
         let Some(handler) = &site.fallback else { return Err(Answer::new(Code::NOT_FOUND)) };
         method::check_options(&incoming, |number| handler.understands(number))?;
-        Ok(Call { work: Work::Handler(handler), incoming, max_body: None, observed: None })
+        Ok(Call::new(incoming, Work::Handler(handler)))
     }
 }
 
@@ -310,11 +311,17 @@ enum Work<'a> {
 pub(crate) struct Call<'a> {
     work: Work<'a>,
     incoming: Incoming<'a>,
+    tags: Tags,
     max_body: Option<usize>,
     observed: Option<&'a Resource>,
+    current: Option<(&'a SharedHandler<()>, Tags)>,
 }
 
 impl<'a> Call<'a> {
+    const fn new(incoming: Incoming<'a>, work: Work<'a>) -> Self {
+        Self { work, incoming, tags: Tags::Given, max_body: None, observed: None, current: None }
+    }
+
     /// Whether it wants content in parts as it comes; else it wants the whole.
     pub(crate) fn reads_parts(&self) -> bool {
         match self.work {
@@ -342,8 +349,14 @@ impl<'a> Call<'a> {
     pub(crate) fn begin(self, upload: Option<&Arc<Upload>>) -> Result<HandlerFuture, Response> {
         let incoming = Incoming { upload, ..self.incoming };
         match self.work {
-            Work::Handler(handler) => handler.call(&incoming, &()),
             Work::Links(site) => Ok(Box::pin(ready(site.list(&incoming)))),
+            Work::Handler(handler) => {
+                let work = validation::tagged(handler.call(&incoming, &())?, &incoming, self.tags);
+                match self.current {
+                    Some((reader, tags)) => validation::conditional(work, &incoming, reader, tags),
+                    None => Ok(work),
+                }
+            }
         }
     }
 

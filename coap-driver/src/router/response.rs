@@ -230,6 +230,21 @@ impl<T: IntoResponse> IntoResponse for (ETag, T) {
     }
 }
 
+/// How long an answer may be kept by a cache, in seconds; without it, it is 60 (RFC 7252 §5.10.5). Goes into a pair with
+/// the content: `(MaxAge(5), "22.5")`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxAge(pub u32);
+
+/// What the second has, for so long.
+impl<T: IntoResponse> IntoResponse for (MaxAge, T) {
+    fn into_response(self, method: Code) -> Answer {
+        let (MaxAge(seconds), content) = self;
+        let mut response = content.into_response(method);
+        response.options.set_max_age(seconds);
+        response
+    }
+}
+
 impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
     fn into_response(self, method: Code) -> Answer {
         match self {
@@ -269,6 +284,39 @@ impl Created {
             options.push(OptionNumber::LOCATION_PATH, segment.as_ref())?;
         }
         Ok(Self { options })
+    }
+
+    /// And with these arguments of a query (Location-Query), each as it is: nothing is percent-encoded.
+    ///
+    /// ```
+    /// # use coap_driver::router::Created;
+    /// let created = Created::at(["store"])?.query(["id=7", "all"])?;
+    /// # Ok::<(), coap_core::OptionError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An argument of more than 255 bytes.
+    pub fn query<T: AsRef<[u8]>>(mut self, arguments: impl IntoIterator<Item = T>) -> Result<Self, OptionError> {
+        for argument in arguments {
+            self.options.push(OptionNumber::LOCATION_QUERY, argument.as_ref())?;
+        }
+        Ok(self)
+    }
+}
+
+/// 2.01 Created where the first says, with the content of the second.
+impl<T: IntoResponse> IntoResponse for (Created, T) {
+    fn into_response(self, method: Code) -> Answer {
+        let (created, content) = self;
+        let mut response = content.into_response(method);
+        for (number, value) in &created.options {
+            // Each value was an option already.
+            let _ = response.options.push(number, value);
+        }
+        if response.code.is_success() {
+            response.code = Code::CREATED;
+        }
+        response
     }
 }
 
@@ -319,6 +367,17 @@ mod tests {
         assert_eq!(created.code, Code::CREATED);
         assert!(created.options.get_all(OptionNumber::LOCATION_PATH).eq([&b"a/b"[..], b""]));
         assert!(Created::at(["x".repeat(256)]).is_err());
+    }
+
+    #[test]
+    fn a_location_can_have_a_query_and_come_with_content_and_an_age() {
+        let created = Created::at(["a"]).unwrap().query(["b=1", "c"]).unwrap();
+        let answer = (MaxAge(7), (created, "done")).into_response(Code::POST);
+        assert_eq!((answer.code, answer.options.max_age()), (Code::CREATED, Some(7)));
+        assert!(answer.options.location_path().eq([b"a"]));
+        assert!(answer.options.location_query().eq([&b"b=1"[..], b"c"]));
+        assert_eq!(answer.options.content_format(), Some(ContentFormat::TEXT_PLAIN));
+        assert!(Created::at(["a"]).unwrap().query(["x".repeat(256)]).is_err());
     }
 
     #[test]
