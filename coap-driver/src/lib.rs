@@ -64,6 +64,8 @@ mod timeout;
 mod tokio_read;
 mod topics;
 mod traffic;
+#[cfg(any(feature = "json", feature = "cbor"))]
+mod typed;
 mod upload;
 mod waiting;
 
@@ -83,4 +85,10 @@ pub use runtime::{BoxFuture, Received, RecvBatch, Runtime, SocketOptions, Timer,
 pub use server::{Serve, Server, ShutdownHandle};
 pub use target::{IntoTarget, Target};
 pub use traffic::{Direction, Traffic};
+#[cfg(feature = "cbor")]
+pub use typed::Cbor;
+#[cfg(feature = "json")]
+pub use typed::Json;
+#[cfg(any(feature = "json", feature = "cbor"))]
+pub use typed::PayloadError;
 pub use upload::{BodySource, BoxReader};

@@ -34,6 +34,12 @@ pub use coap_core::{
     BlockSize, Body, Code, Config, ContentFormat, ETag, Local, OptionNumber, Options, Peer, Request, Reregistration,
     Response, Timing, Token, TransmissionParameters, Type, Uri,
 };
+#[cfg(feature = "cbor")]
+pub use coap_driver::Cbor;
+#[cfg(feature = "json")]
+pub use coap_driver::Json;
+#[cfg(any(feature = "json", feature = "cbor"))]
+pub use coap_driver::PayloadError;
 pub use coap_driver::{
     BindAddr, BodySource, BoxReader, CurrentRuntime, Direction, DiscoverError, DiscoveredLink, Discovery, Error,
     IntoTarget, Observed, Progress, Reply, Resume, ResumeError, SocketOptions, SocketStats, Target, Traffic,
