@@ -28,6 +28,7 @@ mod etag;
 mod extract;
 mod handler;
 mod method;
+mod middleware;
 mod path;
 mod response;
 mod streamed;
@@ -51,6 +52,8 @@ pub use handler::{Handler, HandlerFuture};
 use handler::{SharedHandler, erase, with_state};
 use method::{Found, Tags};
 pub use method::{MethodRouter, delete, fetch, get, ipatch, patch, post, put};
+use middleware::Around;
+pub use middleware::{Inbound, Next};
 pub use path::{FromCapture, FromPath, Path};
 pub use response::{Answer, Content, Created, IntoResponse, MaxAge};
 pub(crate) use streamed::Source;
@@ -87,6 +90,8 @@ pub struct Router<S = ()> {
     site: Site<S>,
     hosts: Vec<(String, Site<S>)>,
     error: Option<RouteError>,
+    /// Then there is nothing else in it.
+    around: Option<Around>,
 }
 
 /// What answers under one host name.
@@ -105,7 +110,7 @@ struct Route<S> {
 
 impl<S> Default for Router<S> {
     fn default() -> Self {
-        Self { site: Site::default(), hosts: Vec::new(), error: None }
+        Self { site: Site::default(), hosts: Vec::new(), error: None, around: None }
     }
 }
 
@@ -127,7 +132,7 @@ impl<S> Router<S> {
     /// Where several routes match, literal segments win over `{id}`, and `{id}` over `{*rest}`, from left to right.
     #[must_use]
     pub fn route(mut self, pattern: &str, methods: MethodRouter<S>) -> Self {
-        let added = Pattern::parse(pattern).and_then(|pattern| self.site.add(pattern, methods));
+        let added = self.is_open().and_then(|()| self.site.add(Pattern::parse(pattern)?, methods));
         self.keep(added)
     }
 
@@ -138,14 +143,15 @@ impl<S> Router<S> {
         S: 'static,
     {
         self.site.fallback = Some(erase(handler));
-        self
+        let added = self.is_open();
+        self.keep(added)
     }
 
     /// Answers requests whose Uri-Host is `name` with the routes of `router`, and with them alone: a virtual host.
     /// Requests for names that nobody has, and without a Uri-Host, get the routes of this router.
     #[must_use]
     pub fn host(mut self, name: &str, router: Self) -> Self {
-        let added = router.without_hosts().and_then(|site| {
+        let added = self.is_open().and_then(|()| router.without_hosts()).and_then(|site| {
             if self.hosts.iter().any(|(taken, _)| taken.eq_ignore_ascii_case(name)) {
                 return Err(RouteError::HostTaken { host: name.to_owned() });
             }
@@ -167,7 +173,8 @@ impl<S> Router<S> {
     #[must_use]
     pub fn link(mut self, link: Link<'static>) -> Self {
         self.site.discovery.links.push(link);
-        self
+        let added = self.is_open();
+        self.keep(added)
     }
 
     /// Does not answer `/.well-known/core` by itself: it is a path like any other.
@@ -181,7 +188,7 @@ impl<S> Router<S> {
     /// one, is left out.
     #[must_use]
     pub fn nest(mut self, prefix: &str, router: Self) -> Self {
-        let added = router.without_hosts().and_then(|site| {
+        let added = self.is_open().and_then(|()| router.without_hosts()).and_then(|site| {
             self.site.discovery.links.extend(site.discovery.links);
             let mut routes = site.routes.into_iter();
             routes.try_for_each(|route| self.site.add(route.pattern.below(prefix)?, route.methods))
@@ -197,7 +204,7 @@ impl<S> Router<S> {
     {
         let site = self.site.with_state(&state);
         let hosts = self.hosts.into_iter().map(|(name, site)| (name, site.with_state(&state))).collect();
-        Router { site, hosts, error: self.error }
+        Router { site, hosts, error: self.error, around: self.around }
     }
 
     /// Says whether all routes are in order.
@@ -217,6 +224,7 @@ impl<S> Router<S> {
     }
 
     fn without_hosts(self) -> Result<Site<S>, RouteError> {
+        self.is_open()?;
         match (self.error, self.hosts.into_iter().next()) {
             (Some(error), _) => Err(error),
             (None, Some((host, _))) => Err(RouteError::HostInside { host }),
@@ -267,6 +275,16 @@ impl Router {
 
     /// Finds the handler; what can be answered without one is an `Err`. For content in parts the first is enough.
     pub(crate) fn find<'a>(&'a self, mut incoming: Incoming<'a>) -> Result<Call<'a>, Answer> {
+        if let Some(around) = &self.around {
+            return Ok(match around.inner.find(incoming) {
+                Ok(Call { work, incoming: _, tags: _, max_body, observed, current: _ }) => {
+                    let reads = if work.reads_parts() { Reads::Parts } else { Reads::Whole };
+                    Call { max_body, observed, ..Call::new(incoming, Work::Around(around, reads)) }
+                }
+                // Whoever is refused is not asked for the rest first.
+                Err(_) => Call::new(incoming, Work::Around(around, Reads::Parts)),
+            });
+        }
         let host = if self.hosts.is_empty() { None } else { incoming.options().get(OptionNumber::URI_HOST) };
         let site = self.site_for(host);
         let path = path_segments(incoming.options());
@@ -305,6 +323,25 @@ enum Work<'a> {
     Handler(&'a SharedHandler<()>),
     /// The list of links to what is there.
     Links(&'a Site<()>),
+    /// A middleware.
+    Around(&'a Around, Reads),
+}
+
+/// How content is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    Whole,
+    Parts,
+}
+
+impl Work<'_> {
+    fn reads_parts(&self) -> bool {
+        match self {
+            Self::Handler(handler) => handler.reads_parts(),
+            Self::Links(_) => false,
+            Self::Around(_, reads) => *reads == Reads::Parts,
+        }
+    }
 }
 
 /// A handler that was found, with the request that it is for.
@@ -324,10 +361,7 @@ impl<'a> Call<'a> {
 
     /// Whether it wants content in parts as it comes; else it wants the whole.
     pub(crate) fn reads_parts(&self) -> bool {
-        match self.work {
-            Work::Handler(handler) => handler.reads_parts(),
-            Work::Links(_) => false,
-        }
+        self.work.reads_parts()
     }
 
     /// The longest content that it takes, in bytes, where its route says so.
@@ -350,6 +384,7 @@ impl<'a> Call<'a> {
         let incoming = Incoming { upload, ..self.incoming };
         match self.work {
             Work::Links(site) => Ok(Box::pin(ready(site.list(&incoming)))),
+            Work::Around(around, _) => Ok(around.call(&incoming)),
             Work::Handler(handler) => {
                 let work = validation::tagged(handler.call(&incoming, &())?, &incoming, self.tags);
                 match self.current {
@@ -437,6 +472,7 @@ impl<S> fmt::Debug for Router<S> {
             .field("site", &self.site)
             .field("hosts", &self.hosts)
             .field("error", &self.error)
+            .field("around", &self.around)
             .finish()
     }
 }

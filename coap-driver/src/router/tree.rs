@@ -62,6 +62,9 @@ pub enum RouteError {
         /// What is wrong; its offset is in the name.
         error: LinkFormatError,
     },
+    /// Something is around the router: nothing can be added to it, and it cannot be mounted
+    /// ([`Router::wrap`](super::Router::wrap)).
+    Wrapped,
     /// Two routers for one host.
     HostTaken {
         /// The host.
@@ -84,6 +87,9 @@ impl fmt::Display for RouteError {
             Self::Attribute { pattern, error } => {
                 write!(f, "route {pattern:?} has a link attribute that cannot be: {}", error.what)
             }
+            Self::Wrapped => f.write_str(
+                "a router that has a middleware takes no further routes and cannot be mounted: wrap it last",
+            ),
             Self::HostInside { host } => write!(f, "a router with the virtual host {host:?} cannot be mounted"),
             Self::HostTaken { host } => write!(f, "two routers for the virtual host {host:?}"),
         }
