@@ -41,7 +41,7 @@ fn network(seed: u64, loss: f64, router: impl FnOnce(&Host) -> Router) -> (Sim, 
 }
 
 fn hello() -> Router {
-    Router::new().route("/hello", get(async || "hello"))
+    Router::new().route("/hello", get(async || "hello").multicast())
 }
 
 /// What a request became, and when it started and ended.

@@ -45,7 +45,7 @@ pub(crate) async fn errors_have_the_code_of_their_reason<R: CurrentRuntime>() {
     assert_eq!(code(client.put(here.url("/n/1"), "")).await, Code::METHOD_NOT_ALLOWED);
     assert_eq!(code(client.get(here.url("/n/300"))).await, Code::BAD_REQUEST);
     assert_eq!(code(client.get(here.url("/n/1")).accept(ContentFormat::JSON)).await, Code::NOT_ACCEPTABLE);
-    assert_eq!(code(client.get(here.url("/n/1")).option(OptionNumber::IF_MATCH, "x")).await, Code::BAD_OPTION);
+    assert_eq!(code(client.get(here.url("/n/1")).option(OptionNumber::IF_MATCH, "x")).await, Code::PRECONDITION_FAILED);
     assert_eq!(code(client.get(here.url("/n/1")).option(OptionNumber::new(65_001), "x")).await, Code::BAD_OPTION);
     let reply = client.get(here.url("/m/1")).await.unwrap();
     assert!(!reply.is_success());
