@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Waker;
 use std::sync::Arc;
 
-use coap_core::{Body, Code, Instant, Scope, Stats, TransmissionError, TransmissionParameters};
+use coap_core::{Body, Code, Instant, Request, Scope, Stats, TransmissionError, TransmissionParameters};
 
 use crate::builder::{BindAddr, Builder};
 use crate::counts::SocketStats;
@@ -104,6 +104,24 @@ impl<R: Runtime> Client<R> {
     /// Changes a part of a resource; twice is the same as once (RFC 8132 §3).
     pub fn ipatch(&self, target: impl IntoTarget, content: impl Into<Body>) -> RequestBuilder<R> {
         self.request(Code::IPATCH, target).payload(content)
+    }
+
+    /// A request that was made elsewhere: its method, options and content, for `target`. Its options come after those that
+    /// the target is made into.
+    ///
+    /// ```no_run
+    /// # use coap_core::{Code, ContentFormat, Request};
+    /// # use coap_driver::{Client, Error, Runtime};
+    /// # async fn example<R: Runtime>(client: Client<R>) -> Result<(), Error> {
+    /// let question = Request::new(Code::FETCH).with_content(ContentFormat::JSON, r#"["on"]"#);
+    /// for host in ["coap://192.0.2.1/lamp", "192.0.2.2/lamp"] {
+    ///     println!("{:?}", client.send(host, question.clone()).await?.text());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn send(&self, target: impl IntoTarget, request: Request) -> RequestBuilder<R> {
+        self.request(request.code, target).with_request(request)
     }
 
     /// A request with any method.

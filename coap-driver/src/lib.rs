@@ -54,6 +54,7 @@ pub mod router;
 mod runtime;
 mod server;
 mod serving;
+mod settings;
 mod shared;
 mod sockets;
 mod state;

@@ -73,6 +73,15 @@ impl<R: Runtime> RequestBuilder<R> {
         }
     }
 
+    /// The options and the content of `request`, which may have options that the target has too.
+    pub(crate) fn with_request(mut self, request: Request) -> Self {
+        self.request.body = request.body;
+        for (number, value) in request.options.iter() {
+            self = self.option(number, value);
+        }
+        self
+    }
+
     /// The content.
     pub fn payload(mut self, content: impl Into<Body>) -> Self {
         self.request.body = content.into();

@@ -1,0 +1,9 @@
+//! What the functions of a client do that the rows of docs/parity.md name, in virtual time.
+#![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
+
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../support/plain.rs"]
+mod plain;
+mod requests;
+mod scene;
+mod settings;
