@@ -31,8 +31,9 @@ pub use coap_core::{
     Response, Timing, Token, TransmissionParameters, Type, Uri,
 };
 pub use coap_driver::{
-    BindAddr, BodySource, BoxReader, CurrentRuntime, Direction, Error, IntoTarget, Observed, Progress, Reply, Resume,
-    ResumeError, SocketOptions, SocketStats, Target, Traffic, Unreachable, router,
+    AbortHandle, BindAddr, BodySource, BoxReader, ClientEvent, CurrentRuntime, Direction, Error, ErrorKind, IntoTarget,
+    Observed, Progress, Proxy, ProxyForm, Reply, RequestNumber, Resume, ResumeError, SocketOptions, SocketStats, Stage,
+    Target, Traffic, Unreachable, router,
 };
 pub use runtime::{AsyncStdRuntime, AsyncStdTimer};
 pub use socket::AsyncStdSocket;
@@ -57,6 +58,9 @@ pub type RequestBuilder = coap_driver::RequestBuilder<AsyncStdRuntime>;
 
 /// A response that is read as it comes: see [`coap_driver::Download`].
 pub type Download = coap_driver::Download<AsyncStdRuntime>;
+
+/// What happens to the requests of a client: see [`coap_driver::ClientEvents`].
+pub type ClientEvents = coap_driver::ClientEvents<AsyncStdRuntime>;
 
 /// An observation to be started: see [`coap_driver::ObserveBuilder`].
 pub type ObserveBuilder = coap_driver::ObserveBuilder<AsyncStdRuntime>;

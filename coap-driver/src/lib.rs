@@ -31,6 +31,7 @@
 //!      └──────── send ◄────────┴── responses ◄─────────┘
 //! ```
 
+mod abort;
 mod builder;
 mod client;
 mod counts;
@@ -38,12 +39,15 @@ mod current;
 mod download;
 mod drive;
 mod error;
+mod events;
 mod feed;
 mod handling;
+mod kind;
 pub mod net;
 mod observation;
 mod observing;
 mod progress;
+mod proxy;
 mod queues;
 mod race;
 mod reply;
@@ -67,14 +71,18 @@ mod traffic;
 mod upload;
 mod waiting;
 
+pub use abort::AbortHandle;
 pub use builder::{BindAddr, Builder};
 pub use client::Client;
 pub use counts::SocketStats;
 pub use current::CurrentRuntime;
 pub use download::Download;
 pub use error::{Error, Unreachable};
+pub use events::{ClientEvent, ClientEvents, RequestNumber};
+pub use kind::{ErrorKind, Stage};
 pub use observation::{Observation, ObserveBuilder, Observed};
 pub use progress::Progress;
+pub use proxy::{Proxy, ProxyForm};
 pub use reply::Reply;
 pub use request::{PingBuilder, RequestBuilder};
 pub use resume::{Resume, ResumeError};

@@ -80,6 +80,22 @@ impl Target {
         }
     }
 
+    /// Its URI. Of a peer behind an address that is the URI of its root; a session has none.
+    pub(crate) fn to_uri(&self) -> Option<Uri> {
+        match &self.0 {
+            Kind::Uri(uri) => Some(uri.clone()),
+            Kind::Peer(peer) => {
+                let addr = peer.udp()?.socket_addr();
+                Uri::from_options(Scheme::Coap, addr, &Options::new()).ok()
+            }
+        }
+    }
+
+    /// The URI that it was made from.
+    pub(crate) const fn as_uri(&self) -> Option<&Uri> {
+        if let Kind::Uri(uri) = &self.0 { Some(uri) } else { None }
+    }
+
     /// It must be looked up.
     pub(crate) const fn is_name(&self) -> bool {
         matches!(&self.0, Kind::Uri(uri) if matches!(uri.host(), Host::Name(_)))
