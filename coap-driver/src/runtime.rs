@@ -114,7 +114,13 @@ pub trait UdpSocket: Send + Sync + 'static {
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
-/// How a socket is set up. Made by [`SocketOptions::default`] and changed field by field.
+/// How a socket is set up. Made by [`SocketOptions::default`] and changed field by field, or by its methods:
+///
+/// ```
+/// # use coap_driver::SocketOptions;
+/// let options = SocketOptions::default().multicast_hops(8).multicast_loop(false).traffic_class(0xb8);
+/// assert_eq!(options.multicast_hops, Some(8));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SocketOptions {
@@ -126,11 +132,74 @@ pub struct SocketOptions {
     /// Several sockets on one port, each served by an endpoint of its own: the system keeps a peer on one of them
     /// (`SO_REUSEPORT`; without effect on Windows). Off by default: a port in use is an error.
     pub reuse_port: bool,
+    /// How many hops a datagram to a group may take (IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS); `None`: 1, as the systems have it,
+    /// which no router lets through. 0: it does not leave this machine.
+    pub multicast_hops: Option<u8>,
+    /// Whether members of a group on this machine hear what we send to it; `None`: they do.
+    pub multicast_loop: Option<bool>,
+    /// The index of the interface that datagrams to groups leave on where a request names none; `None`: the system's choice.
+    /// On systems other than Linux and Android only for IPv6.
+    pub multicast_interface: Option<u32>,
+    /// The type of service (IPv4), or traffic class (IPv6: Linux and Android): a priority in the upper six bits (RFC 2474);
+    /// the lower two are for congestion (RFC 3168), and should be 0. `None`: 0.
+    pub traffic_class: Option<u8>,
+}
+
+impl SocketOptions {
+    /// With this size of the buffer for what arrives, in bytes.
+    #[must_use]
+    pub const fn recv_buffer(mut self, bytes: usize) -> Self {
+        self.recv_buffer = Some(bytes);
+        self
+    }
+
+    /// With this size of the buffer for what leaves, in bytes.
+    #[must_use]
+    pub const fn send_buffer(mut self, bytes: usize) -> Self {
+        self.send_buffer = Some(bytes);
+        self
+    }
+
+    /// With so many hops for datagrams to groups.
+    #[must_use]
+    pub const fn multicast_hops(mut self, hops: u8) -> Self {
+        self.multicast_hops = Some(hops);
+        self
+    }
+
+    /// With or without copies of what is sent to groups for members on this machine.
+    #[must_use]
+    pub const fn multicast_loop(mut self, looped: bool) -> Self {
+        self.multicast_loop = Some(looped);
+        self
+    }
+
+    /// With this interface for datagrams to groups.
+    #[must_use]
+    pub const fn multicast_interface(mut self, index: u32) -> Self {
+        self.multicast_interface = Some(index);
+        self
+    }
+
+    /// With this type of service.
+    #[must_use]
+    pub const fn traffic_class(mut self, class: u8) -> Self {
+        self.traffic_class = Some(class);
+        self
+    }
 }
 
 impl Default for SocketOptions {
     fn default() -> Self {
-        Self { recv_buffer: Some(4 << 20), send_buffer: None, reuse_port: false }
+        Self {
+            recv_buffer: Some(4 << 20),
+            send_buffer: None,
+            reuse_port: false,
+            multicast_hops: None,
+            multicast_loop: None,
+            multicast_interface: None,
+            traffic_class: None,
+        }
     }
 }
 
