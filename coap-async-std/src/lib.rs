@@ -32,8 +32,8 @@ pub use coap_core::{
 };
 pub use coap_driver::{
     AbortHandle, BindAddr, BodySource, BoxReader, ClientEvent, CurrentRuntime, Direction, Error, ErrorKind, IntoTarget,
-    Observed, Progress, Proxy, ProxyForm, Reply, RequestNumber, Resume, ResumeError, SocketOptions, SocketStats, Stage,
-    Target, Traffic, Unreachable, router,
+    Observed, Progress, Proxy, ProxyForm, RecvBatch, Reply, RequestNumber, Resume, ResumeError, SocketOptions,
+    SocketStats, Stage, Target, Traffic, Transport, Unreachable, router,
 };
 pub use runtime::{AsyncStdRuntime, AsyncStdTimer};
 pub use socket::AsyncStdSocket;

@@ -68,6 +68,7 @@ mod timeout;
 mod tokio_read;
 mod topics;
 mod traffic;
+mod transport;
 mod upload;
 mod waiting;
 
@@ -90,4 +91,5 @@ pub use runtime::{BoxFuture, Received, RecvBatch, Runtime, SocketOptions, Timer,
 pub use server::{Serve, Server, ShutdownHandle};
 pub use target::{IntoTarget, Target};
 pub use traffic::{Direction, Traffic};
+pub use transport::Transport;
 pub use upload::{BodySource, BoxReader};
