@@ -78,3 +78,8 @@ impl CurrentRuntime for TokioRuntime {
         Self::current().map_err(io::Error::other)
     }
 }
+
+/// The examples of the document are code that compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/parity.md")]
+mod parity {}

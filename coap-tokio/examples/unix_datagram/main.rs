@@ -5,7 +5,7 @@ mod transport;
 
 #[cfg(unix)]
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn core::error::Error>> {
     use coap_tokio::router::{Router, get};
     use coap_tokio::{Client, Server, TokioRuntime};
     use transport::UnixTransport;

@@ -1,11 +1,11 @@
 //! CoAP over Unix datagram sockets: each endpoint is bound to a path, and whoever sends to it is a session.
 
+use core::task::{Context, Poll};
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::net::UnixDatagram as StdUnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
 use coap_tokio::coap_core::SessionId;
 use coap_tokio::{Local, Peer, RecvBatch, Transport};
