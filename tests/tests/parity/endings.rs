@@ -41,7 +41,7 @@ fn disconnecting_ends_all_that_is_open_and_the_client_can_be_used() {
     scene.plain.lock().patience = None;
     let (client, uri) = (scene.client.clone(), scene.uri.clone());
     assert!(scene.run(client.get(uri)).is_ok());
-    assert!(scene.run(twin.get(&scene.uri.clone())).is_ok());
+    assert!(scene.run(twin.get(scene.uri.clone())).is_ok());
 }
 
 #[test]

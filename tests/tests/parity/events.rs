@@ -1,6 +1,6 @@
 //! The stream of what happens to the requests of a client, and errors that a program can match.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 
 use coap_core::{Code, Local, Token, Type};
 use coap_driver::{ClientEvent, ClientEvents, Error, ErrorKind, Observed, Runtime, SocketOptions, Stage, UdpSocket};

@@ -83,7 +83,7 @@ fn the_proxy_of_a_client_is_for_all_that_follows_unless_a_request_says_otherwise
     scene.run(client.get(&uri).no_proxy()).unwrap();
     assert!(!scene.last().options.contains(OptionNumber::PROXY_URI));
     // Whoever names a peer wants that peer.
-    scene.run(client.get(std::net::SocketAddr::new(scene.server, 5_683))).unwrap();
+    scene.run(client.get(core::net::SocketAddr::new(scene.server, 5_683))).unwrap();
     assert!(!scene.last().options.contains(OptionNumber::PROXY_URI));
     client.set_proxy(None);
     scene.run(client.get(&uri)).unwrap();
@@ -98,7 +98,7 @@ fn a_request_of_its_own_proxy_does_not_go_to_that_of_the_client() {
     let _running = run_plain(&host, &other);
     let client = scene.client.clone();
     client.set_proxy(Some(Proxy::at(&proxy).unwrap()));
-    scene.run(client.get("coap://far.example/").proxy_uri(std::net::SocketAddr::new(host.ip(), 5_683))).unwrap();
+    scene.run(client.get("coap://far.example/").proxy_uri(core::net::SocketAddr::new(host.ip(), 5_683))).unwrap();
     assert_eq!((other.requests().len(), scene.plain.requests().len()), (1, 0));
     assert_eq!(proxy_uri(&other.requests()[0]), "coap://far.example/");
 }

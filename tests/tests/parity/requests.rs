@@ -32,7 +32,7 @@ fn a_request_value_is_sent_to_any_target_with_its_method_options_and_content() {
         assert_eq!(sent.options.get_all(OptionNumber::URI_QUERY).collect::<Vec<_>>(), [b"a", b"b"]);
     }
     // What stands for a peer rather than a resource leaves the resource to the request.
-    let peer = coap_core::Peer::from(std::net::SocketAddr::new(scene.server, 5_683));
+    let peer = coap_core::Peer::from(core::net::SocketAddr::new(scene.server, 5_683));
     request.options.push(OptionNumber::URI_PATH, b"it").unwrap();
     scene.run(client.send(peer, request)).unwrap();
     assert_eq!(scene.last().options.get_str(OptionNumber::URI_PATH), Some("it"));
