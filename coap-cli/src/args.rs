@@ -117,7 +117,8 @@ pub(crate) struct RequestArgs {
     /// Use this token of up to 8 bytes: hexadecimal after 0x, or the text as it is. Without it, a random one.
     #[arg(short = 'T', long, value_name = "0xHEX", value_parser = token)]
     pub(crate) token: Option<Token>,
-    /// Write the payload of a 2.xx response to a file instead of standard output. It is FILE.part until it is complete.
+    /// Write the payload of a 2.xx response to a file instead of standard output (or -). It is FILE.part until it is
+    /// complete, and 2.03 leaves it as it is.
     #[arg(short = 'o', long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Note in this file how far the download has come, and go on from there if it is run again.

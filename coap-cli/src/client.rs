@@ -128,7 +128,7 @@ fn note(method: Code, uri: &Uri, args: &RequestArgs) -> Result<(Option<Note>, Op
     if !is_read(method) {
         return Err(Failure::usage("only what get and fetch receive can be resumed"));
     }
-    let (note, resume) = Note::open(path, &uri.to_string())?;
+    let (note, resume) = Note::about(path, &uri.to_string(), output)?;
     // Somebody may have taken the part away, but not the note.
     let resume = resume.filter(|resume| resume.offset() <= Saving::so_far(output));
     Ok((Some(note), resume))
@@ -212,9 +212,18 @@ async fn connect(noise: NoiseArgs, understood: impl IntoIterator<Item = OptionNu
     Ok(builder.client().await?)
 }
 
-pub(crate) fn print(content: &[u8]) -> Result<(), Failure> {
+fn print(content: &[u8]) -> Result<(), Failure> {
+    write(content).or_else(ignore_gone)
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+///
+/// It cannot be written, or nobody reads it any more.
+pub(crate) fn write(content: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(content).and_then(|()| out.flush()).or_else(ignore_gone)
+    out.write_all(content).and_then(|()| out.flush())
 }
 
 #[cfg(test)]

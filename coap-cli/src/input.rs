@@ -86,6 +86,8 @@ async fn begin(mut reader: Reader, size: Option<u64>) -> io::Result<Payload> {
     if start.len() <= MOST_WHOLE {
         return Ok(Payload::Whole(start.into()));
     }
+    // The system says 0 of what it makes up while it is read, as in `/proc`.
+    let size = size.filter(|size| *size >= start.len() as u64);
     Ok(Payload::Stream { reader: Box::new(io::Cursor::new(start).chain(reader)), size })
 }
 
@@ -170,6 +172,15 @@ mod tests {
         let mut content = vec![0; 3 * MOST_WHOLE];
         reader.read_exact(&mut content).await.unwrap();
         assert!(content.iter().all(|byte| *byte == 7));
+    }
+
+    #[tokio::test]
+    async fn a_length_that_is_not_true_is_not_told() {
+        for (said, told) in [(0, None), (MOST_WHOLE as u64, None), (70_000, Some(70_000)), (80_000, Some(80_000))] {
+            let source = Box::new(io::Cursor::new(vec![7; 70_000]));
+            let Payload::Stream { size, .. } = begin(source, Some(said)).await.unwrap() else { panic!("it is long") };
+            assert_eq!(size, told);
+        }
     }
 
     #[tokio::test]

@@ -15,9 +15,9 @@ use coap_tokio::{Observation, ObserveBuilder};
 use serde_json::{Value, json};
 
 use crate::args::{BlockArg, ObserveArgs};
-use crate::client::{client, parse, print, transmission};
+use crate::client::{client, parse, transmission, write};
 use crate::clock::{TimeOfDay, since_1970};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, is_gone};
 use crate::input::RawOption;
 use crate::plot::{Plot, number};
 use crate::{exec, input, say, show, stop};
@@ -158,6 +158,15 @@ enum Told {
     Enough,
 }
 
+/// Writes to standard output. Whoever read it and has left has seen enough.
+fn print(content: &[u8]) -> Result<Told, Failure> {
+    match write(content) {
+        Ok(()) => Ok(Told::GoOn),
+        Err(error) if is_gone(&error) => Ok(Told::Enough),
+        Err(error) => Err(Failure::output(&error)),
+    }
+}
+
 /// Says what happens.
 struct Teller<'a> {
     args: &'a ObserveArgs,
@@ -184,8 +193,8 @@ impl<'a> Teller<'a> {
             plot.push(number);
         }
         self.erase();
-        if self.args.json {
-            self.object("notification", show::reply_json(reply))?;
+        let told = if self.args.json {
+            self.object("notification", show::reply_json(reply))?
         } else if let Some(command) = &self.args.exec {
             self.say(line(time, reply.code, &reply.options, reply.payload.len(), ""));
             let environment = [
@@ -196,15 +205,16 @@ impl<'a> Teller<'a> {
             if let Err(failure) = exec::run(command, &environment, &reply.payload).await {
                 say(format_args!("coap: {failure}"));
             }
+            Told::GoOn
         } else {
-            self.content(time, reply)?;
-        }
+            self.content(time, reply)?
+        };
         self.draw();
         let enough = self.args.count.is_some_and(|count| self.told >= count);
-        Ok(if enough { Told::Enough } else { Told::GoOn })
+        Ok(if enough { Told::Enough } else { told })
     }
 
-    fn content(&self, time: TimeOfDay, reply: &Reply) -> Result<(), Failure> {
+    fn content(&self, time: TimeOfDay, reply: &Reply) -> Result<Told, Failure> {
         let (format, payload) = (reply.content_format(), &reply.payload);
         if !self.on_terminal.0 {
             self.say(line(time, reply.code, &reply.options, payload.len(), ""));
@@ -266,7 +276,7 @@ impl<'a> Teller<'a> {
         self.draw();
     }
 
-    fn object(&self, event: &str, mut object: Value) -> Result<(), Failure> {
+    fn object(&self, event: &str, mut object: Value) -> Result<Told, Failure> {
         if let Some(members) = object.as_object_mut() {
             members.insert("event".to_owned(), event.into());
             members.insert("time".to_owned(), since_1970().as_secs_f64().into());

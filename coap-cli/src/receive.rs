@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use bytes::Bytes;
-use coap_core::{ContentFormat, ETag, Uri};
+use coap_core::{Code, ContentFormat, ETag, Uri};
 use coap_driver::Reply;
 use coap_tokio::Download;
 use tokio::io::{AsyncWriteExt, Stdout};
@@ -15,7 +15,7 @@ use tokio::io::{AsyncWriteExt, Stdout};
 use crate::args::RequestArgs;
 use crate::exit::{Exit, Failure, is_gone};
 use crate::progress::Bar;
-use crate::save::{Note, Saving};
+use crate::save::{Note, STDOUT, Saving};
 use crate::say;
 use crate::show::{self, Head, Rate};
 
@@ -91,9 +91,17 @@ impl<S: Future<Output = ()>> Way<'_, S> {
         if !code.is_success() {
             return self.refused(response).await;
         }
+        let file = self.args.output.as_deref().filter(|file| file.as_os_str() != STDOUT);
+        // The content is the one that somebody has, and is not sent: nothing must not take its place.
+        if let (Code::VALID, Some(file)) = (code, file) {
+            if !quiet {
+                say(format_args!("coap: {} is left as it is", file.display()));
+            }
+            return Ok(Exit::Success);
+        }
         let start = Instant::now();
         let first = response.offset();
-        let received = match self.args.output.as_deref() {
+        let received = match file {
             Some(file) => self.write_file(&mut response, file).await,
             None => {
                 let mut sink = Sink::new(response.format());

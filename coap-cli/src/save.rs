@@ -15,6 +15,9 @@ use coap_driver::Resume;
 
 use crate::exit::{Exit, Failure, reason};
 
+/// What stands for standard output.
+pub(crate) const STDOUT: &str = "-";
+
 /// A file that is being written.
 #[derive(Debug)]
 pub(crate) struct Saving {
@@ -131,6 +134,16 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Where a note is written, to take the place of the old one in one step.
+fn renewed(note: &Path) -> PathBuf {
+    with_suffix(note, ".new")
+}
+
+/// The same for all names of a file.
+fn absolute(path: &Path) -> PathBuf {
+    fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+}
+
 fn cannot_write(file: &Path, error: &io::Error) -> Failure {
     let text = format!("the response came, but {} cannot be written: {}", file.display(), reason(error));
     Failure::new(Exit::Local, text)
@@ -151,12 +164,31 @@ pub(crate) struct Note {
 }
 
 impl Note {
-    /// Reads the note at `path`, if there is one: how far the download of `uri` is.
+    /// Reads the note at `path`, if there is one: how far the download of `uri` to `output` is.
     ///
     /// # Errors
     ///
-    /// It is not a note, or that of another download.
-    pub(crate) fn open(path: &Path, uri: &str) -> Result<(Self, Option<Resume>), Failure> {
+    /// It is not a note, or that of another download, or `output` cannot be there in part.
+    pub(crate) fn about(path: &Path, uri: &str, output: &Path) -> Result<(Self, Option<Resume>), Failure> {
+        let (target, part) = place(output);
+        let Some(part) = part.filter(|_| output.as_os_str() != STDOUT) else {
+            return Err(Failure::usage(format_args!(
+                "{} is no file that part of a download could be kept in: leave out --resume",
+                output.display()
+            )));
+        };
+        // Each would be written over the other.
+        let content = [target, part].map(|path| absolute(&path));
+        if [path, &renewed(path)].iter().any(|note| content.contains(&absolute(note))) {
+            return Err(Failure::usage(format_args!(
+                "{} is where the content goes: name another file with --resume",
+                path.display()
+            )));
+        }
+        Self::open(path, uri)
+    }
+
+    fn open(path: &Path, uri: &str) -> Result<(Self, Option<Resume>), Failure> {
         let note = Self { path: path.to_owned(), uri: uri.to_owned(), renewed: None };
         let text = match fs::read(path) {
             Ok(text) => text,
@@ -202,7 +234,7 @@ impl Note {
         // First what the note is about.
         saving.settle()?;
         let text = format!("{HEAD}\n{}\n{}\n", self.uri, Resume::new(saving.written, etag.clone()));
-        let new = with_suffix(&self.path, ".new");
+        let new = renewed(&self.path);
         let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &self.path));
         self.renewed = Some(Instant::now());
         written.map_err(|error| {
@@ -334,6 +366,21 @@ mod tests {
         assert!(Saving::so_far(&target) >= 2_048);
         note.discard();
         assert_eq!(folder.names(), ["file.part"]);
+    }
+
+    #[test]
+    fn a_note_is_beside_what_it_is_about() {
+        let folder = Folder::new();
+        let target = folder.0.join("file");
+        for (note, output) in [("file", "file"), ("file.part", "file"), ("./file", "file"), ("file", "file.new")] {
+            let failure = Note::about(&folder.0.join(note), "coap://h/a", &folder.0.join(output)).unwrap_err();
+            assert!(failure.exit == Exit::Usage && failure.to_string().contains("another file"), "{note}: {failure}");
+        }
+        assert!(Note::about(&folder.0.join("note"), "coap://h/a", &target).is_ok());
+        for output in ["-", "/dev/null"] {
+            let failure = Note::about(&folder.0.join("note"), "coap://h/a", Path::new(output)).unwrap_err();
+            assert!(failure.exit == Exit::Usage && failure.to_string().contains(output), "{failure}");
+        }
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! libcoap3-bin) and a Python that has aiocoap (PyPI) in the path. The gate installs them.
 
 use core::time::Duration;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -26,8 +28,13 @@ impl Drop for Running {
 
 /// `coap serve` on a free port of `[::]`.
 fn our_server() -> (Running, u16) {
+    our_server_with(&[])
+}
+
+fn our_server_with(more: &[&str]) -> (Running, u16) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_coap"))
         .args(["serve", "--bind", "[::]:0"])
+        .args(more)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -77,7 +84,8 @@ fn libcoap_server(host: &str) -> (Running, u16) {
     (their_server(&mut command, host, port), port)
 }
 
-/// A server with aiocoap: `/note` for all four methods, `/slow` with a separate response, `/whoami` for the token.
+/// A server with aiocoap: `/note` for all four methods, `/slow` with a separate response, `/whoami` for the token, `/time`
+/// to be observed, with a new state each half second.
 const AIOCOAP_SERVER: &str = r#"
 import asyncio, sys
 import aiocoap
@@ -105,11 +113,25 @@ class WhoAmI(resource.Resource):
     async def render_get(self, request):
         return Message(payload=request.token.hex().encode(), content_format=0)
 
+class Time(resource.ObservableResource):
+    count = 0
+    def update_observation_count(self, count):
+        if count and not getattr(self, "ticking", None):
+            self.ticking = asyncio.create_task(self.tick())
+    async def tick(self):
+        while True:
+            await asyncio.sleep(0.5)
+            Time.count += 1
+            self.updated_state()
+    async def render_get(self, request):
+        return Message(payload=b"%d" % self.count, content_format=0)
+
 async def main():
     site = resource.Site()
     site.add_resource(["note"], Note())
     site.add_resource(["slow"], Slow())
     site.add_resource(["whoami"], WhoAmI())
+    site.add_resource(["time"], Time())
     await aiocoap.Context.create_server_context(site, bind=(sys.argv[1], int(sys.argv[2])))
     await asyncio.get_running_loop().create_future()
 
@@ -134,6 +156,33 @@ fn libcoap(arguments: &[&str]) -> Output {
 
 fn aiocoap(arguments: &[&str]) -> Output {
     Command::new("aiocoap-client").arg("--no-color").args(arguments).output().expect("aiocoap's client runs")
+}
+
+/// A folder that ends with its test: `root` is empty, and `in` has so many bytes, no two blocks alike.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str, length: u32) -> Self {
+        let folder = Self(std::env::temp_dir().join(format!("coap-interop-{}-{name}", std::process::id())));
+        fs::create_dir_all(folder.0.join("root")).expect("a folder");
+        let content: Vec<u8> = (0..length).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        fs::write(folder.0.join("in"), content).expect("a file");
+        folder
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("a name").to_owned()
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_default()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 fn stdout(output: &Output) -> String {
@@ -306,4 +355,148 @@ fn bytes_stay_as_they_are() {
     get.stdout.take().expect("its output").read_to_end(&mut back).expect("it writes");
     assert!(get.wait().expect("it ends").success());
     assert_eq!(back, payload);
+}
+
+/// Longer than any datagram, and its last block is not full.
+const LARGE: u32 = 200_123;
+
+#[test]
+#[ignore = "needs libcoap's client (Debian: libcoap3-bin)"]
+fn libcoaps_client_moves_large_bodies_to_and_from_our_server() {
+    let folder = Folder::new("libcoap-client", LARGE);
+    let (_server, port) = our_server_with(&["--files", &folder.path("root"), "--write"]);
+    for host in HOSTS {
+        for (number, blocks) in [&[][..], &["-b", "64"], &["-N"]].into_iter().enumerate() {
+            let uri = format!("coap://{host}:{port}/files/{number}");
+            let ask = |arguments: &[&str]| libcoap(&[blocks, arguments, &[&uri]].concat());
+            let put = ask(&["-B", "60", "-m", "put", "-f", &folder.path("in")]);
+            assert!(folder.read(&format!("root/{number}")) == folder.read("in"), "{host} {blocks:?}: {}", all(&put));
+            let get = ask(&["-B", "60", "-m", "get", "-o", &folder.path("out")]);
+            assert!(folder.read("out") == folder.read("in"), "{host} {blocks:?}: {}", all(&get));
+        }
+        let large = libcoap(&["-m", "get", &format!("coap://{host}:{port}/large")]);
+        assert_eq!(large.stdout.len(), 1_280 + 1, "{}", all(&large));
+    }
+}
+
+#[test]
+#[ignore = "needs libcoap's client (Debian: libcoap3-bin)"]
+fn libcoaps_client_observes_our_server() {
+    let (_server, port) = our_server();
+    for host in HOSTS {
+        let output = libcoap(&["-s", "4", "-m", "get", &format!("coap://{host}:{port}/time")]);
+        // Without newlines in between: the first, and one a second.
+        let states = stdout(&output).matches('Z').count();
+        assert!((4..=7).contains(&states), "{host}: {states}: {}", all(&output));
+    }
+}
+
+#[test]
+#[ignore = "needs libcoap's server (Debian: libcoap3-bin)"]
+fn our_program_moves_large_bodies_to_and_from_libcoaps_server() {
+    let folder = Folder::new("libcoap-server", LARGE);
+    for host in HOSTS {
+        let (_server, port) = libcoap_server(host);
+        let uri = format!("coap://{host}:{port}/large");
+        for size in ["0", "64", "1024"] {
+            let put = coap(&["put", "-b", size, "-t", "42", "-f", &folder.path("in"), &uri]);
+            assert!(put.status.success(), "{host} {size}: {}", all(&put));
+            let get = coap(&["get", "-b", size, "-o", &folder.path("out"), &uri]);
+            assert!(folder.read("out") == folder.read("in"), "{host} {size}: {}", all(&get));
+        }
+    }
+}
+
+/// Three states of a clock, each another; then the server hears that nobody observes any more.
+#[track_caller]
+fn follow(uri: &str) {
+    let output = coap(&["observe", "-v", "--count", "3", "--seconds", "20", uri]);
+    assert_eq!(output.status.code(), Some(0), "{uri}: {}", all(&output));
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut states: Vec<_> = told.lines().collect();
+    states.dedup();
+    assert_eq!(states.len(), 3, "{uri}: {}", all(&output));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said.lines().filter(|line| line.contains(", fresh for ")).count(), 3, "{uri}: {said}");
+    let last = said.lines().rfind(|line| line.contains("-> ") && line.contains(" GET ")).unwrap_or_default();
+    assert!(last.contains("Observe: 1"), "{uri}: {said}");
+}
+
+#[test]
+#[ignore = "needs libcoap's server (Debian: libcoap3-bin)"]
+fn our_program_observes_libcoaps_clock() {
+    for host in HOSTS {
+        let (_server, port) = libcoap_server(host);
+        follow(&format!("coap://{host}:{port}/time"));
+    }
+}
+
+#[test]
+#[ignore = "needs aiocoap's server (PyPI: aiocoap)"]
+fn our_program_observes_aiocoaps_clock() {
+    for host in HOSTS {
+        let (_server, port) = aiocoap_server(host);
+        follow(&format!("coap://{host}:{port}/time"));
+    }
+}
+
+#[test]
+#[ignore = "needs aiocoap's server (PyPI: aiocoap)"]
+fn our_program_moves_large_bodies_to_and_from_aiocoaps_server() {
+    let folder = Folder::new("aiocoap-server", LARGE);
+    let (_server, port) = aiocoap_server("127.0.0.1");
+    let uri = format!("coap://127.0.0.1:{port}/note");
+    for size in ["0", "256"] {
+        let put = coap(&["put", "-b", size, "-f", &folder.path("in"), &uri]);
+        assert!(put.status.success(), "{size}: {}", all(&put));
+        let get = coap(&["get", "-b", size, "-o", &folder.path("out"), &uri]);
+        assert!(folder.read("out") == folder.read("in"), "{size}: {}", all(&get));
+    }
+}
+
+#[test]
+#[ignore = "needs aiocoap's client (PyPI: aiocoap)"]
+fn aiocoaps_client_moves_large_bodies_to_and_from_our_server() {
+    let folder = Folder::new("aiocoap-client", LARGE);
+    let (_server, port) = our_server_with(&["--files", &folder.path("root"), "--write"]);
+    for host in HOSTS {
+        let uri = format!("coap://{host}:{port}/files/a");
+        let put = aiocoap(&["-m", "PUT", "--payload", &format!("@{}", folder.path("in")), &uri]);
+        assert!(put.status.success(), "{host}: {}", all(&put));
+        assert!(folder.read("root/a") == folder.read("in"), "{host}: {}", all(&put));
+        let get = aiocoap(&["--no-pretty-print", &uri]);
+        assert!(get.stdout == folder.read("in"), "{host}: {} bytes", get.stdout.len());
+    }
+}
+
+/// Three states of what is observed, a line each. (`aiocoap-client --observe` of 0.4.17 prints but the first, of its own server too.)
+const AIOCOAP_OBSERVER: &str = r#"
+import asyncio, sys
+from aiocoap import Context, GET, Message
+
+async def main():
+    context = await Context.create_client_context()
+    request = context.request(Message(code=GET, uri=sys.argv[1], observe=0))
+    print((await request.response).payload.decode())
+    count = 1
+    async for state in request.observation:
+        print(state.payload.decode())
+        count += 1
+        if count == 3:
+            break
+
+asyncio.run(asyncio.wait_for(main(), 20))
+"#;
+
+#[test]
+#[ignore = "needs aiocoap (PyPI: aiocoap)"]
+fn aiocoap_observes_our_server() {
+    let (_server, port) = our_server();
+    for host in HOSTS {
+        let uri = format!("coap://{host}:{port}/time");
+        let output = Command::new("python3").args(["-c", AIOCOAP_OBSERVER, &uri]).output().expect("aiocoap runs");
+        let told = stdout(&output);
+        let states: Vec<_> = told.lines().collect();
+        assert!(states.len() == 3 && states.is_sorted() && states[0] != states[2], "{}", all(&output));
+    }
 }

@@ -328,18 +328,19 @@ impl ConfigBuilder {
     /// peer. Each takes about 700 bytes with its request, and one in parts up to two blocks of a request's body, or 4 KiB of a
     /// response's. Those whose last answer is kept, in case it was lost, count too: about 250 bytes and one datagram each.
     ///
-    /// When full one that has had its answer loses its place; then the one that has been silent longest and for 4 s, first
-    /// those that have not come beyond their first block (`Stats::transfers_evicted`). When all have moved within 4 s, a new
-    /// upload is answered 5.03 (`Stats::uploads_refused`), a long response is served without memory, each block as a request
-    /// of its own (`Stats::bodies_unkept`), and one in parts is refused (`RespondError::TooManyTransfers`).
+    /// When full one that has had its answer loses its place; then one that has not come beyond its first block; then one that
+    /// has been silent for 4 s; each time the one that has been silent longest (`Stats::transfers_evicted`). When all go on, a
+    /// new upload is answered 5.03 (`Stats::uploads_refused`), a long response is served without memory, each block as a
+    /// request of its own (`Stats::bodies_unkept`), and one in parts is refused (`RespondError::TooManyTransfers`).
     pub const fn max_transfers(mut self, transfers: usize) -> Self {
         self.wanted.max_transfers = transfers;
         self
     }
 
     /// Bytes of all bodies together that are put together or kept for blockwise transfer; 1 MiB by default. When full those
-    /// that lose their place in `max_transfers` give theirs back. When that is not enough an upload is answered 5.03, a
-    /// response body of ours ends its request with `Failure::Blockwise`, and a long response is served without memory.
+    /// that lose their place in `max_transfers` give theirs back, to a response only other responses and what is silent for
+    /// 4 s. When that is not enough an upload is answered 5.03, a response body that we fetch ends its request with
+    /// `Failure::Blockwise`, and a long response is served without memory.
     pub const fn max_transfer_bytes(mut self, bytes: usize) -> Self {
         self.wanted.max_transfer_bytes = bytes;
         self

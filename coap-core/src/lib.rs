@@ -54,9 +54,8 @@
 //! | [`link_format`] | links, as discovery has them, and filters on them (RFC 6690) |
 //! | `reliability/` | the message layer: in flight, back-off, Message IDs, deduplication (§4) |
 //! | `exchange/` | requests that we sent, requests that we received (§5) |
-//! | `observe/` | observing resources (RFC 7641) |
 //! | `blockwise/` | bodies that travel block by block (RFC 7959) |
-//! | `observe/` | topics and their observers (RFC 7641) |
+//! | `observe/` | what we observe; topics and who observes them (RFC 7641) |
 //! | `peers`, `slab`, `links`, `deadlines`, `outbox` | whom we know, and how things are kept and waited for |
 //! | `config`, `transmission`, `stats`, `event`, `message`, `addr`, `time` | what goes in and comes out |
 #![cfg_attr(not(any(test, feature = "std")), no_std)]

@@ -7,7 +7,7 @@ use core::task::{Context, Poll, Waker, ready};
 use std::io;
 
 use bytes::{Buf, Bytes};
-use coap_core::{Code, ContentFormat, Options, Peer, RequestId, Timing};
+use coap_core::{BlockFailure, Code, ContentFormat, Failure, Options, Peer, RequestId, Timing};
 use futures_core::Stream;
 use futures_io::AsyncRead;
 
@@ -141,7 +141,9 @@ impl<R: Runtime> Download<R> {
         let Reply { code, options, from, timing, .. } = reply;
         let skip = resumed.map_or(0, |resume| {
             let same = options.etag().as_ref() == Some(resume.etag());
-            if same { resume.offset().saturating_sub(offset) } else { 0 }
+            // Nobody has more of the content than there is: what was kept is of another one.
+            let fits = size.is_none_or(|size| resume.offset() <= size);
+            if same && fits { resume.offset().saturating_sub(offset) } else { 0 }
         });
         let offset = offset + skip;
         Self {
@@ -240,6 +242,12 @@ impl<R: Runtime> Download<R> {
                     }
                 }
                 PartNews::Part { data, last } => {
+                    if last && self.skip > data.len() as u64 {
+                        let (peer, reason) = (self.from, Failure::Blockwise(BlockFailure::Changed));
+                        let error = transfer.fail(Error::from_failure(peer, reason, self.timing));
+                        self.source = Source::Broken;
+                        return Poll::Ready(Err(Some(error)));
+                    }
                     if last {
                         let (options, payload) = (self.options.clone(), Bytes::new());
                         let reply = Reply { code: self.code, options, payload, from: self.from, timing: self.timing };

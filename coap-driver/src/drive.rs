@@ -81,12 +81,11 @@ impl<R: Runtime> Driver<R> {
         state.serving.take_wakers(&mut self.wake);
         let over = state.is_over(now);
         let doors = if over { self.end(&mut state, now) } else { None };
-        let more = self.sockets.collect(&mut state.endpoint)
-            || state.endpoint.poll_timeout().is_some_and(|due| due <= now)
-            || state.serving.topics.has_due();
+        let more = self.sockets.collect(&mut state.endpoint);
+        let due = state.next_timeout();
+        let more = more || due.is_some_and(|due| due <= now) || state.serving.topics.has_due();
         // Under the same lock that showed nothing left: whatever comes after this wakes the task.
         state.set_driver(cx.waker());
-        let due = state.next_timeout();
         drop(state);
         drop(doors);
         self.calls.spawn(&shared);

@@ -85,7 +85,8 @@ impl Calls {
             Body::Parts { size } => Some(Upload::new(request.id.request_body(), size, limit, shared.clone())),
             _ => None,
         };
-        let join = call.observed().and_then(|resource| {
+        // A request that is read as it comes is nowhere as a whole, to be put to the handler again.
+        let join = call.observed().filter(|_| upload.is_none()).and_then(|resource| {
             let mut state = shared.lock();
             state.serving.topics.join(resource, call.incoming())
         });

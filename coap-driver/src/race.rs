@@ -184,6 +184,8 @@ impl<R: Runtime> Race<R> {
         let mut failed = Error::Closed;
         loop {
             if self.running.is_empty() {
+                // What the last address has asked for is not given to it any more: it would be missing at the next.
+                self.wanted = None;
                 // What was read of the content is gone, unless it is little.
                 if !self.upload.as_mut().is_none_or(Upload::rewind) {
                     return Err(failed);

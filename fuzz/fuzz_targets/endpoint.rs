@@ -1,16 +1,18 @@
 //! Whatever peers, the clock and the application do, in whatever order: nothing panics, every datagram is accounted
-//! for, every table stays within its bound, each request ends once, and after a long silence nothing is left.
+//! for, every table stays within its bound, each request ends once, the parts of each body come in order, and after a long
+//! silence nothing is left.
 #![no_main]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use coap_core::{
-    Code, Config, Datagram, Endpoint, Event, IncomingId, Instant, Local, Message, OptionNumber, Options, Peer, Request,
-    RequestId, RequestOptions, Response, Token, Type, Usage,
+    Block, BlockSize, Body, BodyId, Code, Config, Datagram, ETag, Endpoint, Event, IncomingId, Instant, Local, Message,
+    ObserverId, OptionNumber, Options, Peer, Reliability, Request, RequestId, RequestOptions, Reregistration, Response,
+    Token, TopicId, TopicOptions, Type, Usage,
 };
 use libfuzzer_sys::fuzz_target;
 use rand_chacha::ChaCha8Rng;
@@ -34,6 +36,21 @@ enum Step {
         token: TokenOf,
         option: Option<(u16, Vec<u8>)>,
     },
+    /// A message of a transfer or an observation that makes some sense: its path and blocks fit those of others.
+    Fitting {
+        peer: u8,
+        kind: u8,
+        code: u8,
+        id: Id,
+        token: TokenOf,
+        observe: Option<u8>,
+        block1: Option<AnyBlock>,
+        block2: Option<AnyBlock>,
+        etag: Option<bool>,
+        size: Option<u32>,
+        /// Length of the payload, or that of a whole block.
+        len: Option<u8>,
+    },
     Unreachable {
         peer: u8,
     },
@@ -55,15 +72,93 @@ enum Step {
     Cancel {
         which: u8,
     },
+    /// A request with a body, or whose response has one.
+    Transfer {
+        peer: u8,
+        code: u8,
+        szx: Option<u8>,
+        len: u16,
+        in_parts: bool,
+        parts: bool,
+        resume: Option<u8>,
+        max_body: Option<u16>,
+        reported: bool,
+    },
+    Observe {
+        peer: u8,
+        non: bool,
+        attempts: u8,
+    },
+    Deregister {
+        which: u8,
+    },
     Respond {
         which: u8,
         code: u8,
         len: u16,
     },
+    RespondPart {
+        which: u8,
+        /// A range from there on, or in parts.
+        from: Option<u16>,
+        len: u16,
+        total: Option<u16>,
+    },
+    Collect {
+        which: u8,
+        limit: u16,
+    },
+    Consume {
+        which: u8,
+        response: bool,
+    },
+    Supply {
+        which: u8,
+        request: bool,
+        len: u16,
+        last: bool,
+    },
+    Open {
+        non: Option<u8>,
+        min_interval: u16,
+    },
+    Accept {
+        which: u8,
+        topic: u8,
+        code: u8,
+        len: u16,
+    },
+    Publish {
+        topic: u8,
+        code: u8,
+        len: u16,
+    },
+    CloseTopic {
+        topic: u8,
+        code: Option<u8>,
+    },
+    RemoveObserver {
+        which: u8,
+    },
     Ignore {
         which: u8,
     },
     Shutdown,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+struct AnyBlock {
+    num: u8,
+    more: bool,
+    szx: u8,
+}
+
+impl AnyBlock {
+    fn block(self) -> Block {
+        // Mostly small numbers; the largest is the last that there is.
+        let num = if self.num == u8::MAX { (1 << 20) - 1 } else { u32::from(self.num % 8) };
+        Block::new(num, self.more, self.szx % 8).unwrap_or_else(|| Block::new(num, self.more, 0).expect("a block"))
+    }
 }
 
 #[derive(Arbitrary, Debug)]
@@ -89,8 +184,18 @@ struct Run {
     now: Instant,
     sent: Vec<Message>,
     open: BTreeSet<RequestId>,
+    /// Those that may wait for a peer or the application for good.
+    endless: BTreeSet<RequestId>,
     requests: Vec<RequestId>,
     incoming: Vec<IncomingId>,
+    topics: Vec<TopicId>,
+    observers: Vec<(ObserverId, TopicId)>,
+    /// How far each body has come; `None`: to its end.
+    bodies: BTreeMap<BodyId, Option<u64>>,
+}
+
+fn method(code: u8) -> Code {
+    [Code::GET, Code::PUT, Code::POST, Code::FETCH][usize::from(code % 4)]
 }
 
 fn peer(n: u8) -> Peer {
@@ -119,11 +224,36 @@ impl Run {
                         self.open.remove(&id);
                     }
                 }
-                Event::Retransmitted { id, .. } => assert!(self.open.contains(&id)),
-                Event::IncomingClosed { .. } => {}
+                Event::Retransmitted { id, .. }
+                | Event::Progress { id, .. }
+                | Event::Notification { id, .. }
+                | Event::Stale { id }
+                | Event::Reregistering { id, .. } => assert!(self.open.contains(&id), "news of what is not open"),
+                Event::BodyPart { id, offset, data, last } => {
+                    let before = self.bodies.get(&id).copied().unwrap_or(Some(offset));
+                    assert_eq!(before, Some(offset), "a part out of order");
+                    self.bodies.insert(id, (!last).then(|| offset + data.len() as u64));
+                    if last {
+                        self.body_ended(id);
+                    }
+                }
+                Event::BodyFailed { id, .. } => {
+                    assert_ne!(self.bodies.insert(id, None), Some(None), "a body ended twice");
+                    self.body_ended(id);
+                }
+                Event::BodyWanted { .. } | Event::IncomingClosed { .. } => {}
+                Event::ObserverLost { id, .. } => {
+                    let known = self.observers.iter().position(|(observer, _)| *observer == id);
+                    self.observers.remove(known.expect("an observer that was accepted, once"));
+                }
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// With the body of a response its request is over.
+    fn body_ended(&mut self, body: BodyId) {
+        self.open.retain(|id| id.response_body() != body);
     }
 
     fn pass(&mut self, span: Duration) {
@@ -174,6 +304,52 @@ impl Run {
                 message.encode(&mut bytes).expect("it fits");
                 self.receive(peer(n), multicast, bytes);
             }
+            Step::Fitting { peer: n, kind, code, id, token, observe, block1, block2, etag, size, len } => {
+                let sent = |n: u8| self.sent.iter().rev().nth(usize::from(n % 16));
+                let kind = [Type::Confirmable, Type::NonConfirmable, Type::Acknowledgement][usize::from(kind % 3)];
+                let responses = [Code::CONTENT, Code::CHANGED, Code::CONTINUE, Code::VALID];
+                let errors = [Code::REQUEST_ENTITY_INCOMPLETE, Code::REQUEST_ENTITY_TOO_LARGE, Code::NOT_FOUND];
+                let code = match code % 12 {
+                    request @ 0..4 => method(request),
+                    response @ 4..8 => responses[usize::from(response - 4)],
+                    error => errors[usize::from(error % 3)],
+                };
+                let mut options = Options::new();
+                if let Some(observe) = observe {
+                    options.set_observe(observe.into());
+                }
+                if let Some(block) = block1 {
+                    options.set_block1(block.block());
+                }
+                if let Some(block) = block2 {
+                    options.set_block2(block.block());
+                }
+                if let Some(etag) = etag {
+                    options.push_etag(&ETag::new(&[etag.into()]).expect("an ETag"));
+                }
+                if let Some(size) = size {
+                    options.set_size1(size);
+                    options.set_size2(size);
+                }
+                let whole = block1.filter(|_| code.is_request()).or(block2).map_or(0, |block| block.block().size());
+                let message = Message {
+                    kind,
+                    code,
+                    message_id: match id {
+                        Id::Any(id) => id,
+                        Id::OfSent(n) => sent(n).map_or(0, |sent| sent.message_id),
+                    },
+                    token: match token {
+                        TokenOf::Any(bytes) => Token::new(&bytes[..bytes.len().min(8)]).expect("eight at most"),
+                        TokenOf::OfSent(n) => sent(n).map_or(Token::EMPTY, |sent| sent.token.clone()),
+                    },
+                    options,
+                    payload: vec![7; len.map_or(whole, usize::from)].into(),
+                };
+                let mut bytes = vec![0; message.encoded_len()];
+                message.encode(&mut bytes).expect("it fits");
+                self.receive(peer(n), false, bytes);
+            }
             Step::Unreachable { peer: n } => self.endpoint.handle_unreachable(self.now, peer(n)),
             Step::Pass { millis } => self.pass(Duration::from_millis(u64::from(millis % 300_000))),
             Step::Request { peer: n, non, timeout, reported } => {
@@ -211,6 +387,133 @@ impl Run {
                     assert_eq!(self.endpoint.cancel(self.now, id), self.open.remove(&id));
                 }
             }
+            Step::Transfer { peer: n, code, szx, len, in_parts, parts, resume, max_body, reported } => {
+                let mut how = RequestOptions::new();
+                if let Some(szx) = szx {
+                    how = how.block_size(BlockSize::from_szx(szx % 7).expect("a size"));
+                }
+                if in_parts {
+                    how = how.in_parts();
+                }
+                if let Some(offset) = resume {
+                    how = how.resume(u64::from(offset) * 8, ETag::new(&[1]).expect("an ETag"));
+                }
+                if let Some(bytes) = max_body {
+                    how = how.max_body(bytes.into());
+                }
+                if reported {
+                    how = how.report_progress();
+                }
+                let len = u64::from(len % 4_000);
+                let body = if parts { Body::Parts { size: Some(len) } } else { vec![8; len as usize].into() };
+                let request = Request::new(method(code)).with_body(body);
+                if let Ok(id) = self.endpoint.request(self.now, peer(n), request, &how) {
+                    self.requests.push(id);
+                    assert!(self.open.insert(id), "a handle twice");
+                    if in_parts || parts || resume.is_some() {
+                        self.endless.insert(id);
+                    }
+                }
+            }
+            Step::Observe { peer: n, non, attempts } => {
+                let pause = Duration::from_secs(u64::from(attempts));
+                let how = RequestOptions::new().reregistration(Reregistration::new(attempts % 4, pause));
+                let how = if non { how.non_confirmable() } else { how };
+                if let Ok(id) = self.endpoint.observe(self.now, peer(n), Request::get(), &how) {
+                    self.requests.push(id);
+                    assert!(self.open.insert(id), "a handle twice");
+                    self.endless.insert(id);
+                }
+            }
+            Step::Deregister { which } => {
+                if let Some(id) = self.requests.iter().rev().nth(usize::from(which)).copied()
+                    && self.endpoint.deregister(self.now, id)
+                {
+                    assert!(self.open.remove(&id), "an observation that is not open");
+                }
+            }
+            Step::RespondPart { which, from, len, total } => {
+                if let Some(id) = self.incoming.iter().rev().nth(usize::from(which)).copied() {
+                    let data = vec![9; usize::from(len % 2_000)].into();
+                    let size = total.map(u64::from);
+                    let body = match from {
+                        Some(offset) => Body::Range { offset: offset.into(), data, size },
+                        None => Body::Parts { size },
+                    };
+                    let _ = self.endpoint.respond(self.now, id, Response::new(Code::CONTENT).with_body(body));
+                }
+            }
+            Step::Collect { which, limit } => {
+                if let Some(id) = self.incoming.iter().rev().nth(usize::from(which)).copied() {
+                    self.endpoint.collect(self.now, id.request_body(), limit.into());
+                }
+            }
+            Step::Consume { which, response } => {
+                let body = if response {
+                    self.requests.iter().rev().nth(usize::from(which)).map(|id| id.response_body())
+                } else {
+                    self.incoming.iter().rev().nth(usize::from(which)).map(|id| id.request_body())
+                };
+                if let Some(body) = body {
+                    self.endpoint.consumed(self.now, body);
+                }
+            }
+            Step::Supply { which, request, len, last } => {
+                let body = if request {
+                    self.requests.iter().rev().nth(usize::from(which)).map(|id| id.request_body())
+                } else {
+                    self.incoming.iter().rev().nth(usize::from(which)).map(|id| id.response_body())
+                };
+                if let Some(body) = body {
+                    let data = vec![6; usize::from(len % 6_000)].into();
+                    let _ = self.endpoint.supply(self.now, body, data, last);
+                }
+            }
+            Step::Open { non, min_interval } => {
+                let reliability = match non {
+                    Some(n) => Reliability::NonConfirmable { confirm_every: n.into() },
+                    None => Reliability::Confirmable,
+                };
+                let how = TopicOptions::new().reliability(reliability);
+                let how = how.min_interval(Duration::from_millis(min_interval.into()));
+                self.topics.push(self.endpoint.open_topic(how));
+            }
+            Step::Accept { which, topic, code, len } => {
+                let id = self.incoming.iter().rev().nth(usize::from(which)).copied();
+                let topic = self.topics.get(usize::from(topic) % self.topics.len().max(1)).copied();
+                let (Some(id), Some(topic)) = (id, topic) else { return };
+                let code = if code < 200 { Code::CONTENT } else { Code::from_byte(code) };
+                let first = Response::new(code).with_body(vec![5; usize::from(len % 3_000)]);
+                if let Ok(Some(id)) = self.endpoint.accept_observer(self.now, id, topic, first) {
+                    self.observers.retain(|(observer, _)| *observer != id);
+                    self.observers.push((id, topic));
+                }
+            }
+            Step::Publish { topic, code, len } => {
+                if let Some(topic) = self.topics.get(usize::from(topic) % self.topics.len().max(1)).copied() {
+                    let code = if code < 200 { Code::CONTENT } else { Code::from_byte(code) };
+                    let state = Response::new(code).with_body(vec![4; usize::from(len % 3_000)]);
+                    if self.endpoint.publish(self.now, topic, state) && code.is_error() {
+                        self.observers.retain(|(_, of)| *of != topic);
+                    }
+                }
+            }
+            Step::CloseTopic { topic, code } => {
+                if let Some(topic) = self.topics.get(usize::from(topic) % self.topics.len().max(1)).copied() {
+                    let last = code.map(|code| Response::new(Code::from_byte(code)));
+                    if self.endpoint.close_topic(self.now, topic, last) {
+                        self.observers.retain(|(_, of)| *of != topic);
+                    }
+                    assert_eq!(self.endpoint.topic_observers(topic), 0);
+                }
+            }
+            Step::RemoveObserver { which } => {
+                if let Some((id, _)) = self.observers.get(usize::from(which)).copied()
+                    && self.endpoint.remove_observer(self.now, id)
+                {
+                    self.observers.retain(|(observer, _)| *observer != id);
+                }
+            }
             Step::Respond { which, code, len } => {
                 if let Some(id) = self.incoming.iter().rev().nth(usize::from(which)).copied() {
                     let response = Response::new(Code::from_byte(code)).with_body(vec![0; usize::from(len % 2_000)]);
@@ -236,15 +539,24 @@ fuzz_target!(|script: Script| {
         .max_requests(limit)
         .max_backlog(limit)
         .max_incoming(limit)
-        .max_group_responses(limit);
+        .max_group_responses(limit)
+        .max_transfers(limit)
+        .max_transfer_bytes(limit * 1_000)
+        .max_body(limit * 600)
+        .max_observers(limit)
+        .max_observers_per_peer(limit / 2 + 1);
     let config = config.build().expect("these limits can be");
     let mut run = Run {
         endpoint: Endpoint::new(config, ChaCha8Rng::seed_from_u64(1)),
         now: Instant::from_secs(1),
         sent: Vec::new(),
         open: BTreeSet::new(),
+        endless: BTreeSet::new(),
         requests: Vec::new(),
         incoming: Vec::new(),
+        topics: Vec::new(),
+        observers: Vec::new(),
+        bodies: BTreeMap::new(),
     };
     for step in script.steps {
         run.step(step);
@@ -253,7 +565,21 @@ fuzz_target!(|script: Script| {
         assert_eq!(stats.accounted(), stats.datagrams_received, "{stats:?}");
         assert!(usage.peers <= limit && usage.requests <= limit && usage.incoming <= limit, "{usage:?}");
         assert!(usage.remembered <= limit * 2, "{usage:?}");
+        assert!(usage.transfers <= limit && usage.transfer_bytes <= limit * 1_000, "{usage:?}");
+        // One of a topic that has ended may still be told so.
+        assert!(run.observers.len() <= usage.observers && usage.observers <= limit, "{usage:?}");
     }
+    // What has no end of its own: observations, and bodies that wait for the application.
+    for id in core::mem::take(&mut run.requests) {
+        if run.open.contains(&id) && run.endless.contains(&id) {
+            assert_eq!(run.endpoint.cancel(run.now, id), run.open.remove(&id));
+        }
+    }
+    for topic in core::mem::take(&mut run.topics) {
+        run.endpoint.close_topic(run.now, topic, None);
+    }
+    run.observers.clear();
+    run.drain();
     run.pass(Duration::from_secs(100_000));
     assert!(run.open.is_empty(), "a request without an outcome");
     assert_eq!(run.endpoint.usage(), Usage::default());

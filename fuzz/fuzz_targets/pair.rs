@@ -1,6 +1,6 @@
 //! Two endpoints, and a network that does to each datagram what it likes: the invariants of the simulator's watch hold,
-//! each request ends once, a request is carried out once while nothing was forgotten early, and after a long silence
-//! nothing is left.
+//! each request ends once, a request is carried out once while nothing was forgotten early, no body is put together from
+//! two, and after a long silence nothing is left.
 #![no_main]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -10,8 +10,8 @@ use std::time::Duration;
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use coap_core::{
-    Code, Config, Datagram, Endpoint, Event, IncomingId, Instant, Local, Peer, Request, RequestId, RequestOptions,
-    Response, Type, Usage,
+    BlockSize, BodyId, Code, Config, Datagram, Endpoint, Event, IncomingId, Instant, Local, Peer, Reliability, Request,
+    RequestId, RequestOptions, Response, TopicId, TopicOptions, Type, Usage,
 };
 use coap_sim::{Cause, Watch};
 use libfuzzer_sys::fuzz_target;
@@ -26,6 +26,25 @@ enum Step {
         put: bool,
         timeout: Option<u16>,
         answer_at_once: bool,
+    },
+    /// A body of this length goes there, or comes back.
+    Transfer {
+        side: bool,
+        get: bool,
+        len: u16,
+        szx: Option<u8>,
+    },
+    Observe {
+        side: bool,
+        non: bool,
+    },
+    Deregister {
+        side: bool,
+        which: u8,
+    },
+    Publish {
+        side: bool,
+        len: u16,
     },
     Ping {
         side: bool,
@@ -102,6 +121,21 @@ struct Side {
     lifetimes: (Duration, Duration),
     /// Until when each request, known by its payload, may not be carried out again.
     executed: BTreeMap<Vec<u8>, Instant>,
+    uploads: BTreeMap<BodyId, IncomingId>,
+    observations: BTreeSet<RequestId>,
+    topic: TopicId,
+    /// The number in the state of the topic, and its length.
+    state: (u32, usize),
+}
+
+/// What GET asks for: the length of what it is answered with, and a number that no other has.
+fn words(number: u32, len: usize) -> Vec<u8> {
+    number.to_be_bytes().into_iter().cycle().take(len).collect()
+}
+
+/// Whether a body has one number all through.
+fn is_whole(body: &[u8]) -> bool {
+    body.iter().zip(body.iter().skip(4)).all(|(byte, next)| byte == next)
 }
 
 struct Run {
@@ -133,13 +167,25 @@ impl Side {
                 .max_remembered_bytes(limit * 64)
                 .max_requests(limit)
                 .max_backlog(limit)
-                .max_incoming(limit);
+                .max_incoming(limit)
+                .max_transfers(limit)
+                .max_transfer_bytes(limit * 1_000)
+                .max_observers(limit);
         }
         let config = config.build().expect("these limits can be");
         let lifetimes = (config.transmission().exchange_lifetime(), config.transmission().non_lifetime());
+        let watch = Watch::new(["left", "right"][number], 0, &config);
+        let mut endpoint = Endpoint::new(config, ChaCha8Rng::seed_from_u64(number as u64));
+        let reliability =
+            if number == 0 { Reliability::Confirmable } else { Reliability::NonConfirmable { confirm_every: 5 } };
+        let topic = endpoint.open_topic(TopicOptions::new().reliability(reliability));
         Self {
-            watch: Watch::new(["left", "right"][number], 0, &config),
-            endpoint: Endpoint::new(config, ChaCha8Rng::seed_from_u64(number as u64)),
+            watch,
+            endpoint,
+            topic,
+            state: (0, 4),
+            uploads: BTreeMap::new(),
+            observations: BTreeSet::new(),
             open: BTreeSet::new(),
             requests: Vec::new(),
             incoming: Vec::new(),
@@ -150,6 +196,13 @@ impl Side {
 
     fn on_event(&mut self, now: Instant, event: Event, forged: bool) {
         match event {
+            Event::Request(request) if request.request.body.is_in_parts() => {
+                let body = request.id.request_body();
+                if self.endpoint.collect(now, body, 4_000) {
+                    self.uploads.insert(body, request.id);
+                }
+            }
+            Event::Request(request) if request.request.code == Code::GET => self.on_get(now, &request),
             Event::Request(request) => {
                 let content = request.request.body.as_bytes().to_vec();
                 let stats = self.endpoint.stats();
@@ -165,12 +218,45 @@ impl Side {
                     self.incoming.push(request.id);
                 }
             }
-            Event::Response { id, .. } | Event::Failed { id, .. } | Event::Pong { id, .. } => {
-                assert!(self.open.remove(&id), "an outcome for what is not open");
+            Event::BodyPart { id, data, last, .. } => {
+                assert!(last && (forged || is_whole(&data)), "a body of two");
+                let incoming = self.uploads.remove(&id).expect("a body that is collected");
+                let _ = self.endpoint.respond(now, incoming, Response::new(Code::CHANGED));
             }
-            Event::IncomingClosed { .. } => {}
+            Event::IncomingClosed { id, .. } => {
+                self.uploads.remove(&id.request_body());
+            }
+            Event::Response { id, response, .. } => {
+                assert!(self.open.remove(&id), "an outcome for what is not open");
+                self.observations.remove(&id);
+                let whole = response.code != Code::CONTENT || forged || is_whole(response.body.as_bytes());
+                assert!(whole, "a body of two");
+            }
+            Event::Notification { id, response } => {
+                assert!(self.open.contains(&id) && self.observations.contains(&id));
+                assert!(forged || is_whole(response.body.as_bytes()), "a state of two");
+            }
+            Event::Stale { id } | Event::Reregistering { id, .. } => assert!(self.observations.contains(&id)),
+            Event::Failed { id, .. } | Event::Pong { id, .. } => {
+                assert!(self.open.remove(&id), "an outcome for what is not open");
+                self.observations.remove(&id);
+            }
+            Event::ObserverLost { .. } => {}
             other => panic!("{other:?}"),
         }
+    }
+
+    fn on_get(&mut self, now: Instant, request: &coap_core::IncomingRequest) {
+        let options = &request.request.options;
+        let wanted = options.uri_query().next().and_then(|text| core::str::from_utf8(text).ok());
+        let Some(wanted) = wanted.and_then(|text| u64::from_str_radix(text, 16).ok()) else {
+            let (number, len) = self.state;
+            let first = Response::new(Code::CONTENT).with_body(words(number, len));
+            let _ = self.endpoint.accept_observer(now, request.id, self.topic, first);
+            return;
+        };
+        let body = words((wanted >> 16) as u32, (wanted & 0xffff) as usize % 6_000);
+        let _ = self.endpoint.respond(now, request.id, Response::new(Code::CONTENT).with_body(body));
     }
 }
 
@@ -284,6 +370,57 @@ impl Run {
                 }
                 self.drain(side, &Cause::Command);
             }
+            Step::Transfer { side, get, len, szx } => {
+                let side = usize::from(side);
+                let mut how = RequestOptions::new();
+                if let Some(szx) = szx {
+                    how = how.block_size(BlockSize::from_szx(szx % 7).expect("a size"));
+                }
+                self.numbers += 1;
+                let mut request = Request::new(if get { Code::GET } else { Code::PUT });
+                if get {
+                    let wanted = format!("{:08x}{len:04x}", self.numbers);
+                    request.options.push_uri_query(&wanted).expect("twelve bytes");
+                } else {
+                    // Not to be taken for the others.
+                    request.body = words(self.numbers | 0x0707_0000, usize::from(len % 6_000) + 8).into();
+                }
+                let this = &mut self.sides[side];
+                if let Ok(id) = this.endpoint.request(now, peer(1 - side), request, &how) {
+                    this.requests.push(id);
+                    assert!(this.open.insert(id), "a handle twice");
+                }
+                self.drain(side, &Cause::Command);
+            }
+            Step::Observe { side, non } => {
+                let side = usize::from(side);
+                let how = RequestOptions::new();
+                let how = if non { how.non_confirmable() } else { how };
+                let this = &mut self.sides[side];
+                if let Ok(id) = this.endpoint.observe(now, peer(1 - side), Request::get(), &how) {
+                    this.requests.push(id);
+                    this.observations.insert(id);
+                    assert!(this.open.insert(id), "a handle twice");
+                }
+                self.drain(side, &Cause::Command);
+            }
+            Step::Deregister { side, which } => {
+                let this = &mut self.sides[usize::from(side)];
+                if let Some(id) = this.requests.iter().rev().nth(usize::from(which)).copied() {
+                    let open = this.observations.remove(&id);
+                    assert_eq!(this.endpoint.deregister(now, id), open);
+                    assert_eq!(open && this.open.remove(&id), open);
+                }
+                self.drain(usize::from(side), &Cause::Command);
+            }
+            Step::Publish { side, len } => {
+                let side = usize::from(side);
+                let this = &mut self.sides[side];
+                this.state = (this.state.0 + 1, usize::from(len % 4_000));
+                let state = Response::new(Code::CONTENT).with_body(words(this.state.0, this.state.1));
+                assert!(this.endpoint.publish(now, this.topic, state));
+                self.drain(side, &Cause::Command);
+            }
             Step::Ping { side } => {
                 let side = usize::from(side);
                 let this = &mut self.sides[side];
@@ -296,6 +433,7 @@ impl Run {
             Step::Cancel { side, which } => {
                 let this = &mut self.sides[usize::from(side)];
                 if let Some(id) = this.requests.iter().rev().nth(usize::from(which)).copied() {
+                    this.observations.remove(&id);
                     assert_eq!(this.endpoint.cancel(now, id), this.open.remove(&id));
                 }
                 self.drain(usize::from(side), &Cause::Command);
@@ -343,6 +481,15 @@ fuzz_target!(|script: Script| {
     };
     for step in script.steps {
         run.step(step);
+    }
+    // What has no end of its own.
+    for side in 0..2 {
+        let this = &mut run.sides[side];
+        for id in core::mem::take(&mut this.observations) {
+            assert!(this.endpoint.cancel(run.now, id) && this.open.remove(&id));
+        }
+        assert!(this.endpoint.close_topic(run.now, this.topic, None));
+        run.drain(side, &Cause::Command);
     }
     run.pass(Duration::from_secs(100_000));
     for side in &run.sides {

@@ -50,7 +50,7 @@ pub struct Watch {
     executed_order: VecDeque<(Instant, Peer, u16)>,
     /// The tokens of requests sent and not yet answered, or of blocks of them.
     open: BTreeSet<(Peer, Token)>,
-    /// Confirmable responses that nobody has acknowledged.
+    /// Confirmable notifications that nobody has acknowledged.
     unacknowledged: BTreeMap<(Peer, Token), Copies>,
     /// The last Observe number that was sent, and when.
     told: BTreeMap<(Peer, Token), (u32, Instant)>,
@@ -70,7 +70,7 @@ struct Sent {
     hash: u64,
 }
 
-/// How often a Confirmable response was sent, in whatever state, since anything was last heard of it.
+/// How often a Confirmable notification was sent, in whatever state, since anything was last heard of it.
 #[derive(Debug)]
 struct Copies {
     count: u32,
@@ -292,7 +292,7 @@ impl Watch {
         }
         let hash = Fnv::of(bytes);
         let key = (to, message.message_id);
-        if message.kind == Type::Confirmable && message.code.is_response() {
+        if message.kind == Type::Confirmable && message.options.observe().is_some() && message.code.is_response() {
             self.check_copy(now, to, message);
         }
         match self.sent.get(&key) {
@@ -359,7 +359,7 @@ impl Watch {
         }
     }
 
-    /// 5, for Confirmable responses, whether or not they say the same as before.
+    /// 5, for Confirmable notifications, whether or not they say the same as before.
     fn check_copy(&mut self, now: Instant, to: Peer, message: &Message) {
         let key = (to, message.token.clone());
         let Some(copies) = self.unacknowledged.get_mut(&key) else {

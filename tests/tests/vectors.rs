@@ -19,8 +19,8 @@ use bytes::Bytes;
 use coap_core::link_format::{self, Filter, Link};
 use coap_core::wire::{decode_uint, encode_uint};
 use coap_core::{
-    Block, Code, Config, Endpoint, Event, Failure, Host, Instant, Message, OptionNumber, OptionProblem, Options, Peer,
-    Request, RequestOptions, Scheme, TransmissionParameters, Uri,
+    Block, Code, Config, Datagram, Endpoint, Event, Failure, Host, Instant, Local, Message, OptionNumber,
+    OptionProblem, Options, Peer, Request, RequestOptions, Reregistration, Scheme, TransmissionParameters, Type, Uri,
 };
 use rand_core::{TryCryptoRng, TryRng};
 use serde_json::{Value, json};
@@ -55,10 +55,10 @@ const FILES: [File; 19] = [
     File { name: "uri_to_options", judge: uri_to_options },
     File { name: "options_to_uri", judge: options_to_uri },
     File { name: "retransmission", judge: retransmission },
+    File { name: "observe_order", judge: observe_order },
     File { name: "link_format", judge: link_format },
     File { name: "link_filter", judge: link_filter },
     //
-    File { name: "observe_order", judge: |_| Ok(Outcome::Absent("observe")) },
     File { name: "oscore", judge: |_| Ok(Outcome::Absent("OSCORE")) },
     File { name: "oscore_option", judge: |_| Ok(Outcome::Absent("OSCORE")) },
     File { name: "tcp_framing", judge: |_| Ok(Outcome::Absent("CoAP over TCP")) },
@@ -519,5 +519,41 @@ fn retransmission(vector: &Value) -> Judged {
     let expected: Option<Vec<f64>> = list(vector, "send_times")?.iter().map(Value::as_f64).collect();
     same("send_times", &sent, &expected.ok_or("send_times are not numbers")?)?;
     same("give_up", &given_up, &seconds("give_up")?)?;
+    Ok(Outcome::Passed)
+}
+
+/// RFC 7641 §3.4: whether a notification is told that comes after another.
+fn observe_order(vector: &Value) -> Judged {
+    let field = |name: &str| number(vector, name);
+    let (first, second) = (field("v1")? as u32, field("v2")? as u32);
+    let seconds = |name: &str| vector[name].as_f64().map(Duration::from_secs_f64).ok_or_else(|| format!("no {name}"));
+    let newer = vector["newer"].as_bool().ok_or("no truth value in the field newer")?;
+    let config = Config::default();
+    let mut endpoint = Endpoint::new(config, Drawn(1));
+    let server = Peer::from(SocketAddr::from(([192, 0, 2, 1], 5683)));
+    // Nothing should come between the two.
+    let how = RequestOptions::new().reregistration(Reregistration::OFF).timeout(Duration::from_secs(1_000));
+    endpoint.observe(Instant::ZERO, server, Request::get(), &how).map_err(|error| error.to_string())?;
+    let mut buf = [0; 1_152];
+    let sent = endpoint.poll_transmit(&mut buf).ok_or("nothing is sent")?;
+    let asked = Message::decode(Bytes::copy_from_slice(&buf[..sent.len])).map_err(|error| error.to_string())?;
+    let mut told = Vec::new();
+    for (message_id, observe, at) in [(1, first, seconds("t1")?), (2, second, seconds("t2")?)] {
+        let mut options = Options::new();
+        options.set_observe(observe);
+        let (kind, code) = (Type::NonConfirmable, Code::CONTENT);
+        let payload = Bytes::copy_from_slice(&[message_id as u8]);
+        let message = Message { kind, code, message_id, token: asked.token.clone(), options, payload };
+        let mut datagram = vec![0; message.encoded_len()];
+        message.encode(&mut datagram).map_err(|error| error.to_string())?;
+        let payload = Bytes::from(datagram);
+        endpoint.handle_datagram(Instant::ZERO + at, Datagram { from: server, to: Local::default(), payload });
+        while let Some(event) = endpoint.poll_event() {
+            if let Event::Notification { response, .. } = event {
+                told.push(response.body.as_bytes()[0]);
+            }
+        }
+    }
+    same("told", &told.as_slice(), &if newer { &[1, 2][..] } else { &[1][..] })?;
     Ok(Outcome::Passed)
 }

@@ -5,8 +5,8 @@
 //! between the check and the use. Links that stay inside are followed. Hidden files (`.name`) do not exist here: they
 //! are where secrets lie, and where half-written files are.
 //!
-//! A file is read stretch by stretch, as it is asked for, and nothing is remembered in between: the entity-tag, made of the
-//! time of the last change and the length, says whether it is still the same. The format of a file follows from its name.
+//! A file is read stretch by stretch, as it is asked for; what is remembered in between ([`ahead`]) only saves
+//! time. The entity-tag, made of the time of the last change and the length, says whether it is still the same. The format of a file follows from its name.
 
 use core::hash::{Hash, Hasher};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -18,15 +18,16 @@ use std::time::UNIX_EPOCH;
 
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata};
-use coap_core::{Body, Code, ContentFormat, ETag, Response, Wanted};
+use coap_core::{Code, ContentFormat, ETag, Response, Wanted};
 use coap_driver::router::{
     Answer, BodyError, BodyReader, IntoResponse, KnownETags, Path, Preconditions, Router, State, get,
 };
 
+use super::ahead::{self, Ahead, Stretch};
 use super::link;
 use super::upload::Draft;
 
-/// What is read of a file for one response; a block is never longer.
+/// What is read of a file at a time; a block is never longer.
 const MOST_READ: usize = 64 << 10;
 
 /// The longest list of a folder, in bytes.
@@ -42,6 +43,7 @@ pub(crate) struct Files {
     /// One change at a time: conditions are checked and met in one step, as far as peers go.
     pub(super) writing: Mutex<()>,
     drafts: AtomicU64,
+    pub(super) ahead: Ahead,
 }
 
 /// Why a request is not carried out.
@@ -66,7 +68,13 @@ async fn read(
     wanted: Wanted,
     known: KnownETags,
 ) -> Result<Response, Refusal> {
-    blocking(move || files.read(&path, wanted, |etag| known.contains(etag))).await
+    // The first block is always read anew. Those after it do not have to wait for the disk each time.
+    if let Some(stretch) = Some(wanted).filter(|wanted| wanted.offset > 0).and_then(|_| files.ahead.find(&path, wanted))
+    {
+        let known = known.contains(&stretch.etag);
+        return Ok(if known { ahead::valid(&stretch.etag) } else { stretch.answer(wanted) });
+    }
+    blocking(move || files.read(path, wanted, |etag| known.contains(etag))).await
 }
 
 async fn write(
@@ -138,7 +146,7 @@ impl Files {
     /// Opens the folder.
     pub(super) fn open(folder: &FsPath, writable: bool) -> io::Result<Self> {
         let root = Dir::open_ambient_dir(folder, ambient_authority())?;
-        Ok(Self { root, writable, writing: Mutex::new(()), drafts: AtomicU64::new(0) })
+        Ok(Self { root, writable, writing: Mutex::new(()), drafts: AtomicU64::new(0), ahead: Ahead::default() })
     }
 
     /// A name for a file that is being written, of which there are no two.
@@ -146,11 +154,16 @@ impl Files {
         format!(".coap-{}-{}.tmp", std::process::id(), self.drafts.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn read(&self, path: &[String], wanted: Wanted, is_known: impl FnOnce(&ETag) -> bool) -> Result<Response, Refusal> {
-        let target = Target::new(path)?;
+    fn read(
+        &self,
+        path: Vec<String>,
+        wanted: Wanted,
+        is_known: impl FnOnce(&ETag) -> bool,
+    ) -> Result<Response, Refusal> {
+        let target = Target::new(&path)?;
         let found = self.root.metadata(&target.path).map_err(refuse)?;
         if found.is_dir() {
-            return self.list(path, &target);
+            return self.list(&path, &target);
         }
         // Looked at before it is opened: to open a pipe would wait for a writer, perhaps for ever.
         if target.is_folder || !found.is_file() {
@@ -159,13 +172,13 @@ impl Files {
         let mut file = self.root.open(&target.path).map_err(refuse)?;
         let found = file.metadata().map_err(refuse)?;
         let etag = etag(&found)?;
+        self.ahead.forget_others(&path, &etag);
         if is_known(&etag) {
-            let mut response = Response::new(Code::VALID);
-            response.options.push_etag(&etag);
-            return Ok(response);
+            return Ok(ahead::valid(&etag));
         }
         let (offset, size) = (wanted.offset.min(found.len()), found.len());
-        let length = wanted.max.min(MOST_READ).min(usize::try_from(size - offset).unwrap_or(MOST_READ));
+        let most = if offset > 0 { MOST_READ } else { wanted.max.min(MOST_READ) };
+        let length = most.min(usize::try_from(size - offset).unwrap_or(most));
         let mut data = vec![0; length];
         file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut data)).map_err(|error| {
             match error.kind() {
@@ -175,9 +188,11 @@ impl Files {
                 _ => refuse(error),
             }
         })?;
-        let range = Body::Range { offset, data: data.into(), size: Some(size) };
-        let mut response = Response::content(format_of(&target.path), range);
-        response.options.push_etag(&etag);
+        let stretch = Stretch { etag, format: format_of(&target.path), size, offset, data: data.into() };
+        let response = stretch.answer(wanted);
+        if length > wanted.max {
+            self.ahead.keep(path, stretch);
+        }
         Ok(response)
     }
 
@@ -222,6 +237,7 @@ impl Files {
         let old = self.check(&target.path, conditions)?;
         if old.is_some() {
             self.root.remove_file(&target.path).map_err(refuse)?;
+            self.ahead.forget();
         }
         // RFC 7252 §5.8.4: what was not there is gone too.
         Ok(Response::new(Code::DELETED))

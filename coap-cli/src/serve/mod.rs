@@ -1,5 +1,6 @@
 //! `coap serve`: a server with a few resources, and the files of a folder.
 
+mod ahead;
 mod files;
 mod large;
 mod resources;

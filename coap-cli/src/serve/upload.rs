@@ -49,6 +49,7 @@ impl Draft {
             files.root.rename(temporary, &files.root, &self.place).map_err(refuse)?;
         }
         self.temporary = None;
+        files.ahead.forget();
         Ok(if old.is_some() { Code::CHANGED } else { Code::CREATED })
     }
 }

@@ -148,6 +148,19 @@ fn ctrl_c_ends_it_well_and_tells_the_server() {
 
 /// A server that answers once, with one second of freshness, and then nothing until it is asked again.
 #[test]
+fn an_observation_ends_when_nobody_reads_it() {
+    let server = Server::start(&[]);
+    for json in [&["--json"][..], &[]] {
+        let mut child = command(&[&["observe", "-q", &server.uri("/time")], json].concat()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.next().unwrap().is_ok());
+        drop(lines);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert_eq!(rest(child.stderr.take().unwrap()), "");
+    }
+}
+
+#[test]
 fn an_observation_that_goes_stale_says_so_and_registers_again() {
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
     let uri = format!("coap://{}/", peer.local_addr().unwrap());

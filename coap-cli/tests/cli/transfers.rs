@@ -200,6 +200,8 @@ fn a_download_is_never_put_together_from_two_states() {
 
     let new: Vec<u8> = content(300_000).into_iter().rev().collect();
     folder.write("root/a", &new);
+    // What the server has read ahead is out of date by then.
+    std::thread::sleep(Duration::from_millis(100));
     let ran = coap(&args);
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert!(ran.err.contains("from its start"), "{}", ran.err);
@@ -300,4 +302,41 @@ fn a_terminal_sees_progress() {
         let last = seen.trim_end().rsplit(['\r', '\n']).next().unwrap();
         assert!(last.ends_with("coap: interrupted"), "{seen:?}");
     }
+}
+
+#[test]
+fn what_has_not_changed_is_left_as_it_is() {
+    let folder = Folder::new();
+    let server = serve(&folder, &[]);
+    folder.write("root/a", content(5_000));
+    let (target, uri) = (folder.path("a"), server.uri("/files/a"));
+    let seen = coap(&["get", "-v", "-o", text(&target), &uri]).err;
+    let tag = seen.split("ETag: ").nth(1).unwrap().split([',', '\n', ' ']).next().unwrap();
+    let ran = coap(&["get", "-o", text(&target), "-O", &format!("ETag={tag}"), &uri]);
+    ran.answered("2.03");
+    assert!(ran.err.contains("left as it is"), "{}", ran.err);
+    assert!(fs::read(&target).unwrap() == content(5_000));
+}
+
+#[test]
+fn a_dash_is_standard_output() {
+    let folder = Folder::new();
+    let server = serve(&folder, &[]);
+    folder.write("root/a", content(5_000));
+    let ran = coap(&["get", "-o", "-", &server.uri("/files/a")]);
+    ran.answered("2.05");
+    assert!(ran.out == content(5_000));
+    let note = folder.path("note");
+    coap(&["get", "-o", "-", "--resume", text(&note), &server.uri("/files/a")]).failed(2, "leave out --resume");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_that_the_system_makes_up_is_sent_to_its_end() {
+    let made_up = Path::new("/proc/kallsyms");
+    let Ok(bytes) = fs::read(made_up) else { return };
+    let folder = Folder::new();
+    let server = serve(&folder, &["--write"]);
+    coap(&["put", "-f", text(made_up), &server.uri("/files/a")]).answered("2.01");
+    assert_eq!(length(&folder.path("root/a")), bytes.len() as u64);
 }

@@ -32,6 +32,9 @@ impl Endpoint {
     /// this one request: the application sees neither Block1 nor Block2. A request that carries Block1, or Block2 with a
     /// number above 0, is one exchange for one block, and its response is handed up as it is; a Block2 with the number 0 says
     /// which block size is wanted.
+    ///
+    /// Where the peer could take its blocks for those of another request to the same resource, one that is open or one that
+    /// was given up a short while ago, it carries a Request-Tag (RFC 9175 §3), unless the caller has set one.
     pub fn request(
         &mut self,
         now: Instant,

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::Endpoint;
 use crate::addr::Transmit;
-use crate::blockwise::server::{Operation, Stretch};
+use crate::blockwise::server::{Operation, Stretch, Way};
 use crate::deadlines::Reason;
 use crate::event::Closed;
 use crate::observe::{Observer, ObserverKey, Reliability, Stage, Topic, queue, seconds};
@@ -200,9 +200,18 @@ impl Endpoint {
             (_, message.payload) = self.cut_block(options, token.len(), &state, 0, szx).ok()?;
             // Further blocks are of this state from now on, not of what a request was answered with before.
             let of = self.observers.get(key)?;
-            self.forget_kept(self.now, Operation { peer: of.peer, hash: of.operation });
+            self.forget_answered(Operation { peer: of.peer, hash: of.operation });
         }
         message.encode(buf).ok()
+    }
+
+    /// The response body of before is out of date, unless it is still being given: in parts, to the request that asked for it.
+    fn forget_answered(&mut self, operation: Operation) {
+        let Some(key) = self.transfers.find(operation, Way::Out) else { return };
+        let is_given = self.transfers.stream(key).is_some_and(|stream| stream.incoming.is_some());
+        if !is_given {
+            self.remove_transfer(self.now, key);
+        }
     }
 
     // ----- What comes back -----------------------------------------------------------------------------------------

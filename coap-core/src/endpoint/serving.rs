@@ -86,14 +86,15 @@ impl Endpoint {
     ) {
         let block1 = message.options.block1();
         // In a request with a body of its own it can only say how large the blocks of the response shall be.
-        let block2 = message.options.block2().and_then(|block| match block1 {
-            Some(_) => Block::new(0, false, block.szx().min(Block::MAX_SZX)),
-            None => Some(block),
+        let block2 = message.options.block2().map(|block| match block1 {
+            Some(_) => Block::new(0, false, block.szx()).unwrap_or(block),
+            None => block,
         });
         let hash = self.hash.operation(message.code, &message.options);
         let operation = Operation { peer, hash };
         let arrival = Arrival { path, operation, recent, asked: Asked { block1, block2 }, message };
         match (block1, block2) {
+            (_, Some(block)) if block.is_reserved() => self.reply_bad(now, arrival, Code::BAD_REQUEST),
             (Some(block), _) if !self.is_sound(&arrival, block) => self.reply_bad(now, arrival, Code::BAD_REQUEST),
             (Some(block), _) if block.num() > 0 => self.on_later_block(now, arrival, block),
             (Some(block), _) if block.more() => self.on_first_block(now, arrival, block),
@@ -104,7 +105,6 @@ impl Endpoint {
                 }
                 self.open_whole(now, arrival);
             }
-            (None, Some(block)) if block.is_reserved() => self.reply_bad(now, arrival, Code::BAD_REQUEST),
             (None, Some(block)) if block.num() > 0 => self.on_block_wanted(now, arrival, block),
             (None, _) => self.open_whole(now, arrival),
         }
@@ -500,7 +500,7 @@ impl Endpoint {
             return false;
         }
         while !self.transfers.take(&mut self.budget, key, bytes) {
-            let Some(victim) = self.transfers.holding_victim(now) else { return false };
+            let Some(victim) = self.transfers.holding_victim(now, key) else { return false };
             self.evict(now, victim);
         }
         true

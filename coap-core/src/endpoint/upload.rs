@@ -136,16 +136,16 @@ impl Endpoint {
     pub(super) fn tell_waiting_apart(&mut self, key: OutgoingKey) {
         let Some(request) = self.outgoing.get(key).filter(|request| request.body_key.is_some()) else { return };
         let (body_key, max) = (request.body_key, self.config.max_datagram);
-        let record = request.peer.and_then(|peer| self.peers.get(peer));
-        let mut next = record.and_then(|record| record.requests.front());
-        while let Some(index) = next {
-            let Some(other) = self.outgoing.slab_mut().at_mut(index) else { return };
-            next = other.of_peer.next();
-            if let Stage::Waiting(message) = &mut other.stage
-                && other.body_key == body_key
-                && other.attempts == 0
-            {
-                add_tag(&mut other.bodies, Some(message), &mut self.tags, max);
+        let Some(record) = request.peer.and_then(|peer| self.peers.get(peer)) else { return };
+        for mut next in [record.backlog.front(), record.paced.front()] {
+            while let Some(other) = next.and_then(|index| self.outgoing.slab_mut().at_mut(index)) {
+                next = other.waiting.next();
+                if let Stage::Waiting(message) = &mut other.stage
+                    && other.body_key == body_key
+                    && other.attempts == 0
+                {
+                    add_tag(&mut other.bodies, Some(message), &mut self.tags, max);
+                }
             }
         }
     }
@@ -169,15 +169,12 @@ fn add_tag(bodies: &mut Bodies, message: Option<&mut Message>, tags: &mut Tags, 
         operation.set_tag(tags);
     }
     let Some(message) = message else { return };
-    match bodies.operation() {
-        Some(operation) => {
-            let token = core::mem::take(&mut message.token);
-            // Its blocks were counted when it was planned, and there is a first one.
-            if let Ok(Some(tagged)) = operation.message(token) {
-                *message = tagged;
-            }
-        }
-        None => {
+    match bodies {
+        Bodies::Blocks(operation) => match operation.message(message.token.clone()) {
+            Ok(Some(tagged)) if tagged.encoded_len() <= max_datagram => *message = tagged,
+            _ => operation.clear_tag(),
+        },
+        Bodies::Simple | Bodies::Raw => {
             tags.set_new(&mut message.options);
             if message.encoded_len() > max_datagram {
                 message.options.remove(OptionNumber::REQUEST_TAG);

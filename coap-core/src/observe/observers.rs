@@ -40,6 +40,9 @@ impl fmt::Debug for ObserverId {
 /// the state changes all the time the next has left by then, and in a network that has become slower some more.
 const REJECTABLE: usize = 4;
 
+/// No Message ID: those from 0xF000 on are for groups. An `Option` would make each entry 8 bytes longer.
+const NONE: u16 = u16::MAX;
+
 /// One entry. There can be hundreds of thousands: what is not needed between notifications is not in here.
 pub(crate) struct Observer {
     /// The record of the peer, which it holds.
@@ -53,7 +56,7 @@ pub(crate) struct Observer {
     /// The largest block that it takes.
     pub(crate) szx: u8,
     /// Of the last notifications, the newest first; what is in the index is known by them.
-    message_ids: [Option<u16>; REJECTABLE],
+    message_ids: [u16; REJECTABLE],
     /// Which state it was told last.
     pub(crate) version: u32,
     /// It has been told it from its topic. What a registration is answered with is the application's, and the topic may not
@@ -99,7 +102,7 @@ impl Observer {
     /// That of the last notification.
     pub(crate) const fn message_id(&self) -> Option<u16> {
         let [newest, ..] = self.message_ids;
-        newest
+        if newest == NONE { None } else { Some(newest) }
     }
 
     /// Whether this is the Observe number that it was told last.
@@ -285,8 +288,8 @@ impl Observers {
         if matches!(observer.stage, Stage::InFlight(_)) && observer.message_id() == Some(message_id) {
             return false;
         }
-        for old in observer.message_ids.iter_mut().filter(|old| **old == Some(message_id)) {
-            *old = None;
+        for old in observer.message_ids.iter_mut().filter(|old| **old == message_id) {
+            *old = NONE;
         }
         self.drop_message(key, peer, message_id);
         true
@@ -313,7 +316,7 @@ impl Observers {
             operation: registration.operation,
             token,
             szx: registration.szx,
-            message_ids: [None; REJECTABLE],
+            message_ids: [NONE; REJECTABLE],
             version,
             is_told: false,
             number,
@@ -338,9 +341,8 @@ impl Observers {
         let peer = observer.peer;
         observer.message_ids.rotate_right(1);
         let [newest, ..] = &mut observer.message_ids;
-        if let Some(oldest) = newest.replace(message_id) {
-            self.drop_message(key, peer, oldest);
-        }
+        let oldest = core::mem::replace(newest, message_id);
+        self.drop_message(key, peer, oldest);
         let Self { slab, by_message, hash, .. } = self;
         let sent = Sent { to: key.index(), message_id };
         by_message.insert_unique(hash.pair(peer.index(), message_id), sent, |sent| {
@@ -351,13 +353,16 @@ impl Observers {
     /// No notification before now can be rejected any more.
     pub(crate) fn forget_messages(&mut self, key: ObserverKey) {
         let Some(observer) = self.slab.get_mut(key) else { return };
-        let (peer, before) = (observer.peer, core::mem::take(&mut observer.message_ids));
-        for message_id in before.into_iter().flatten() {
+        let (peer, before) = (observer.peer, core::mem::replace(&mut observer.message_ids, [NONE; REJECTABLE]));
+        for message_id in before {
             self.drop_message(key, peer, message_id);
         }
     }
 
     fn drop_message(&mut self, key: ObserverKey, peer: PeerKey, message_id: u16) {
+        if message_id == NONE {
+            return;
+        }
         let is = |sent: &Sent| sent.to == key.index() && sent.message_id == message_id;
         if let Ok(entry) = self.by_message.find_entry(self.hash.pair(peer.index(), message_id), is) {
             entry.remove();
@@ -462,7 +467,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<Observer>() <= 160, "{}", size_of::<Observer>());
+        assert!(size_of::<Observer>() <= 152, "{}", size_of::<Observer>());
     }
 
     #[test]

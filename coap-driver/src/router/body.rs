@@ -39,6 +39,7 @@ use super::response::{Answer, IntoResponse};
 /// ```
 #[derive(Debug)]
 pub struct BodyReader {
+    size: Option<u64>,
     content: Content,
     /// What is left of a block that was read in part.
     rest: Bytes,
@@ -53,11 +54,8 @@ enum Content {
 
 impl BodyReader {
     /// How many bytes the content has in all, if the peer has said so (Size1: RFC 7959 §4). It may be wrong.
-    pub fn size(&self) -> Option<u64> {
-        match &self.content {
-            Content::Here(bytes) => Some((bytes.len() + self.rest.len()) as u64),
-            Content::Parts(upload) => upload.size,
-        }
+    pub const fn size(&self) -> Option<u64> {
+        self.size
     }
 
     /// The next bytes; `None` at the end.
@@ -86,11 +84,14 @@ impl<S> FromRequest<S> for BodyReader {
     const READS_PARTS: bool = true;
 
     fn from_request(incoming: &Incoming<'_>, _state: &S) -> Result<Self, Response> {
-        let content = match incoming.upload {
-            Some(upload) => Content::Parts(upload.clone()),
-            None => Content::Here(Bytes::copy_from_slice(incoming.payload())),
+        let (size, content) = match incoming.upload {
+            Some(upload) => (upload.size, Content::Parts(upload.clone())),
+            None => {
+                let bytes = Bytes::copy_from_slice(incoming.payload());
+                (Some(bytes.len() as u64), Content::Here(bytes))
+            }
         };
-        Ok(Self { content, rest: Bytes::new() })
+        Ok(Self { size, content, rest: Bytes::new() })
     }
 }
 

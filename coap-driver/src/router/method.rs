@@ -114,7 +114,8 @@ impl<S> MethodRouter<S> {
     ///
     /// What such a handler takes of the request beside its options and content (peer, token, Message ID) is of the peer
     /// that asked first. An answer with an error code, a 5.00 for a panic included, goes to all observers and ends their
-    /// observation; the answer must be here, not a [`Streamed`](super::Streamed), or it is not observed.
+    /// observation; the answer must be here, not a [`Streamed`](super::Streamed), or it is not observed. Nor is a FETCH whose
+    /// content is longer than 1,024 bytes, or comes in blocks to a [`BodyReader`](super::BodyReader).
     #[must_use]
     pub fn observable(mut self, resource: &Resource) -> Self {
         for method in [Code::GET, Code::FETCH] {

@@ -8,3 +8,4 @@ mod model;
 mod rig;
 mod steady;
 mod tables;
+mod transfers;

@@ -4,7 +4,7 @@
 //! those of a machine of 64 bits.
 
 use bytes::{Bytes, BytesMut};
-use coap_core::{Code, Config, Message, Type};
+use coap_core::{Code, Config, ContentFormat, Event, Message, Response, TopicOptions, Type};
 
 use crate::memory::{alone, live};
 use crate::rig::{BODY, Rig, encode, peer, request};
@@ -12,17 +12,21 @@ use crate::rig::{BODY, Rig, encode, peer, request};
 // A table grows by doubling: what it costs is a number of slots, which is that of its entries rounded up to a power of two.
 
 /// A slot of the table of peers, and of what the pool of Message IDs knows of each.
-const PEER: usize = 220;
+const PEER: usize = 260;
 /// A slot of the pool of Message IDs.
 const REMEMBERED: usize = 82;
 /// A slot of the table of requests sent, with its timer.
-const REQUEST: usize = 254;
+const REQUEST: usize = 302;
 /// What an unsent one keeps beside its slot: the message.
 const WAITING: usize = 96;
 /// A slot of the messages in flight, with its timer.
-const FLIGHT: usize = 278;
+const FLIGHT: usize = 270;
 /// A slot of the table of requests received.
-const INCOMING: usize = 333;
+const INCOMING: usize = 413;
+/// A slot of the table of bodies in blocks, beside the bytes of the body.
+const TRANSFER: usize = 265;
+/// A slot of the table of observers, with its timer.
+const OBSERVER: usize = 167;
 /// A slot of the queue of what is to be sent.
 const OUTBOUND: usize = 168;
 /// Replies are kept in chunks of this size, or in a 16th of what may be kept if that is less.
@@ -112,6 +116,12 @@ impl Load {
     }
 }
 
+/// Within 2 %, or three bytes: the harness has threads of its own, which start and end meanwhile.
+const fn is_near(measured: usize, written: usize) -> bool {
+    let off = measured.abs_diff(written);
+    off <= 3 || off * 50 <= written
+}
+
 /// Each figure by itself, from tables that are exactly full.
 #[test]
 fn model_figures_are_those_that_are_written_down() {
@@ -142,8 +152,74 @@ fn model_figures_are_those_that_are_written_down() {
         println!("  {what:<22} {written:>4} {measured:>4}");
     }
     for (what, written, measured) in figures {
-        assert!(measured.abs_diff(written) * 50 <= written, "{what}: {measured}, and not {written}");
+        assert!(is_near(measured, written), "{what}: {measured}, and not {written}");
     }
+}
+
+/// Bodies in blocks and observers, beside the peers and Message IDs that are there without them too.
+#[test]
+fn model_figures_of_transfers_and_observers_are_those_that_are_written_down() {
+    let _alone = alone();
+    let n = 8_192_u32;
+    let config = Config::builder()
+        .max_transfers(n as usize)
+        .max_observers(n as usize)
+        .max_transfer_bytes(1 << 30)
+        .max_remembered_bytes(1 << 30);
+    let config = config.build().unwrap();
+    let datagram = |options: &dyn Fn(&mut coap_core::Options), payload: Bytes| {
+        let mut message = Message::decode(request(Type::Confirmable, Code::GET, 1)).unwrap();
+        options(&mut message.options);
+        message.payload = payload;
+        encode(&message)
+    };
+    let plain = datagram(&|_| {}, Bytes::new());
+    let observe = datagram(&|options| options.set_observe(0), Bytes::new());
+    let measure = |what: &dyn Fn(&mut Rig, u32)| {
+        let mut rig = Rig::new(config.clone());
+        let empty = live();
+        (0..n).for_each(|n| what(&mut rig, n));
+        let full = live() - empty;
+        (full, rig)
+    };
+    let (base, _) = measure(&|rig, n| {
+        rig.arrive(peer(n), plain.clone());
+        rig.serve();
+        rig.flush();
+    });
+    // The response is one block longer than a block: it is kept.
+    let body = Bytes::from_static(&[b'x'; 1_040]);
+    let first = 1_024 + 40;
+    let (kept, rig) = measure(&|rig, n| {
+        rig.arrive(peer(n), plain.clone());
+        rig.body = body.clone();
+        rig.serve();
+        rig.flush();
+    });
+    assert_eq!((rig.endpoint.usage().transfers, rig.endpoint.usage().transfer_bytes), (n as usize, n as usize * 1_040));
+    drop(rig);
+    let mut rig = Rig::new(config);
+    let topic = rig.endpoint.open_topic(TopicOptions::new());
+    let empty = live();
+    for n in 0..n {
+        rig.arrive(peer(n), observe.clone());
+        let Some(Event::Request(request)) = rig.endpoint.poll_event() else { panic!() };
+        let first = Response::content(ContentFormat::TEXT_PLAIN, Bytes::from_static(BODY));
+        rig.endpoint.accept_observer(rig.now, request.id, topic, first).unwrap();
+        rig.flush();
+    }
+    let observed = live() - empty;
+    assert_eq!(rig.endpoint.usage().observers, n as usize);
+    let of = |bytes: usize| bytes.saturating_sub(base) / n as usize;
+    let figures = [("body in blocks", TRANSFER, of(kept) - first + 28), ("observer", OBSERVER, of(observed) - 4)];
+    println!("bytes a slot: as written down, and as measured");
+    for (what, written, measured) in figures {
+        println!("  {what:<22} {written:>4} {measured:>4}");
+    }
+    for (what, written, measured) in figures {
+        assert!(is_near(measured, written), "{what}: {measured}, and not {written}");
+    }
+    assert!(figures[1].2 <= 250, "{}", figures[1].2);
 }
 
 #[test]
@@ -196,5 +272,5 @@ fn model_a_hundred_thousand_peers_cost_600_bytes_each_at_most() {
     assert_eq!((stats.forgotten_early, stats.replies_forgotten, stats.peers_evicted), (0, 0, 0));
     assert!(each <= 600.0, "{each}");
     rig.comes_to_rest();
-    assert!(live() <= empty + 4_096, "{} bytes kept", live() - empty);
+    assert!(live() <= empty + (64 << 10), "{} bytes kept", live() - empty);
 }

@@ -18,7 +18,12 @@ use crate::rig::{Rig, answer, encode, peer, request};
 const KEPT: usize = 160 << 10;
 
 /// Fills a table with each limit, twice in the life of one endpoint: the second time must cost no more than the first.
-fn at_each_limit(row: &str, default: usize, config: impl Fn(usize) -> Config, fill: impl Fn(&mut Rig, usize)) {
+pub(crate) fn at_each_limit(
+    row: &str,
+    default: usize,
+    config: impl Fn(usize) -> Config,
+    fill: impl Fn(&mut Rig, usize),
+) {
     let _alone = alone();
     for limit in [0, 1, 2, default] {
         let before = live();
@@ -46,11 +51,11 @@ fn at_each_limit(row: &str, default: usize, config: impl Fn(usize) -> Config, fi
 }
 
 /// Somebody with a name, among the nameless.
-fn honest() -> Peer {
+pub(crate) fn honest() -> Peer {
     peer(900_000)
 }
 
-fn more(rig: &Rig, before: Stats, of: impl Fn(&Stats) -> u64) -> u64 {
+pub(crate) fn more(rig: &Rig, before: Stats, of: impl Fn(&Stats) -> u64) -> u64 {
     of(&rig.endpoint.stats()) - of(&before)
 }
 

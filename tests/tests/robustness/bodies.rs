@@ -109,7 +109,7 @@ struct Uploads {
     next: [u32; HONEST as usize],
     ids: u16,
     done: u64,
-    /// Refused with their first block, which costs nothing and can be tried again.
+    /// Refused with their first block, or gave way to others before their second.
     refused: u64,
     broken: u64,
 }
@@ -126,7 +126,7 @@ impl Uploads {
                     self.done += 1;
                     0
                 }
-                _ if num == 0 => {
+                _ if num <= 1 => {
                     self.refused += 1;
                     0
                 }
@@ -165,7 +165,7 @@ fn r20_bodies_that_have_no_end() {
             let code = yard.reply(peer(n), message);
             busy += clock.elapsed();
             datagrams += 1;
-            *codes.entry(code.map_or("nothing".into(), |code| code.dotted().to_string())).or_default() += 1;
+            *codes.entry(code.map_or_else(|| "nothing".into(), |code| code.dotted().to_string())).or_default() += 1;
         }
         let usage = yard.rig.endpoint.usage();
         assert!(usage.transfers <= 64 && usage.transfer_bytes <= 1 << 20, "{usage:?}");

@@ -4,8 +4,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use coap_core::{Code, ContentFormat, ETag, Message, OptionNumber, Type};
-use coap_driver::router::{KnownETags, Path, Resource, Router, State, fetch, get};
+use coap_core::{Block, Code, ContentFormat, ETag, Message, OptionNumber, Type};
+use coap_driver::router::{BodyReader, KnownETags, Path, Resource, Router, State, fetch, get};
 use coap_sim::Host;
 
 use crate::peer::{Peer, Stage, empty, ms, secs};
@@ -293,6 +293,42 @@ fn a_fetch_is_observed_by_what_it_asks_for() {
     long.code = Code::FETCH;
     long.payload = vec![b'x'; 1_025].into();
     assert_eq!(stage.ask(long).options.observe(), None);
+}
+
+#[test]
+fn a_fetch_whose_content_is_read_as_it_comes_is_not_observed() {
+    async fn echo(mut asked: BodyReader) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Ok(Some(part)) = asked.chunk().await {
+            all.extend_from_slice(&part);
+        }
+        all
+    }
+    let resource = Resource::new();
+    let mut stage = Stage::new(|_| Router::new().route("/value", fetch(echo).observable(&resource)));
+    // Nobody has all of it, to ask again: what would be told is the answer to another question.
+    for asked in ["a", "b"] {
+        let blocks = [(0, true, asked.repeat(16)), (1, false, asked.repeat(3))];
+        let [more, last] = blocks.map(|(num, more, content)| {
+            let mut block = stage.peer.observe("value");
+            block.code = Code::FETCH;
+            block.options.set_block1(Block::new(num, more, 0).unwrap());
+            block.payload = content.into();
+            block
+        });
+        assert_eq!(stage.ask(more).code, Code::CONTINUE);
+        let reply = stage.ask(last);
+        assert_eq!((&reply.payload[..], reply.options.observe()), (asked.repeat(19).as_bytes(), None));
+    }
+    resource.changed();
+    assert!(stage.heard_within(secs(5)).is_empty());
+    // In one datagram it is all there.
+    let mut short = stage.peer.observe("value");
+    short.code = Code::FETCH;
+    short.payload = Bytes::from_static(b"c");
+    assert!(stage.ask(short).options.observe().is_some());
+    resource.changed();
+    assert_eq!(told(&stage.heard_within(secs(5))), ["c"]);
 }
 
 #[test]

@@ -183,6 +183,11 @@ impl Operation {
         }
     }
 
+    /// Takes that tag back; the caller has not set one.
+    pub(crate) fn clear_tag(&mut self) {
+        self.options.remove(OptionNumber::REQUEST_TAG);
+    }
+
     /// The token that the caller wanted, if it has not been used yet.
     pub(crate) const fn take_token(&mut self) -> Option<Token> {
         self.token.take()

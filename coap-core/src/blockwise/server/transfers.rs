@@ -22,8 +22,8 @@ use crate::wire::{Block, Code, Options};
 
 pub(crate) type TransferKey = Key<Transfer>;
 
-/// How long a transfer is left alone after each step, whoever wants its place. A client that gets no answer repeats its
-/// block within 3 s (RFC 7252 §4.2: ACK_TIMEOUT times ACK_RANDOM_FACTOR).
+/// How long a transfer that goes on is left alone after each step, whoever wants its place. A client that gets no answer
+/// repeats its block within 3 s (RFC 7252 §4.2: ACK_TIMEOUT times ACK_RANDOM_FACTOR).
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// At most so many are looked at in one search for somebody who must give way.
@@ -95,11 +95,13 @@ impl Standing {
         }
     }
 
-    /// How long it is left alone.
+    /// How long it is left alone by the transfers of other peers. One that has not come beyond its first block is not: if each
+    /// was, a few forged blocks a second would keep everybody out. So whoever floods us must fill the whole table within the
+    /// round trip of an honest peer.
     const fn patience(self) -> Duration {
         match self {
-            Self::Done => Duration::ZERO,
-            _ => PATIENCE,
+            Self::Done | Self::First => Duration::ZERO,
+            Self::Ours | Self::Later => PATIENCE,
         }
     }
 }
@@ -349,20 +351,24 @@ impl Transfers {
         transfer
     }
 
-    /// Who gives way to another: of those that nobody goes on with for now, the one that has been silent longest.
+    /// Who gives way to another: of those that have their answer, then of those that have one block, then of those that have
+    /// stopped for now, the one that has been silent longest.
     pub(crate) fn victim(&self, now: Instant) -> Option<TransferKey> {
         let fronts = self.waiting.iter().filter_map(List::front);
         fronts.filter(|index| self.is_silent(now, *index)).find_map(|index| self.transfers.key_at(index))
     }
 
-    /// As [`victim`](Self::victim), among those that hold memory.
-    pub(crate) fn holding_victim(&self, now: Instant) -> Option<TransferKey> {
+    /// As [`victim`](Self::victim), among those that hold memory, for the transfer `key`. A response body can be served without
+    /// memory: it takes none from a request body that goes on.
+    pub(crate) fn holding_victim(&self, now: Instant, key: TransferKey) -> Option<TransferKey> {
+        let way = self.transfers.get(key)?.way;
+        let gives = |of: &Transfer| of.held > 0 && (way == Way::In || of.way == Way::Out || of.moved + PATIENCE <= now);
         let mut looks = LOOKS;
         for list in &self.waiting {
             let mut next = list.front();
             while let Some(index) = next.filter(|index| looks > 0 && self.is_silent(now, *index)) {
                 let transfer = self.transfers.at(index)?;
-                if transfer.held > 0 {
+                if gives(transfer) {
                     return self.transfers.key_at(index);
                 }
                 next = transfer.order.next();
@@ -372,10 +378,15 @@ impl Transfers {
         None
     }
 
-    /// As [`victim`](Self::victim), among those of one peer.
+    /// As [`victim`](Self::victim), among those of one peer, which does not want to harm itself: those with one block are left
+    /// alone, too.
     pub(crate) fn victim_of(&self, now: Instant, peers: &List) -> Option<TransferKey> {
         let walk = core::iter::successors(peers.front(), |index| self.transfers.at(*index)?.of_peer.next());
-        let silent = walk.take(LOOKS).filter(|index| self.is_silent(now, *index));
+        let silent = walk.take(LOOKS).filter(|index| {
+            let moved = self.transfers.at(*index).map(|transfer| (transfer.standing, transfer.moved));
+            let first = moved.is_some_and(|(standing, moved)| standing == Standing::First && moved + PATIENCE > now);
+            self.is_silent(now, *index) && !first
+        });
         let victim = silent.min_by_key(|index| self.transfers.at(*index).map(|transfer| transfer.standing as u8))?;
         self.transfers.key_at(victim)
     }
@@ -498,9 +509,9 @@ mod tests {
         let (one, two) = (table.add(0, 1, Standing::Later), table.add(0, 2, Standing::Later));
         assert!(table.transfers.take(&mut table.budget, two, 60));
         assert!(!table.transfers.take(&mut table.budget, one, 41));
-        assert_eq!(table.transfers.holding_victim(at(9)), Some(two));
+        assert_eq!(table.transfers.holding_victim(at(9), one), Some(two));
         table.transfers.remove(&mut table.of_peer, &mut table.budget, two);
-        assert_eq!((table.budget.used(), table.transfers.holding_victim(at(9))), (0, None));
+        assert_eq!((table.budget.used(), table.transfers.holding_victim(at(9), one)), (0, None));
         assert!(!table.transfers.take(&mut table.budget, two, 1));
     }
 

@@ -515,3 +515,23 @@ fn the_rest_of_a_notification_is_fetched_unseen() {
     assert_eq!(refused.err(), Some(Failure::Blockwise(BlockFailure::WrongLength)));
     assert_eq!(rig.endpoint.usage().transfer_bytes, 0);
 }
+
+#[test]
+fn the_rest_of_a_notification_has_no_other_tag_than_its_request() {
+    let mut rig = Rig::new();
+    let parent = rig.get(peer(1));
+    let (_, registration) = rig.sent();
+    rig.receive(peer(1), &empty(Type::Acknowledgement, registration.message_id));
+    // A FETCH beside it, which looks the same.
+    let fetch = Request::new(Code::FETCH).with_options(path(&["a"])).with_body(vec![1; 3]);
+    rig.send_to(peer(1), fetch, &RequestOptions::new());
+    let (_, other) = rig.sent();
+    let mut first = Message { payload: Bytes::from(vec![1; 16]), ..Message::empty(Type::NonConfirmable, 1) };
+    first.code = Code::CONTENT;
+    first.options.set_block2(block((0, true, 0)));
+    rig.endpoint.fetch_rest(rig.now, parent.0, Code::FETCH, &path(&["a"]), Blocks::default(), first).unwrap();
+    rig.answer_with(&other, Code::CONTENT, Options::new(), b"");
+    let (_, rest) = rig.sent();
+    assert_eq!((rest.code, rest.options.block2()), (Code::FETCH, Block::new(1, false, 0)));
+    assert!(!rest.options.contains(OptionNumber::REQUEST_TAG));
+}

@@ -285,11 +285,19 @@ fn kept_bodies_are_bounded_in_number_and_bytes() {
         respond_large(&mut rig, 2_000);
         assert!(rig.endpoint.usage().transfer_bytes <= 10_000);
     }
-    assert_eq!((rig.endpoint.usage().transfers, rig.endpoint.stats().bodies_unkept), (5, 15));
-    rig.pass(secs(5));
+    assert_eq!((rig.endpoint.usage().transfers, rig.endpoint.stats().transfers_evicted), (5, 15));
+    // Those that are being fetched stay, and another is served without memory.
+    for n in 15..20 {
+        rig.receive(peer(n), &get(2, Some((1, false, 4))));
+    }
     rig.receive(peer(30), &get(1, None));
     respond_large(&mut rig, 2_000);
-    assert_eq!(rig.endpoint.stats().transfers_evicted, 1);
+    assert_eq!((rig.endpoint.usage().transfers, rig.endpoint.stats().bodies_unkept), (5, 1));
+    rig.said_nothing();
+    rig.pass(secs(5));
+    rig.receive(peer(31), &get(1, None));
+    respond_large(&mut rig, 2_000);
+    assert_eq!(rig.endpoint.stats().transfers_evicted, 16);
     rig.said_nothing();
     rig.comes_to_rest();
 }

@@ -516,3 +516,28 @@ fn a_later_block_that_never_had_its_turn_leaves_a_request_without_a_response() {
     rig.pass(secs(9));
     assert_eq!(rig.failure().1, Failure::NoResponse);
 }
+
+#[test]
+fn a_request_that_has_no_room_for_a_tag_goes_without() {
+    let mut rig = Rig::with(Config::builder().max_datagram(64).build().unwrap());
+    let post = || Request::new(Code::POST).with_options(path(&["a".repeat(47).as_str()]));
+    for (number, how) in [of_64(), of_64(), RequestOptions::new()].into_iter().enumerate() {
+        let how = how.token(Token::new(&[number as u8; 8]).unwrap());
+        rig.send_to(peer(1), post(), &how);
+        if number == 0 {
+            let (_, first) = rig.sent();
+            rig.answer_block2(&first, (0, true, 0), &[1; 16]);
+            let (_, rest) = rig.sent();
+            assert_eq!(rest.options.block2(), Block::new(1, false, 0));
+            rig.sent.push_back((peer(1), encode(&rest)));
+        }
+    }
+    let (_, rest) = rig.sent();
+    rig.answer_block2(&rest, (1, false, 0), b"!");
+    for number in 1..3 {
+        let (_, message) = rig.sent();
+        assert_eq!((message.token.as_bytes(), tag(&message)), (&[number; 8][..], None));
+        rig.answer_with(&message, Code::CHANGED, Options::new(), b"");
+    }
+    rig.comes_to_rest();
+}

@@ -5,6 +5,7 @@ mod blocks_down;
 mod blocks_in;
 mod blocks_in_random;
 mod blocks_out;
+mod blocks_pair;
 mod blocks_random;
 mod blocks_up;
 mod client;

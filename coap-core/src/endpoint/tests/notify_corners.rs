@@ -337,3 +337,29 @@ fn a_later_block_of_a_fetch_with_content_is_not_one_of_what_another_content_obse
     assert_eq!(rig.sent().1.payload, [2; 36][..]);
     rig.ends(&[topic]);
 }
+
+#[test]
+fn a_notification_does_not_end_a_response_in_parts_to_the_same_peer() {
+    let mut rig = Rig::new();
+    let topic = rig.topic(TopicOptions::new());
+    rig.receive(peer(1), &observe_in_blocks(0x2001, 0x51));
+    rig.accept(topic).unwrap();
+    rig.sent();
+    rig.receive(peer(1), &block_of_o(0x2002, 0x61, 0));
+    let id = rig.handed_up().id;
+    rig.respond(id, Response::new(Code::CONTENT).with_body(Body::Parts { size: None }));
+    rig.event();
+    rig.endpoint.supply(rig.now, id.response_body(), Bytes::from_static(&[7; 64]), false).unwrap();
+    rig.drain();
+    assert!(rig.endpoint.publish(rig.now, topic, long(1)));
+    rig.drain();
+    rig.sent.clear();
+    rig.events.clear();
+    rig.endpoint.supply(rig.now, id.response_body(), Bytes::from_static(&[8; 10]), true).unwrap();
+    rig.drain();
+    rig.sent.clear();
+    rig.receive(peer(1), &block_of_o(0x2003, 0x62, 1));
+    assert_eq!(rig.sent().1.payload, [8; 10][..]);
+    rig.said_nothing();
+    rig.ends(&[topic]);
+}

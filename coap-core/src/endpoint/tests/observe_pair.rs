@@ -318,8 +318,10 @@ fn the_latest_state_is_known_although_both_are_started_again_and_move() {
 }
 
 #[test]
-fn a_clock_does_not_flap() {
+fn a_clock_does_not_flap_nor_when_its_numbers_wrap() {
     let mut world = World::new(1, CALM, &[(TopicOptions::new(), 4), (non(u32::MAX), 4)]);
+    // At 17,180 s they begin again from 0 (RFC 7641 §4.4).
+    world.now = Instant::from_secs(17_000);
     world.persistent = false;
     world.max_age = 1;
     let clocks = [world.observe(0), world.observe(1)];
