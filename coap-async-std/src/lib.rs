@@ -37,9 +37,10 @@ pub use coap_driver::Json;
 #[cfg(any(feature = "json", feature = "cbor"))]
 pub use coap_driver::PayloadError;
 pub use coap_driver::{
-    BindAddr, BodySource, BoxReader, CurrentRuntime, Direction, DiscoverError, DiscoveredLink, Discovery, Error,
-    IntoTarget, Observed, Progress, Reply, Resume, ResumeError, SocketOptions, SocketStats, Target, Traffic,
-    Unreachable, router,
+    AbortHandle, BindAddr, BodySource, BoxReader, ClientEvent, CurrentRuntime, Direction, DiscoverError,
+    DiscoveredLink, Discovery, Error, ErrorKind, IntoTarget, Observed, Progress, Proxy, ProxyForm, RecvBatch, Reply,
+    RequestNumber, Resume, ResumeError, SocketOptions, SocketStats, Stage, Target, Traffic, Transport, Unreachable,
+    router,
 };
 pub use runtime::{AsyncStdRuntime, AsyncStdTimer};
 pub use socket::AsyncStdSocket;
@@ -67,6 +68,9 @@ pub type DiscoverBuilder = coap_driver::DiscoverBuilder<AsyncStdRuntime>;
 
 /// A response that is read as it comes: see [`coap_driver::Download`].
 pub type Download = coap_driver::Download<AsyncStdRuntime>;
+
+/// What happens to the requests of a client: see [`coap_driver::ClientEvents`].
+pub type ClientEvents = coap_driver::ClientEvents<AsyncStdRuntime>;
 
 /// An observation to be started: see [`coap_driver::ObserveBuilder`].
 pub type ObserveBuilder = coap_driver::ObserveBuilder<AsyncStdRuntime>;

@@ -119,6 +119,21 @@ impl Config {
         self.max_datagram
     }
 
+    /// The largest block of a body in one datagram; `None`: the peer chooses.
+    pub const fn block_size(&self) -> Option<BlockSize> {
+        self.block_size
+    }
+
+    /// How long the responses to a multicast request are collected.
+    pub const fn max_server_response_delay(&self) -> Duration {
+        self.max_server_response_delay
+    }
+
+    /// The shortest token drawn, in bytes.
+    pub const fn min_token_len(&self) -> u8 {
+        self.min_token_len
+    }
+
     /// The longest body that is put together, in bytes.
     pub const fn max_body(&self) -> usize {
         self.max_body
@@ -368,17 +383,12 @@ impl ConfigBuilder {
         if !(64..=65_507).contains(&wanted.max_datagram) {
             return Err(ConfigError::MaxDatagram { bytes: wanted.max_datagram });
         }
-        if !(1..=8).contains(&wanted.min_token_len) {
-            return Err(ConfigError::MinTokenLen { bytes: wanted.min_token_len });
-        }
+        check_min_token_len(wanted.min_token_len)?;
         let ack_timeout = wanted.transmission.ack_timeout();
         if wanted.ack_delay >= ack_timeout {
             return Err(ConfigError::AckDelayTooLong { ack_delay: wanted.ack_delay, ack_timeout });
         }
-        let shortest = wanted.response_timeout.min(wanted.incoming_timeout).min(wanted.max_server_response_delay);
-        if shortest < Duration::from_millis(1) {
-            return Err(ConfigError::TimeoutTooShort { timeout: shortest });
-        }
+        check_timeout(wanted.response_timeout.min(wanted.incoming_timeout).min(wanted.max_server_response_delay))?;
         if wanted.block_attempts == 0 {
             return Err(ConfigError::BlockAttempts);
         }
@@ -397,6 +407,14 @@ impl ConfigBuilder {
     }
 }
 
+pub(crate) fn check_min_token_len(bytes: u8) -> Result<(), ConfigError> {
+    if (1..=8).contains(&bytes) { Ok(()) } else { Err(ConfigError::MinTokenLen { bytes }) }
+}
+
+pub(crate) fn check_timeout(timeout: Duration) -> Result<(), ConfigError> {
+    if timeout < Duration::from_millis(1) { Err(ConfigError::TimeoutTooShort { timeout }) } else { Ok(()) }
+}
+
 /// A setting that cannot be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -410,6 +428,11 @@ pub enum ConfigError {
     MinTokenLen {
         /// What was asked for.
         bytes: u8,
+    },
+    /// A block size that is none of 16, 32, 64, 128, 256, 512 and 1024 bytes (RFC 7959 §2.2).
+    BlockSize {
+        /// What was asked for.
+        bytes: usize,
     },
     /// The peer would have repeated its request before the acknowledgement leaves.
     AckDelayTooLong {
@@ -449,6 +472,9 @@ impl fmt::Display for ConfigError {
             Self::MinTokenLen { bytes } => write!(f, "min_token_len {bytes} is not between 1 and 8 bytes"),
             Self::AckDelayTooLong { ack_delay, ack_timeout } => {
                 write!(f, "ack_delay {ack_delay:?} is not below ACK_TIMEOUT {ack_timeout:?}")
+            }
+            Self::BlockSize { bytes } => {
+                write!(f, "a block size of {bytes} bytes is none of 16, 32, 64, 128, 256, 512 and 1024")
             }
             Self::TimeoutTooShort { timeout } => write!(f, "a timeout of {timeout:?} is below 1 ms"),
             Self::TableTooLarge { entries } => write!(f, "a table of {entries} entries is above 16777216"),

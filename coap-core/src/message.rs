@@ -5,6 +5,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use crate::addr::Local;
+use crate::config::ConfigError;
 use crate::transmission::TransmissionParameters;
 use crate::wire::{Block, Code, ContentFormat, ETag, Options, Token, Type};
 
@@ -372,6 +373,15 @@ impl BlockSize {
     /// Its bytes, 16 to 1024.
     pub const fn bytes(self) -> usize {
         16 << self.0
+    }
+}
+
+impl TryFrom<usize> for BlockSize {
+    type Error = ConfigError;
+
+    /// As [`BlockSize::new`], with an error that says what a block size is.
+    fn try_from(bytes: usize) -> Result<Self, ConfigError> {
+        Self::new(bytes).ok_or(ConfigError::BlockSize { bytes })
     }
 }
 

@@ -17,6 +17,7 @@ use crate::shared::Shared;
 use crate::sockets::Sockets;
 use crate::state::{Doors, State};
 use crate::traffic::{Hook, Traffic};
+use crate::transport::{Link, Transport};
 
 /// The settings of a client or server: made by `Client::builder` or `Server::builder`, ended with
 /// [`client`](Self::client) or [`server`](Self::server).
@@ -26,6 +27,7 @@ pub struct Builder<R: Runtime> {
     config: Config,
     bind: Vec<BindAddr>,
     socket_options: SocketOptions,
+    transports: Vec<Box<dyn Transport>>,
     rng: Option<Box<dyn CryptoRng + Send>>,
     hook: Option<Hook>,
 }
@@ -113,6 +115,7 @@ impl<R: Runtime> Builder<R> {
             config: Config::default(),
             bind: Vec::new(),
             socket_options: SocketOptions::default(),
+            transports: Vec::new(),
             rng: None,
             hook: None,
         }
@@ -124,9 +127,15 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
-    /// Adds a socket. Without any there is one on `[::]:0`.
+    /// Adds a socket. Without any, and without a [`transport`](Self::transport), there is one on `[::]:0`.
     pub fn bind(mut self, addr: impl Into<BindAddr>) -> Self {
         self.bind.push(addr.into());
+        self
+    }
+
+    /// Adds what carries datagrams and is no UDP socket of the runtime. In a `Local` they are numbered after the sockets.
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.transports.push(Box::new(transport));
         self
     }
 
@@ -171,23 +180,25 @@ impl<R: Runtime> Builder<R> {
     }
 
     async fn build(self, doors: Doors) -> Result<(Arc<Shared<R>>, Driver<R>), Error> {
-        let Self { runtime, config, mut bind, socket_options, rng, hook } = self;
-        if bind.is_empty() {
+        let Self { runtime, config, mut bind, socket_options, transports, rng, hook } = self;
+        if bind.is_empty() && transports.is_empty() {
             bind.push(SocketAddr::from(([0u16; 8], 0)).into());
         }
-        let mut sockets = Vec::with_capacity(bind.len());
+        let has_transports = !transports.is_empty();
+        let mut sockets = Vec::with_capacity(bind.len() + transports.len());
         let mut addrs = Vec::with_capacity(bind.len());
         for addr in bind {
             let wanted = addr.resolve(&runtime).await?;
             let socket = runtime.bind(wanted, &socket_options).map_err(|source| addr.error(source))?;
             let local = socket.local_addr()?;
             addrs.push(local);
-            sockets.push((socket, local));
+            sockets.push(Link::Udp(socket, local));
         }
+        sockets.extend(transports.into_iter().map(Link::Custom));
         let max_datagram = config.max_datagram();
         let rng = rng.map_or_else(|| runtime.rng(), Ok)?;
         let endpoint = Endpoint::new(config, rng);
-        let shared = Arc::new(Shared::new(runtime, State::new(endpoint, doors), addrs, hook));
+        let shared = Arc::new(Shared::new(runtime, State::new(endpoint, doors), addrs, has_transports, hook));
         let driver = Driver::new(shared.clone(), Sockets::new(sockets, max_datagram));
         Ok((shared, driver))
     }

@@ -2,18 +2,20 @@
 
 use core::fmt;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::Waker;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use coap_core::{Body, Code, Instant, Scope, Stats, TransmissionError, TransmissionParameters};
+use coap_core::{Body, Code, Instant, Request, Scope, Stats, TransmissionError, TransmissionParameters};
 
 use crate::builder::{BindAddr, Builder};
 use crate::counts::SocketStats;
 use crate::current::CurrentRuntime;
 use crate::discover::DiscoverBuilder;
 use crate::error::Error;
+use crate::events::RequestNumber;
 use crate::observation::ObserveBuilder;
+use crate::proxy::{Proxy, Through};
 use crate::race::{Deadline, resolve};
 use crate::request::{PingBuilder, RequestBuilder};
 use crate::runtime::Runtime;
@@ -39,6 +41,11 @@ struct Group<R: Runtime> {
     shared: Arc<Shared<R>>,
     id: ClientId,
     closed: AtomicBool,
+    /// How often it was disconnected.
+    epoch: AtomicU64,
+    /// How many requests were numbered.
+    numbered: AtomicU64,
+    proxy: Mutex<Option<Proxy>>,
 }
 
 impl<R: Runtime> Clone for Client<R> {
@@ -67,7 +74,8 @@ impl<R: Runtime> Client<R> {
 
     pub(crate) fn new(shared: Arc<Shared<R>>) -> Self {
         let id = shared.command(|state, _| state.add_client());
-        Self { group: Arc::new(Group { shared, id, closed: AtomicBool::new(false) }) }
+        let (closed, epoch, numbered) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+        Self { group: Arc::new(Group { shared, id, closed, epoch, numbered, proxy: Mutex::new(None) }) }
     }
 
     // ----- Requests --------------------------------------------------------------------------------------------
@@ -107,6 +115,24 @@ impl<R: Runtime> Client<R> {
         self.request(Code::IPATCH, target).payload(content)
     }
 
+    /// A request that was made elsewhere: its method, options and content, for `target`. Its options come after those that
+    /// the target is made into.
+    ///
+    /// ```no_run
+    /// # use coap_core::{Code, ContentFormat, Request};
+    /// # use coap_driver::{Client, Error, Runtime};
+    /// # async fn example<R: Runtime>(client: Client<R>) -> Result<(), Error> {
+    /// let question = Request::new(Code::FETCH).with_content(ContentFormat::JSON, r#"["on"]"#);
+    /// for host in ["coap://192.0.2.1/lamp", "192.0.2.2/lamp"] {
+    ///     println!("{:?}", client.send(host, question.clone()).await?.text());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn send(&self, target: impl IntoTarget, request: Request) -> RequestBuilder<R> {
+        self.request(request.code, target).with_request(request)
+    }
+
     /// A request with any method.
     pub fn request(&self, method: Code, target: impl IntoTarget) -> RequestBuilder<R> {
         RequestBuilder::new(self.clone(), method, target)
@@ -118,16 +144,17 @@ impl<R: Runtime> Client<R> {
     }
 
     /// Ends all observations of a resource on the sockets of this client, and says how many there were. Their streams end
-    /// without a last word, and the server is told, once for each registration.
+    /// without a last word, and the server is told, once for each registration. One through a proxy of its own is not found.
     ///
     /// # Errors
     /// The target is none, or its name has no address.
     pub async fn cancel_observation(&self, target: impl IntoTarget) -> Result<usize, Error> {
         let target = target.into_target()?;
-        let peers = resolve(self, &target, Deadline::new(self.now(), None)).await?;
+        let mut options = target.options();
+        let target = Through::default().route(self.proxy(), target, &mut options)?;
+        let peers = resolve(self, &target, Deadline::new(self, None)).await?;
         let mut wake = Vec::new();
-        let observers =
-            self.shared().command(|state, now| state.leave_resource(now, &peers, &target.options(), &mut wake));
+        let observers = self.shared().command(|state, now| state.leave_resource(now, &peers, &options, &mut wake));
         wake.into_iter().for_each(Waker::wake);
         Ok(observers)
     }
@@ -157,6 +184,17 @@ impl<R: Runtime> Client<R> {
         self.group.shared.command(|state, now| state.endpoint.set_transmission(now, of, parameters))
     }
 
+    /// Sends the requests and observations that are begun from now on through a proxy, except those that have their own
+    /// ([`RequestBuilder::proxy`]), want none, or are for a peer rather than a URI. `None`: to their targets.
+    pub fn set_proxy(&self, proxy: Option<Proxy>) {
+        *self.group.proxy.lock().unwrap_or_else(PoisonError::into_inner) = proxy;
+    }
+
+    /// The proxy of the client.
+    pub fn proxy(&self) -> Option<Proxy> {
+        self.group.proxy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What the endpoint has counted.
     pub fn stats(&self) -> Stats {
         self.group.shared.lock().endpoint.stats()
@@ -165,6 +203,19 @@ impl<R: Runtime> Client<R> {
     /// What the sockets have not let through.
     pub fn socket_stats(&self) -> SocketStats {
         self.group.shared.lock().socket_stats
+    }
+
+    /// Ends all requests, downloads and observations of this client and its clones with [`Error::Disconnected`], those that wait
+    /// for a name or for their turn included, and tells the servers that nobody observes any more. What is sent afterwards is
+    /// not concerned: the sockets stay, and a server on them goes on.
+    pub fn disconnect(&self) {
+        let mut wake = Vec::new();
+        self.group.shared.command(|state, now| {
+            // Under the lock: what starts after it belongs to the next epoch, what started before is ended here.
+            self.group.epoch.fetch_add(1, Ordering::Relaxed);
+            state.close_client(now, self.group.id, &mut wake);
+        });
+        wake.into_iter().for_each(Waker::wake);
     }
 
     /// Ends all requests and observations of this client and its clones with [`Error::Closed`], and refuses further ones. A second call
@@ -178,6 +229,21 @@ impl<R: Runtime> Client<R> {
     /// True as well if the driver task has ended, with its runtime or its last socket.
     pub(crate) fn is_closed(&self) -> bool {
         self.group.closed.load(Ordering::Relaxed) || self.group.shared.lock().phase == Phase::Closed
+    }
+
+    pub(crate) fn draw_number(&self) -> RequestNumber {
+        RequestNumber::new(self.group.numbered.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// How often it was disconnected: what began in an earlier epoch has ended.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.group.epoch.load(Ordering::Relaxed)
+    }
+
+    /// The end of what began in `epoch`, by its name.
+    pub(crate) fn name_end(&self, epoch: u64, error: Error) -> Error {
+        let disconnected = matches!(error, Error::Closed) && self.epoch() != epoch && !self.is_closed();
+        if disconnected { Error::Disconnected } else { error }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared<R>> {
@@ -205,6 +271,7 @@ impl<R: Runtime> Group<R> {
         let mut wake = Vec::new();
         self.shared.command(|state, now| {
             state.close_client(now, self.id, &mut wake);
+            state.feeds.close(Some(self.id), &mut wake);
             state.remove_user();
         });
         wake.into_iter().for_each(Waker::wake);

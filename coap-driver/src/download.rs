@@ -11,8 +11,10 @@ use coap_core::{BlockFailure, Code, ContentFormat, Failure, Options, Peer, Reque
 use futures_core::Stream;
 use futures_io::AsyncRead;
 
+use crate::abort::Signal;
 use crate::client::Client;
 use crate::error::Error;
+use crate::events::Teller;
 use crate::progress::ProgressHook;
 use crate::reply::Reply;
 use crate::resume::Resume;
@@ -75,9 +77,31 @@ enum Source<R: Runtime> {
 }
 
 /// A request that is forgotten when it is dropped.
-struct Transfer<R: Runtime> {
+pub(crate) struct Transfer<R: Runtime> {
     client: Client<R>,
     id: RequestId,
+    epoch: u64,
+    abort: Option<Signal>,
+    teller: Teller<R>,
+}
+
+impl<R: Runtime> Transfer<R> {
+    pub(crate) const fn new(
+        client: Client<R>,
+        id: RequestId,
+        epoch: u64,
+        abort: Option<Signal>,
+        teller: Teller<R>,
+    ) -> Self {
+        Self { client, id, epoch, abort, teller }
+    }
+
+    /// Names the error that ends it, and tells it.
+    fn fail(&mut self, error: Error) -> Error {
+        let error = self.client.name_end(self.epoch, error);
+        self.teller.failed(&error);
+        error
+    }
 }
 
 impl<R: Runtime> Drop for Transfer<R> {
@@ -108,8 +132,7 @@ impl<R: Runtime> Download<R> {
     }
 
     pub(crate) fn in_parts(
-        client: Client<R>,
-        id: RequestId,
+        transfer: Transfer<R>,
         head: Head,
         resumed: Option<&Resume>,
         on_progress: Option<ProgressHook>,
@@ -130,7 +153,7 @@ impl<R: Runtime> Download<R> {
             timing,
             size,
             offset,
-            source: Source::Parts(Transfer { client, id }),
+            source: Source::Parts(transfer),
             rest: Bytes::new(),
             skip,
             position: offset,
@@ -197,11 +220,16 @@ impl<R: Runtime> Download<R> {
     /// Ready when there is something to read, or at the end. `None` after the error.
     fn poll_rest(&mut self, cx: &Context<'_>) -> Poll<Result<(), Option<Error>>> {
         while self.rest.is_empty() {
-            let transfer = match &self.source {
+            let transfer = match &mut self.source {
                 Source::Complete => return Poll::Ready(Ok(())),
                 Source::Broken => return Poll::Ready(Err(None)),
                 Source::Parts(transfer) => transfer,
             };
+            if transfer.abort.as_ref().is_some_and(|abort| abort.poll(cx)) {
+                let error = transfer.fail(Error::Aborted);
+                self.source = Source::Broken;
+                return Poll::Ready(Err(Some(error)));
+            }
             let (shared, id) = (transfer.client.shared(), transfer.id);
             let news = ready!(shared.lock().waiting.poll_part(id, cx));
             if let PartNews::Part { last: false, .. } = news {
@@ -214,19 +242,24 @@ impl<R: Runtime> Download<R> {
                     }
                 }
                 PartNews::Part { data, last } => {
-                    self.take(data);
-                    if last && self.skip > 0 {
-                        self.source = Source::Broken;
+                    if last && self.skip > data.len() as u64 {
                         let (peer, reason) = (self.from, Failure::Blockwise(BlockFailure::Changed));
-                        return Poll::Ready(Err(Some(Error::from_failure(peer, reason, self.timing))));
+                        let error = transfer.fail(Error::from_failure(peer, reason, self.timing));
+                        self.source = Source::Broken;
+                        return Poll::Ready(Err(Some(error)));
                     }
                     if last {
+                        let (options, payload) = (self.options.clone(), Bytes::new());
+                        let reply = Reply { code: self.code, options, payload, from: self.from, timing: self.timing };
+                        transfer.teller.finished(&reply);
                         self.source = Source::Complete;
                     }
+                    self.take(data);
                 }
                 PartNews::Ended(outcome) => {
+                    let error = transfer.fail(outcome.into_error());
                     self.source = Source::Broken;
-                    return Poll::Ready(Err(Some(outcome.into_error())));
+                    return Poll::Ready(Err(Some(error)));
                 }
             }
         }

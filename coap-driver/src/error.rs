@@ -17,6 +17,8 @@ use crate::router::RouteError;
 pub enum Error {
     /// The URI is not one (RFC 7252 §6). Nothing was sent.
     Uri(UriError),
+    /// What goes through a proxy must have a URI, and the target is a session. Nothing was sent.
+    NoUri,
     /// The URI asks for security, and this client has none. Nothing was sent: never is a `coaps` request sent in the
     /// clear.
     Security,
@@ -120,6 +122,10 @@ pub enum Error {
     Status(Box<Reply>),
     /// The client or server was closed, or its runtime has ended.
     Closed,
+    /// [`Client::disconnect`](crate::Client::disconnect) ended it. The client can be used.
+    Disconnected,
+    /// [`AbortHandle::abort`](crate::AbortHandle::abort) ended it.
+    Aborted,
     /// A socket cannot be bound to an address.
     Bind {
         /// The address, as it was given.
@@ -189,6 +195,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Uri(error) => write!(f, "bad URI: {error}"),
+            Self::NoUri => write!(f, "a session has no URI that a proxy could be told: name the target by its URI"),
             Self::Security => write!(
                 f,
                 "coaps needs DTLS, which this client does not have: nothing was sent; use coap:// if the request may \
@@ -257,6 +264,10 @@ impl fmt::Display for Error {
             Self::Closed => {
                 write!(f, "the client is closed, or its runtime has ended: make a new one to send requests")
             }
+            Self::Disconnected => {
+                write!(f, "the client was disconnected while the request was open: send it again if it is still wanted")
+            }
+            Self::Aborted => write!(f, "the request was aborted here; if it was sent, it may have been carried out"),
             Self::Bind { addr, source } => {
                 write!(f, "cannot bind to {addr}: {source}{}", advice_on_binding(source.kind()))
             }
@@ -310,7 +321,8 @@ impl From<Error> for io::Error {
             Error::Reset { .. } => io::ErrorKind::ConnectionReset,
             Error::Unreachable { .. } => io::ErrorKind::HostUnreachable,
             Error::Blockwise { .. } => io::ErrorKind::InvalidData,
-            Error::Closed => io::ErrorKind::NotConnected,
+            Error::Closed | Error::Disconnected => io::ErrorKind::NotConnected,
+            Error::Aborted => io::ErrorKind::ConnectionAborted,
             _ => io::ErrorKind::Other,
         };
         Self::new(kind, error)

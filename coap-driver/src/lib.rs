@@ -31,6 +31,7 @@
 //!      └──────── send ◄────────┴── responses ◄─────────┘
 //! ```
 
+mod abort;
 mod builder;
 mod client;
 mod counts;
@@ -39,12 +40,15 @@ mod discover;
 mod download;
 mod drive;
 mod error;
+mod events;
 mod feed;
 mod handling;
+mod kind;
 pub mod net;
 mod observation;
 mod observing;
 mod progress;
+mod proxy;
 mod queues;
 mod race;
 mod reply;
@@ -55,6 +59,7 @@ pub mod router;
 mod runtime;
 mod server;
 mod serving;
+mod settings;
 mod shared;
 mod sockets;
 mod state;
@@ -64,11 +69,13 @@ mod timeout;
 mod tokio_read;
 mod topics;
 mod traffic;
+mod transport;
 #[cfg(any(feature = "json", feature = "cbor"))]
 mod typed;
 mod upload;
 mod waiting;
 
+pub use abort::AbortHandle;
 pub use builder::{BindAddr, Builder};
 pub use client::Client;
 pub use counts::SocketStats;
@@ -76,8 +83,11 @@ pub use current::CurrentRuntime;
 pub use discover::{DiscoverBuilder, DiscoverError, DiscoveredLink, Discovery};
 pub use download::Download;
 pub use error::{Error, Unreachable};
+pub use events::{ClientEvent, ClientEvents, RequestNumber};
+pub use kind::{ErrorKind, Stage};
 pub use observation::{Observation, ObserveBuilder, Observed};
 pub use progress::Progress;
+pub use proxy::{Proxy, ProxyForm};
 pub use reply::Reply;
 pub use request::{PingBuilder, RequestBuilder};
 pub use resume::{Resume, ResumeError};
@@ -85,6 +95,7 @@ pub use runtime::{BoxFuture, Received, RecvBatch, Runtime, SocketOptions, Timer,
 pub use server::{Serve, Server, ShutdownHandle};
 pub use target::{IntoTarget, Target};
 pub use traffic::{Direction, Traffic};
+pub use transport::Transport;
 #[cfg(feature = "cbor")]
 pub use typed::Cbor;
 #[cfg(feature = "json")]

@@ -13,7 +13,9 @@ use futures_core::Stream;
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::events::{RequestNumber, Teller};
 use crate::observing::{Manner, ObserverId, Tidings};
+use crate::proxy::{Proxy, Through};
 use crate::race::{Ask, Deadline, Finish, Race, resolve};
 use crate::reply::Reply;
 use crate::runtime::Runtime;
@@ -31,6 +33,8 @@ pub struct ObserveBuilder<R: Runtime> {
     request: Request,
     how: RequestOptions,
     timeout: Option<Duration>,
+    through: Through,
+    number: RequestNumber,
 }
 
 impl<R: Runtime> ObserveBuilder<R> {
@@ -40,7 +44,8 @@ impl<R: Runtime> ObserveBuilder<R> {
         if let Ok(target) = &target {
             request.options = target.options();
         }
-        Self { client, target, request, how: RequestOptions::new(), timeout: None }
+        let (through, number) = (Through::default(), client.draw_number());
+        Self { client, target, request, how: RequestOptions::new(), timeout: None, through, number }
     }
 
     /// Observes what this content asks for, with FETCH instead of GET (RFC 8132 §2.4).
@@ -115,14 +120,47 @@ impl<R: Runtime> ObserveBuilder<R> {
         self
     }
 
+    /// Observes through this proxy, with the URI of the target in Proxy-Uri, whatever the client's proxy is.
+    pub fn proxy_uri(mut self, proxy: impl IntoTarget) -> Self {
+        self.through = Through::own(proxy);
+        self
+    }
+
+    /// The same, with the form in which the proxy is told.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.through = Through::Own(proxy);
+        self
+    }
+
+    /// Observes at the target, whatever the client's proxy is.
+    pub fn no_proxy(mut self) -> Self {
+        self.through = Through::None;
+        self
+    }
+
+    /// What [`ClientEvent`](crate::ClientEvent)s name it by.
+    pub const fn number(&self) -> RequestNumber {
+        self.number
+    }
+
     async fn start(self) -> Result<Observation<R>, Error> {
-        let Self { client, target, request, how, timeout } = self;
-        let deadline = Deadline::new(client.now(), timeout);
-        let peers = resolve(&client, &target?, deadline).await?;
-        let finish = Race::new(client.clone(), Ask::Observe(request), how, deadline).run(peers).await?;
+        let Self { client, target, mut request, how, timeout, through, number } = self;
+        let mut teller = Teller::new(client.clone(), number);
+        let deadline = Deadline::new(&client, timeout);
+        let ask = async {
+            let target = through.route(client.proxy(), target?, &mut request.options)?;
+            let peers = resolve(&client, &target, deadline).await?;
+            Race::new(client.clone(), Ask::Observe(request), how, deadline).run(peers).await
+        };
+        let epoch = deadline.epoch();
+        let finish = ask.await.map_err(|error| {
+            let error = client.name_end(epoch, error);
+            teller.failed(&error);
+            error
+        })?;
         let Finish::Observing(id) = finish else { return Err(Error::Closed) };
         let accepted = client.shared().lock().observing.is_accepted(id);
-        Ok(Observation { client, id, accepted, over: false })
+        Ok(Observation { client, id, epoch, accepted, over: false, teller })
     }
 }
 
@@ -193,9 +231,11 @@ pub enum Observed {
 pub struct Observation<R: Runtime> {
     client: Client<R>,
     id: ObserverId,
+    epoch: u64,
     accepted: bool,
     /// The end has been told, or the observer has gone.
     over: bool,
+    teller: Teller<R>,
 }
 
 impl<R: Runtime> Observation<R> {
@@ -242,12 +282,18 @@ impl<R: Runtime> Observation<R> {
             Some(Tidings::End(Outcome::Reply(reply))) => Observed::Ended(reply),
             Some(Tidings::End(failed)) => Observed::Lost(failed.into_error()),
             None if self.client.is_closed() => Observed::Lost(Error::Closed),
+            None if self.client.epoch() != self.epoch => Observed::Lost(Error::Disconnected),
             // Cancelled by somebody else, who knows.
             None => {
                 self.over = true;
                 return Poll::Ready(None);
             }
         };
+        match &observed {
+            Observed::Ended(reply) => self.teller.finished(reply),
+            Observed::Lost(error) => self.teller.failed(error),
+            _ => {}
+        }
         self.over |= matches!(observed, Observed::Ended(_) | Observed::Lost(_));
         Poll::Ready(Some(observed))
     }

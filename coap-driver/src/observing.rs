@@ -498,7 +498,8 @@ fn identity(request: &Request) -> Vec<u8> {
 /// The options that a URI is made into (RFC 7252 §6.4).
 fn resource(options: &Options) -> Options {
     let of_uri = [OptionNumber::URI_HOST, OptionNumber::URI_PORT, OptionNumber::URI_PATH, OptionNumber::URI_QUERY];
+    let of_proxy = [OptionNumber::PROXY_URI, OptionNumber::PROXY_SCHEME];
     let mut resource = options.clone();
-    resource.retain(|number, _| of_uri.contains(&number));
+    resource.retain(|number, _| of_uri.contains(&number) || of_proxy.contains(&number));
     resource
 }

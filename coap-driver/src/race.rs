@@ -12,6 +12,7 @@ use coap_core::{Failure, Instant, Peer, Request, RequestError, RequestId, Reques
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::events::RequestNumber;
 use crate::observing::{Joined, Manner, ObserverId};
 use crate::progress::{Progress, ProgressHook};
 use crate::queues::{Left, Room, Ticket};
@@ -27,16 +28,26 @@ use crate::waiting::{ClientId, Head, News, Outcome};
 /// (RFC 7252 §4.8.2), which is also how long the endpoint lets a request wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(93);
 
-/// The end that the caller set.
+/// The end that the caller set, and that of the connection that it began in.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadline {
     started: Instant,
     timeout: Option<Duration>,
+    epoch: u64,
 }
 
 impl Deadline {
-    pub(crate) const fn new(started: Instant, timeout: Option<Duration>) -> Self {
-        Self { started, timeout }
+    pub(crate) fn new<R: Runtime>(client: &Client<R>, timeout: Option<Duration>) -> Self {
+        Self { started: client.now(), timeout, epoch: client.epoch() }
+    }
+
+    pub(crate) const fn epoch(self) -> u64 {
+        self.epoch
+    }
+
+    /// The client was closed or disconnected since.
+    fn is_ended<R: Runtime>(self, client: &Client<R>) -> bool {
+        client.epoch() != self.epoch || client.is_closed()
     }
 
     /// Until when to wait for what is not the endpoint's business.
@@ -63,13 +74,13 @@ pub(crate) async fn resolve<R: Runtime>(
     poll_fn(|cx| {
         if let Some(place) = &place {
             place.wait(cx);
-            if client.is_closed() {
+            if deadline.is_ended(client) {
                 return Poll::Ready(Err(Error::Closed));
             }
         }
         let found = ready!(looking.as_mut().poll(cx));
         // A look-up that fails with the runtime is not the name server's fault.
-        Poll::Ready(if found.is_err() && client.is_closed() { Err(Error::Closed) } else { found })
+        Poll::Ready(if found.is_err() && deadline.is_ended(client) { Err(Error::Closed) } else { found })
     })
     .await
 }
@@ -102,6 +113,8 @@ pub(crate) struct Race<R: Runtime> {
     /// What the endpoint waits for of the upload.
     wanted: Option<(RequestId, usize)>,
     on_progress: Option<ProgressHook>,
+    /// Under which its repetitions are told.
+    number: Option<RequestNumber>,
     running: Vec<Running<R>>,
 }
 
@@ -134,7 +147,8 @@ enum Step<R: Runtime> {
 
 impl<R: Runtime> Race<R> {
     pub(crate) const fn new(client: Client<R>, ask: Ask, how: RequestOptions, deadline: Deadline) -> Self {
-        Self { client, ask, how, deadline, upload: None, wanted: None, on_progress: None, running: Vec::new() }
+        let (upload, wanted, on_progress, number) = (None, None, None, None);
+        Self { client, ask, how, deadline, upload, wanted, on_progress, number, running: Vec::new() }
     }
 
     /// Supplies the content.
@@ -148,6 +162,11 @@ impl<R: Runtime> Race<R> {
         self
     }
 
+    pub(crate) const fn with_number(mut self, number: RequestNumber) -> Self {
+        self.number = Some(number);
+        self
+    }
+
     /// Whoever wants to know of the progress that is still to come.
     pub(crate) const fn take_progress(&mut self) -> Option<ProgressHook> {
         self.on_progress.take()
@@ -156,7 +175,7 @@ impl<R: Runtime> Race<R> {
     /// Runs to the outcome.
     pub(crate) async fn run(&mut self, peers: Vec<Peer>) -> Result<Finish, Error> {
         let mut peers = peers.into_iter().peekable();
-        if peers.len() > 1 {
+        if peers.len() > 1 || (self.number.is_some() && self.shared().lock().feeds.has(self.id())) {
             self.how = self.how.clone().report_retransmissions();
         }
         if self.on_progress.is_some() {
@@ -280,7 +299,7 @@ impl<R: Runtime> Race<R> {
     }
 
     fn start(&mut self, peer: Peer) -> Result<(), Error> {
-        if self.client.is_closed() {
+        if self.deadline.is_ended(&self.client) {
             return Err(Error::Closed);
         }
         if !self.shared().reaches(peer) {
@@ -289,12 +308,20 @@ impl<R: Runtime> Race<R> {
         let shared = self.shared();
         let id = self.id();
         let started = shared.command(|state, now| {
+            // Once more under the lock: who disconnects ends what is there by then.
+            if self.client.epoch() != self.deadline.epoch {
+                return Err(RequestError::Shutdown);
+            }
             let how = match self.deadline.left(now) {
                 Some(left) => self.how.clone().timeout(left),
                 None => self.how.clone(),
             };
             Ok(match &self.ask {
-                Ask::Request(request) => Running::Request(state.request(now, id, peer, request.clone(), &how)?),
+                Ask::Request(request) => {
+                    let request = state.request(now, id, peer, request.clone(), &how)?;
+                    state.waiting.set_number(request, self.number);
+                    Running::Request(request)
+                }
                 Ask::Ping => Running::Request(state.ping(now, id, peer, &how)?),
                 Ask::Observe(request) => {
                     let Joined { id, to_other } = state.observe(now, id, peer, request, &how)?;

@@ -1,8 +1,9 @@
 //! What a request is made of: the builders.
 
 use core::fmt;
-use core::future::{Future, IntoFuture};
-use core::pin::Pin;
+use core::future::{Future, IntoFuture, poll_fn};
+use core::pin::{Pin, pin};
+use core::task::Poll;
 use core::time::Duration;
 
 use coap_core::{
@@ -10,10 +11,13 @@ use coap_core::{
 };
 use futures_io::AsyncRead;
 
+use crate::abort::{AbortHandle, Signal};
 use crate::client::Client;
-use crate::download::Download;
+use crate::download::{Download, Transfer};
 use crate::error::Error;
+use crate::events::{RequestNumber, Teller};
 use crate::progress::{Progress, ProgressHook};
+use crate::proxy::{Proxy, Through};
 use crate::race::{Ask, Deadline, Finish, Race, resolve};
 use crate::reply::Reply;
 use crate::resume::Resume;
@@ -51,11 +55,15 @@ pub struct RequestBuilder<R: Runtime> {
     body_size: Option<u64>,
     on_progress: Option<ProgressHook>,
     resume: Option<Resume>,
+    abort: Option<Signal>,
+    through: Through,
+    number: RequestNumber,
 }
 
 impl<R: Runtime> RequestBuilder<R> {
     pub(crate) fn new(client: Client<R>, method: Code, target: impl IntoTarget) -> Self {
         let target = target.into_target().map_err(Error::Uri);
+        let number = client.draw_number();
         let mut request = Request::new(method);
         if let Ok(target) = &target {
             request.options = target.options();
@@ -70,7 +78,19 @@ impl<R: Runtime> RequestBuilder<R> {
             body_size: None,
             on_progress: None,
             resume: None,
+            abort: None,
+            through: Through::default(),
+            number,
         }
+    }
+
+    /// The options and the content of `request`, which may have options that the target has too.
+    pub(crate) fn with_request(mut self, request: Request) -> Self {
+        self.request.body = request.body;
+        for (number, value) in request.options.iter() {
+            self = self.option(number, value);
+        }
+        self
     }
 
     /// The content.
@@ -198,6 +218,48 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
+    /// Sends it to this proxy, with the URI of the target in Proxy-Uri (RFC 7252 §5.10.2), whatever the client's proxy is. Of
+    /// the URI of the proxy the path is left out.
+    ///
+    /// Without this, a Proxy-Uri that was added as an [`option`](Self::option), such as an `http` one, goes to the target as it is.
+    pub fn proxy_uri(mut self, proxy: impl IntoTarget) -> Self {
+        self.through = Through::own(proxy);
+        self
+    }
+
+    /// The same, with the form in which the proxy is told.
+    pub fn proxy(mut self, proxy: Proxy) -> Self {
+        self.through = Through::Own(proxy);
+        self
+    }
+
+    /// Sends it to its target, whatever the client's proxy is.
+    pub fn no_proxy(mut self) -> Self {
+        self.through = Through::None;
+        self
+    }
+
+    /// What [`ClientEvent`](crate::ClientEvent)s name it by.
+    pub const fn number(&self) -> RequestNumber {
+        self.number
+    }
+
+    /// What aborts the request, and its download, from elsewhere. Who awaits it can as well drop the future.
+    ///
+    /// ```no_run
+    /// # use coap_driver::{Client, Error, Runtime};
+    /// # async fn example<R: Runtime>(client: Client<R>) -> Result<(), Error> {
+    /// let mut request = client.get("coap://[2001:db8::1]/slow");
+    /// let abort = request.abort_handle();
+    /// std::thread::spawn(move || abort.abort());
+    /// assert!(matches!(request.await, Err(Error::Aborted)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn abort_handle(&mut self) -> AbortHandle {
+        self.abort.get_or_insert_default().handle()
+    }
+
     /// Leaves the Uri-Host out that is sent when the URI has a name (RFC 7252 §5.10.1): for a server that has no
     /// virtual hosts and no room to spare.
     pub fn no_uri_host(mut self) -> Self {
@@ -217,10 +279,14 @@ impl<R: Runtime> RequestBuilder<R> {
             // One byte earlier: of a body that is complete there is no further block to ask for.
             self.how = self.how.resume(resume.offset().saturating_sub(1), resume.etag().clone());
         }
-        let (finish, on_progress) = self.finish().await?;
+        let (epoch, abort) = (client.epoch(), self.abort.clone());
+        let (finish, on_progress, teller) = self.finish().await?;
         match finish {
             Finish::Reply(reply) => Ok(Download::whole(reply)),
-            Finish::Began(id, head) => Ok(Download::in_parts(client, id, head, resume.as_ref(), on_progress)),
+            Finish::Began(id, head) => {
+                let transfer = Transfer::new(client, id, epoch, abort, teller);
+                Ok(Download::in_parts(transfer, head, resume.as_ref(), on_progress))
+            }
             Finish::Pong(_) | Finish::Observing(_) => Err(Error::Closed),
         }
     }
@@ -233,15 +299,41 @@ impl<R: Runtime> RequestBuilder<R> {
         }
     }
 
-    async fn finish(self) -> Result<(Finish, Option<ProgressHook>), Error> {
-        let Self { client, target, mut request, how, timeout, reader, body_size, on_progress, .. } = self;
+    async fn finish(mut self) -> Result<(Finish, Option<ProgressHook>, Teller<R>), Error> {
+        let (client, abort) = (self.client.clone(), self.abort.take());
+        let deadline = Deadline::new(&client, self.timeout);
+        let mut teller = Teller::new(client.clone(), self.number);
+        let mut run = pin!(self.run(deadline));
+        let ended = poll_fn(|cx| {
+            if abort.as_ref().is_some_and(|abort| abort.poll(cx)) {
+                return Poll::Ready(Err(Error::Aborted));
+            }
+            run.as_mut().poll(cx)
+        });
+        match ended.await {
+            Ok((finish, on_progress)) => {
+                if let Finish::Reply(reply) = &finish {
+                    teller.finished(reply);
+                }
+                Ok((finish, on_progress, teller))
+            }
+            Err(error) => {
+                let error = client.name_end(deadline.epoch(), error);
+                teller.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn run(self, deadline: Deadline) -> Result<(Finish, Option<ProgressHook>), Error> {
+        let Self { client, target, mut request, how, reader, body_size, on_progress, through, number, .. } = self;
         let upload = reader.map(|reader| Upload::new(reader, body_size));
         if let Some(upload) = &upload {
             request.body = Body::Parts { size: upload.size() };
         }
-        let deadline = Deadline::new(client.now(), timeout);
-        let peers = resolve(&client, &target?, deadline).await?;
-        let race = Race::new(client, Ask::Request(request), how, deadline);
+        let target = through.route(client.proxy(), target?, &mut request.options)?;
+        let peers = resolve(&client, &target, deadline).await?;
+        let race = Race::new(client, Ask::Request(request), how, deadline).with_number(number);
         let mut race = race.with_upload(upload).with_progress(on_progress);
         let finish = race.run(peers).await?;
         Ok((finish, race.take_progress()))
@@ -296,12 +388,15 @@ impl<R: Runtime> PingBuilder<R> {
 
     async fn send(self) -> Result<Duration, Error> {
         let Self { client, target, how, timeout } = self;
-        let deadline = Deadline::new(client.now(), timeout);
-        let peers = resolve(&client, &target?, deadline).await?;
-        match Race::new(client, Ask::Ping, how, deadline).run(peers).await? {
-            Finish::Pong(timing) => Ok(timing.round_trip.unwrap_or(timing.elapsed)),
-            _ => Err(Error::Closed),
-        }
+        let deadline = Deadline::new(&client, timeout);
+        let ask = async {
+            let peers = resolve(&client, &target?, deadline).await?;
+            match Race::new(client.clone(), Ask::Ping, how, deadline).run(peers).await? {
+                Finish::Pong(timing) => Ok(timing.round_trip.unwrap_or(timing.elapsed)),
+                _ => Err(Error::Closed),
+            }
+        };
+        ask.await.map_err(|error| client.name_end(deadline.epoch(), error))
     }
 }
 

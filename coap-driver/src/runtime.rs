@@ -10,7 +10,7 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use std::io::{self, IoSliceMut};
 
-use coap_core::{Instant, Local, UdpAddr};
+use coap_core::{Instant, Local, Peer, UdpAddr};
 use quinn_udp::RecvMeta;
 use rand_core::CryptoRng;
 
@@ -114,7 +114,13 @@ pub trait UdpSocket: Send + Sync + 'static {
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
-/// How a socket is set up. Made by [`SocketOptions::default`] and changed field by field.
+/// How a socket is set up. Made by [`SocketOptions::default`] and changed field by field, or by its methods:
+///
+/// ```
+/// # use coap_driver::SocketOptions;
+/// let options = SocketOptions::default().multicast_hops(8).multicast_loop(false).traffic_class(0xb8);
+/// assert_eq!(options.multicast_hops, Some(8));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SocketOptions {
@@ -126,11 +132,74 @@ pub struct SocketOptions {
     /// Several sockets on one port, each served by an endpoint of its own: the system keeps a peer on one of them
     /// (`SO_REUSEPORT`; without effect on Windows). Off by default: a port in use is an error.
     pub reuse_port: bool,
+    /// How many hops a datagram to a group may take (IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS); `None`: 1, as the systems have it,
+    /// which no router lets through. 0: it does not leave this machine.
+    pub multicast_hops: Option<u8>,
+    /// Whether members of a group on this machine hear what we send to it; `None`: they do.
+    pub multicast_loop: Option<bool>,
+    /// The index of the interface that datagrams to groups leave on where a request names none; `None`: the system's choice.
+    /// On systems other than Linux and Android only for IPv6.
+    pub multicast_interface: Option<u32>,
+    /// The type of service (IPv4), or traffic class (IPv6: Linux and Android): a priority in the upper six bits (RFC 2474);
+    /// the lower two are for congestion (RFC 3168), and should be 0. `None`: 0.
+    pub traffic_class: Option<u8>,
+}
+
+impl SocketOptions {
+    /// With this size of the buffer for what arrives, in bytes.
+    #[must_use]
+    pub const fn recv_buffer(mut self, bytes: usize) -> Self {
+        self.recv_buffer = Some(bytes);
+        self
+    }
+
+    /// With this size of the buffer for what leaves, in bytes.
+    #[must_use]
+    pub const fn send_buffer(mut self, bytes: usize) -> Self {
+        self.send_buffer = Some(bytes);
+        self
+    }
+
+    /// With so many hops for datagrams to groups.
+    #[must_use]
+    pub const fn multicast_hops(mut self, hops: u8) -> Self {
+        self.multicast_hops = Some(hops);
+        self
+    }
+
+    /// With or without copies of what is sent to groups for members on this machine.
+    #[must_use]
+    pub const fn multicast_loop(mut self, looped: bool) -> Self {
+        self.multicast_loop = Some(looped);
+        self
+    }
+
+    /// With this interface for datagrams to groups.
+    #[must_use]
+    pub const fn multicast_interface(mut self, index: u32) -> Self {
+        self.multicast_interface = Some(index);
+        self
+    }
+
+    /// With this type of service.
+    #[must_use]
+    pub const fn traffic_class(mut self, class: u8) -> Self {
+        self.traffic_class = Some(class);
+        self
+    }
 }
 
 impl Default for SocketOptions {
     fn default() -> Self {
-        Self { recv_buffer: Some(4 << 20), send_buffer: None, reuse_port: false }
+        Self {
+            recv_buffer: Some(4 << 20),
+            send_buffer: None,
+            reuse_port: false,
+            multicast_hops: None,
+            multicast_loop: None,
+            multicast_interface: None,
+            traffic_class: None,
+        }
     }
 }
 
@@ -141,7 +210,7 @@ pub enum Received<'a> {
     /// A datagram.
     Datagram {
         /// Who sent it.
-        from: UdpAddr,
+        from: Peer,
         /// The address that it was sent to, perhaps a group's; `None`: unknown.
         to: Option<IpAddr>,
         /// The index of the interface that it arrived on; 0: unknown.
@@ -152,7 +221,7 @@ pub enum Received<'a> {
     /// The network reports that what we sent to `peer` cannot be delivered (ICMP).
     Unreachable {
         /// The destination of what we sent.
-        peer: UdpAddr,
+        peer: Peer,
     },
 }
 
@@ -164,7 +233,7 @@ pub enum Received<'a> {
 /// ```
 /// # use coap_driver::{Received, RecvBatch};
 /// let mut batch = RecvBatch::new(1_280);
-/// batch.push_datagram("192.0.2.1:5683".parse::<std::net::SocketAddr>().unwrap().into(), None, 0, b"ping");
+/// batch.push_datagram("192.0.2.1:5683".parse::<std::net::SocketAddr>().unwrap(), None, 0, b"ping");
 /// assert!(matches!(batch.iter().next(), Some(Received::Datagram { payload: b"ping", .. })));
 /// ```
 pub struct RecvBatch {
@@ -182,8 +251,8 @@ pub struct RecvBatch {
 /// A [`Received`] with the place of its bytes in the buffer.
 #[derive(Clone, Copy)]
 enum Entry {
-    Datagram { from: UdpAddr, to: Option<IpAddr>, interface: u32, start: usize, len: usize },
-    Unreachable(UdpAddr),
+    Datagram { from: Peer, to: Option<IpAddr>, interface: u32, start: usize, len: usize },
+    Unreachable(Peer),
 }
 
 impl RecvBatch {
@@ -219,7 +288,7 @@ impl RecvBatch {
     /// Adds a datagram, as [`UdpSocket::poll_recv`] does. False if there was no slot left: nothing has changed then.
     ///
     /// One that is longer than the batch's limit or comes from port 0 is dropped and counted, and that is `true`.
-    pub fn push_datagram(&mut self, from: UdpAddr, to: Option<IpAddr>, interface: u32, payload: &[u8]) -> bool {
+    pub fn push_datagram(&mut self, from: impl Into<Peer>, to: Option<IpAddr>, interface: u32, payload: &[u8]) -> bool {
         if self.is_full() {
             return false;
         }
@@ -227,15 +296,15 @@ impl RecvBatch {
         if let Some(slot) = self.buffer[start..].get_mut(..payload.len().min(self.max_datagram)) {
             slot.copy_from_slice(&payload[..slot.len()]);
         }
-        self.take_slot(self.datagrams, from, to, interface, payload.len());
+        self.take_slot(self.datagrams, from.into(), to, interface, payload.len());
         true
     }
 
     /// Adds the report that `peer` cannot be reached. False if there was no room left: nothing has changed then.
-    pub fn push_unreachable(&mut self, peer: UdpAddr) -> bool {
+    pub fn push_unreachable(&mut self, peer: impl Into<Peer>) -> bool {
         let room = self.has_room_for_reports();
         if room {
-            self.received.push(Entry::Unreachable(peer));
+            self.received.push(Entry::Unreachable(peer.into()));
         }
         room
     }
@@ -295,7 +364,7 @@ impl RecvBatch {
         for slot in 0..count.min(Self::SLOTS) {
             let meta = self.meta[slot];
             let to = meta.dst_ip.map(|ip| ip.to_canonical());
-            self.take_slot(slot, UdpAddr::new(meta.addr), to, meta.interface_index.unwrap_or(0), meta.len);
+            self.take_slot(slot, meta.addr.into(), to, meta.interface_index.unwrap_or(0), meta.len);
         }
         Ok(count)
     }
@@ -305,10 +374,10 @@ impl RecvBatch {
     }
 
     /// Notes that slot number `slot` holds the first bytes of a datagram of `len` bytes, if it is one to keep.
-    fn take_slot(&mut self, slot: usize, from: UdpAddr, to: Option<IpAddr>, interface: u32, len: usize) {
+    fn take_slot(&mut self, slot: usize, from: Peer, to: Option<IpAddr>, interface: u32, len: usize) {
         if len > self.max_datagram {
             self.too_long += 1;
-        } else if from.port() == 0 {
+        } else if from.udp().is_some_and(|addr| addr.port() == 0) {
             self.portless += 1;
         } else {
             let start = slot * self.slot_size();
@@ -328,8 +397,8 @@ impl fmt::Debug for RecvBatch {
 mod tests {
     use super::*;
 
-    fn peer(port: u16) -> UdpAddr {
-        UdpAddr::new(SocketAddr::from(([192, 0, 2, 1], port)))
+    fn peer(port: u16) -> Peer {
+        SocketAddr::from(([192, 0, 2, 1], port)).into()
     }
 
     #[test]

@@ -15,12 +15,20 @@ pub(crate) struct Shared<R: Runtime> {
     runtime: R,
     state: Mutex<State>,
     local_addrs: Vec<SocketAddr>,
+    /// There are ways out other than sockets.
+    has_transports: bool,
     hook: Option<Hook>,
 }
 
 impl<R: Runtime> Shared<R> {
-    pub(crate) const fn new(runtime: R, state: State, local_addrs: Vec<SocketAddr>, hook: Option<Hook>) -> Self {
-        Self { runtime, state: Mutex::new(state), local_addrs, hook }
+    pub(crate) const fn new(
+        runtime: R,
+        state: State,
+        local_addrs: Vec<SocketAddr>,
+        has_transports: bool,
+        hook: Option<Hook>,
+    ) -> Self {
+        Self { runtime, state: Mutex::new(state), local_addrs, has_transports, hook }
     }
 
     pub(crate) fn runtime(&self) -> &R {
@@ -54,9 +62,9 @@ impl<R: Runtime> Shared<R> {
         result
     }
 
-    /// Whether a socket is of a family that can send to `peer`.
+    /// Whether a socket is of a family that can send to `peer`. What a transport reaches is found out by sending.
     pub(crate) fn reaches(&self, peer: Peer) -> bool {
-        let Some(to) = peer.udp() else { return true };
+        let Some(to) = peer.udp().filter(|_| !self.has_transports) else { return true };
         self.local_addrs.iter().any(|local| can_send(*local, to.socket_addr()))
     }
 }

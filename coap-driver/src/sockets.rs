@@ -1,6 +1,5 @@
 //! The sockets of an endpoint: datagrams in, datagrams out, and what their errors mean.
 
-use core::net::SocketAddr;
 use core::task::{Context, Poll};
 use std::io;
 
@@ -10,9 +9,9 @@ use coap_core::{Datagram, Endpoint, Instant, Local, Peer, Transmit};
 use crate::counts::SocketStats;
 use crate::error::Unreachable;
 use crate::runtime::{Received, RecvBatch, UdpSocket};
-use crate::shared::can_send;
 use crate::state::State;
 use crate::traffic::{Direction, Hook, Traffic};
+use crate::transport::Link;
 
 /// Datagrams handed to the sockets in one round. More would save little, and make handles wait for the lock.
 const SEND_BATCH: usize = 32;
@@ -27,7 +26,8 @@ const ARENA: usize = 64 << 10;
 /// All sockets of an endpoint, with what came from them and what waits for them.
 #[derive(Debug)]
 pub(crate) struct Sockets<S> {
-    sockets: Vec<Socket<S>>,
+    /// `None`: it failed for good.
+    sockets: Vec<Option<Link<S>>>,
     batch: RecvBatch,
     arena: BytesMut,
     inbox: Vec<Datagram>,
@@ -38,13 +38,6 @@ pub(crate) struct Sockets<S> {
     queue: Vec<Transmit>,
     sent: usize,
     counts: SocketStats,
-}
-
-#[derive(Debug)]
-struct Socket<S> {
-    /// `None`: it failed for good.
-    socket: Option<S>,
-    local: SocketAddr,
 }
 
 /// Whether there may be more to receive.
@@ -66,10 +59,9 @@ pub(crate) enum Outflow {
 }
 
 impl<S: UdpSocket> Sockets<S> {
-    pub(crate) fn new(sockets: Vec<(S, SocketAddr)>, max_datagram: usize) -> Self {
-        let sockets = sockets.into_iter().map(|(socket, local)| Socket { socket: Some(socket), local });
+    pub(crate) fn new(links: Vec<Link<S>>, max_datagram: usize) -> Self {
         Self {
-            sockets: sockets.collect(),
+            sockets: links.into_iter().map(Some).collect(),
             batch: RecvBatch::new(max_datagram.max(RECEIVE_AT_LEAST)),
             arena: BytesMut::new(),
             inbox: Vec::new(),
@@ -97,9 +89,9 @@ impl<S: UdpSocket> Sockets<S> {
                 }
                 Poll::Ready(Err(error)) => {
                     if let Some(broken) = self.sockets.get_mut(index) {
-                        broken.socket = None;
+                        *broken = None;
                     }
-                    if self.sockets.iter().all(|socket| socket.socket.is_none()) {
+                    if self.sockets.iter().all(Option::is_none) {
                         return Err(error);
                     }
                 }
@@ -109,7 +101,7 @@ impl<S: UdpSocket> Sockets<S> {
     }
 
     fn poll_socket(&mut self, cx: &mut Context<'_>, index: usize) -> Poll<io::Result<()>> {
-        let socket = self.sockets.get(index).and_then(|socket| socket.socket.as_ref());
+        let socket = self.sockets.get(index).and_then(Option::as_ref);
         socket.map_or(Poll::Pending, |socket| socket.poll_recv(cx, &mut self.batch))
     }
 
@@ -121,7 +113,7 @@ impl<S: UdpSocket> Sockets<S> {
             match received {
                 Received::Datagram { from, to, interface, payload } => {
                     let payload = keep(&mut self.arena, payload);
-                    let (from, to) = (Peer::from(from), Local::arrived(number, to, interface));
+                    let to = Local::arrived(number, to, interface);
                     if let Some(look) = hook {
                         look(&Traffic::new(Direction::Received, from, to, payload.clone()));
                     }
@@ -129,7 +121,7 @@ impl<S: UdpSocket> Sockets<S> {
                 }
                 Received::Unreachable { peer } => {
                     self.counts.unreachable = self.counts.unreachable.wrapping_add(1);
-                    self.unreachable.push((peer.into(), Unreachable::Reported));
+                    self.unreachable.push((peer, Unreachable::Reported));
                 }
             }
         }
@@ -187,14 +179,11 @@ impl<S: UdpSocket> Sockets<S> {
     }
 
     fn send_one(&self, cx: &mut Context<'_>, transmit: &Transmit, datagram: &[u8]) -> Poll<Delivery> {
-        let Some(to) = transmit.to.udp() else {
-            return Poll::Ready(Delivery::Hopeless(io::ErrorKind::Unsupported));
-        };
-        let reaches = |socket: &&Socket<S>| socket.socket.is_some() && can_send(socket.local, to.socket_addr());
-        // The one that it belongs to; a request without a wish goes through any of the right family.
-        let preferred = self.sockets.get(usize::from(transmit.from.socket)).filter(reaches);
-        let chosen = preferred.or_else(|| self.sockets.iter().find(reaches));
-        let Some(socket) = chosen.and_then(|chosen| chosen.socket.as_ref()) else {
+        let to = transmit.to;
+        let reaches = |socket: &&Link<S>| socket.reaches(to);
+        // The one that it belongs to; a request without a wish goes through any that can.
+        let preferred = self.sockets.get(usize::from(transmit.from.socket)).and_then(Option::as_ref).filter(reaches);
+        let Some(socket) = preferred.or_else(|| self.sockets.iter().flatten().find(reaches)) else {
             return Poll::Ready(Delivery::Hopeless(io::ErrorKind::NotConnected));
         };
         loop {
@@ -248,6 +237,7 @@ fn keep(arena: &mut BytesMut, payload: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use core::net::SocketAddr;
     use core::task::Waker;
     use std::sync::Mutex;
 
@@ -309,7 +299,7 @@ mod tests {
     /// Sockets at `locals`, with requests to as many peers as `peers` says waiting in the endpoint.
     fn sockets(sockets: Vec<(Fake, &str)>, peers: u16) -> (Sockets<Fake>, Endpoint) {
         let config = Config::default();
-        let sockets = sockets.into_iter().map(|(socket, local)| (socket, local.parse().unwrap()));
+        let sockets = sockets.into_iter().map(|(socket, local)| Link::Udp(socket, local.parse().unwrap()));
         let sockets = Sockets::new(sockets.collect(), config.max_datagram());
         let mut endpoint = Endpoint::new(config, StdRng::seed_from_u64(1));
         for port in 1..=peers {
@@ -324,7 +314,8 @@ mod tests {
     }
 
     fn socket(sockets: &Sockets<Fake>, index: usize) -> &Fake {
-        sockets.sockets[index].socket.as_ref().unwrap()
+        let Some(Link::Udp(socket, _)) = &sockets.sockets[index] else { panic!("it failed") };
+        socket
     }
 
     #[test]

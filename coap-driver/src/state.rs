@@ -11,6 +11,7 @@ use coap_core::{
 
 use crate::counts::SocketStats;
 use crate::error::Unreachable;
+use crate::events::{ClientEvent, Feeds};
 use crate::observing::{Joined, Manner, ObserverId, Observing};
 use crate::progress::Progress;
 use crate::queues::Queues;
@@ -28,6 +29,7 @@ pub(crate) struct State {
     pub(crate) waiting: Waiting,
     pub(crate) observing: Observing,
     pub(crate) queues: Queues,
+    pub(crate) feeds: Feeds,
     pub(crate) serving: Serving,
     /// Why peers cannot be reached, until the events of it are taken.
     unreachable: Vec<(Peer, Unreachable)>,
@@ -74,6 +76,7 @@ impl State {
             waiting: Waiting::default(),
             observing: Observing::default(),
             queues: Queues::default(),
+            feeds: Feeds::default(),
             serving: Serving::default(),
             unreachable: Vec::new(),
             users: 0,
@@ -248,7 +251,10 @@ impl State {
                     timing.elapsed = now - started;
                     Outcome::Failed { peer, reason: Failure::NoResponse, timing }
                 }),
-                Event::Retransmitted { id, .. } => {
+                Event::Retransmitted { id, attempt } => {
+                    if let Some((client, request)) = self.waiting.owner(id) {
+                        self.feeds.tell(client, wake, || ClientEvent::Retransmitted { request, attempt });
+                    }
                     self.waiting.repeated(id, wake);
                     self.observing.repeated(id, wake);
                 }
@@ -279,7 +285,11 @@ impl State {
             self.waiting.begin(id, from, response, timing, size);
             return;
         }
-        self.settle(id, wake, |_, _| Outcome::Reply(Reply::new(from, response, timing)));
+        let reply = Reply::new(from, response, timing);
+        if let Some((client, request)) = self.waiting.owner(id).filter(|_| self.waiting.is_to_group(id)) {
+            self.feeds.tell(client, wake, || ClientEvent::GroupResponse { request, reply: reply.clone() });
+        }
+        self.settle(id, wake, |_, _| Outcome::Reply(reply));
         self.stop_collecting(now, id);
     }
 
@@ -365,6 +375,7 @@ impl State {
         self.close_serving(now, wake);
         self.waiting.close(wake);
         self.observing.close(wake);
+        self.feeds.close(None, wake);
         self.queues.wake_all(wake);
         wake.extend(self.served.take());
     }

@@ -16,6 +16,8 @@ pub struct Target(Kind);
 enum Kind {
     Uri(Uri),
     Peer(Peer),
+    /// The resource of a URI at a peer.
+    At(Peer, Uri),
 }
 
 /// What can be made into a [`Target`].
@@ -77,11 +79,19 @@ impl IntoTarget for Target {
     }
 }
 
+/// A resource of this peer, whatever the host of the URI is: what is reached by a session, or not at the address that its
+/// name has. The name of the host is sent as Uri-Host.
+impl<T: AsRef<str>> IntoTarget for (Peer, T) {
+    fn into_target(self) -> Result<Target, UriError> {
+        Uri::from_input(self.1.as_ref()).map(|uri| Target(Kind::At(self.0, uri)))
+    }
+}
+
 impl Target {
-    /// The URI, if it was made from one.
+    /// The URI, if it was made with one.
     pub(crate) const fn uri(&self) -> Option<&Uri> {
         match &self.0 {
-            Kind::Uri(uri) => Some(uri),
+            Kind::Uri(uri) | Kind::At(_, uri) => Some(uri),
             Kind::Peer(_) => None,
         }
     }
@@ -89,9 +99,25 @@ impl Target {
     /// The options that say which resource.
     pub(crate) fn options(&self) -> Options {
         match &self.0 {
-            Kind::Uri(uri) => uri.options(),
+            Kind::Uri(uri) | Kind::At(_, uri) => uri.options(),
             Kind::Peer(_) => Options::new(),
         }
+    }
+
+    /// Its URI. Of a peer behind an address that is the URI of its root; a session has none.
+    pub(crate) fn to_uri(&self) -> Option<Uri> {
+        match &self.0 {
+            Kind::Uri(uri) | Kind::At(_, uri) => Some(uri.clone()),
+            Kind::Peer(peer) => {
+                let addr = peer.udp()?.socket_addr();
+                Uri::from_options(Scheme::Coap, addr, &Options::new()).ok()
+            }
+        }
+    }
+
+    /// The URI, if it was made from that alone.
+    pub(crate) const fn as_uri(&self) -> Option<&Uri> {
+        if let Kind::Uri(uri) = &self.0 { Some(uri) } else { None }
     }
 
     /// It must be looked up.
@@ -102,7 +128,11 @@ impl Target {
     /// The peers that it may stand for, the best first; at least one. A name is looked up, for `until` at most.
     pub(crate) async fn resolve<R: Runtime>(&self, runtime: &R, until: Instant) -> Result<Vec<Peer>, Error> {
         let uri = match &self.0 {
-            Kind::Peer(peer) => return Ok(vec![peer.udp().map_or(*peer, |addr| here(addr.socket_addr()).into())]),
+            // How secret a session is, its transport knows.
+            Kind::At(Peer::Udp(_), uri) if uri.scheme() != Scheme::Coap => return Err(Error::Security),
+            Kind::Peer(peer) | Kind::At(peer, _) => {
+                return Ok(vec![peer.udp().map_or(*peer, |addr| here(addr.socket_addr()).into())]);
+            }
             Kind::Uri(uri) => uri,
         };
         // Never in the clear what was to be secret.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use coap_core::{BodyId, Failure, Instant, Peer, RequestId, Response, Timing};
 
 use crate::error::{Error, Unreachable};
+use crate::events::RequestNumber;
 use crate::progress::Progress;
 use crate::queues::Table;
 use crate::reply::{Reply, owned};
@@ -82,6 +83,8 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 struct Waiter {
     client: ClientId,
+    /// For the client's stream of events.
+    number: Option<RequestNumber>,
     peer: Peer,
     started: Instant,
     waker: Option<Waker>,
@@ -107,6 +110,7 @@ impl Waiting {
     pub(crate) fn add(&mut self, started: Instant, client: ClientId, peer: Peer, id: RequestId) {
         let waiter = Waiter {
             client,
+            number: None,
             peer,
             started,
             waker: None,
@@ -117,6 +121,23 @@ impl Waiting {
             outcome: None,
         };
         self.requests.insert(id, waiter);
+    }
+
+    /// Gives a request the number that its client knows it by.
+    pub(crate) fn set_number(&mut self, id: RequestId, number: Option<RequestNumber>) {
+        if let Some(waiter) = self.requests.get_mut(&id) {
+            waiter.number = number;
+        }
+    }
+
+    /// Whose request it is, and its number there.
+    pub(crate) fn owner(&self, id: RequestId) -> Option<(ClientId, RequestNumber)> {
+        let waiter = self.requests.get(&id)?;
+        Some((waiter.client, waiter.number?))
+    }
+
+    pub(crate) fn is_to_group(&self, id: RequestId) -> bool {
+        self.requests.get(&id).is_some_and(|waiter| waiter.peer.is_multicast())
     }
 
     /// Lets events about one of its bodies find the request.

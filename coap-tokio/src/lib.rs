@@ -41,9 +41,10 @@ pub use coap_driver::Json;
 #[cfg(any(feature = "json", feature = "cbor"))]
 pub use coap_driver::PayloadError;
 pub use coap_driver::{
-    BindAddr, BodySource, BoxReader, CurrentRuntime, Direction, DiscoverError, DiscoveredLink, Discovery, Error,
-    IntoTarget, Observed, Progress, Reply, Resume, ResumeError, SocketOptions, SocketStats, Target, Traffic,
-    Unreachable, router,
+    AbortHandle, BindAddr, BodySource, BoxReader, ClientEvent, CurrentRuntime, Direction, DiscoverError,
+    DiscoveredLink, Discovery, Error, ErrorKind, IntoTarget, Observed, Progress, Proxy, ProxyForm, RecvBatch, Reply,
+    RequestNumber, Resume, ResumeError, SocketOptions, SocketStats, Stage, Target, Traffic, Transport, Unreachable,
+    router,
 };
 pub use reader::TokioReader;
 pub use runtime::{TokioRuntime, TokioTimer};
@@ -73,6 +74,9 @@ pub type DiscoverBuilder = coap_driver::DiscoverBuilder<TokioRuntime>;
 /// A response that is read as it comes: see [`coap_driver::Download`].
 pub type Download = coap_driver::Download<TokioRuntime>;
 
+/// What happens to the requests of a client: see [`coap_driver::ClientEvents`].
+pub type ClientEvents = coap_driver::ClientEvents<TokioRuntime>;
+
 /// An observation to be started: see [`coap_driver::ObserveBuilder`].
 pub type ObserveBuilder = coap_driver::ObserveBuilder<TokioRuntime>;
 
@@ -84,3 +88,8 @@ impl CurrentRuntime for TokioRuntime {
         Self::current().map_err(io::Error::other)
     }
 }
+
+/// The examples of the document are code that compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/parity.md")]
+mod parity {}

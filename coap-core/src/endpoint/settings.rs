@@ -1,10 +1,13 @@
-//! Transmission parameters, changed while the endpoint runs.
+//! Settings that are changed while the endpoint runs.
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use super::Endpoint;
 use super::errors::TransmissionError;
 use crate::addr::Peer;
+use crate::config::{ConfigError, check_min_token_len, check_timeout};
+use crate::message::BlockSize;
 use crate::time::Instant;
 use crate::transmission::TransmissionParameters;
 
@@ -50,6 +53,31 @@ impl Endpoint {
             self.peers.release(now, key);
         }
         had
+    }
+
+    /// Changes `ConfigBuilder::block_size`, for requests and responses that begin from now on.
+    pub const fn set_block_size(&mut self, size: Option<BlockSize>) {
+        self.config.block_size = size;
+    }
+
+    /// Changes `ConfigBuilder::max_server_response_delay`, for multicast requests from now on.
+    ///
+    /// # Errors
+    /// Below 1 ms.
+    pub fn set_max_server_response_delay(&mut self, span: Duration) -> Result<(), ConfigError> {
+        check_timeout(span)?;
+        self.config.max_server_response_delay = span;
+        Ok(())
+    }
+
+    /// Changes `ConfigBuilder::min_token_len`, for tokens that are drawn from now on.
+    ///
+    /// # Errors
+    /// Outside 1 to 8 bytes.
+    pub fn set_min_token_len(&mut self, bytes: u8) -> Result<(), ConfigError> {
+        check_min_token_len(bytes)?;
+        self.config.min_token_len = bytes;
+        Ok(())
     }
 }
 

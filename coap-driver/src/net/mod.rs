@@ -3,6 +3,7 @@
 //! quinn-udp receives in batches and knows the local address of each datagram. It does not say whose ICMP error it was:
 //! on Linux and Android `reports` asks the socket's error queue.
 
+mod options;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod reports;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -242,6 +243,12 @@ fn open(addr: SocketAddr, options: &SocketOptions) -> io::Result<UdpSocket> {
         socket.set_reuse_port(true)?;
     }
     enlarge(&socket, options);
+    let families = match addr {
+        SocketAddr::V4(_) => options::Families::V4,
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => options::Families::Both,
+        SocketAddr::V6(_) => options::Families::V6,
+    };
+    options::apply(&socket, families, options)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
     Ok(socket.into())

@@ -111,3 +111,55 @@ fn a_mapped_address_is_bound_as_the_ipv4_address_that_it_is() {
     let socket = Socket::bind("[::ffff:127.0.0.1]:0".parse().unwrap(), &SocketOptions::default()).unwrap();
     assert_eq!(socket.local_addr().unwrap().ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
 }
+
+#[test]
+fn options_for_groups_are_in_force_on_sockets_of_each_family() {
+    const LOOPBACK: u32 = 1;
+    let options = SocketOptions::default().multicast_hops(7).multicast_loop(false);
+    let options = options.multicast_interface(LOOPBACK).traffic_class(0x20);
+    for bound in ["[::]:0", "0.0.0.0:0", "[::1]:0"] {
+        let socket = Socket::bind(bound.parse().unwrap(), &options).unwrap();
+        let set = socket2::SockRef::from(&socket.io);
+        if bound != "[::1]:0" {
+            assert_eq!((set.multicast_ttl_v4().unwrap(), set.multicast_loop_v4().unwrap()), (7, false), "{bound}");
+            assert_eq!(set.tos_v4().unwrap(), 0x20, "{bound}");
+        }
+        if bound != "0.0.0.0:0" {
+            assert_eq!((set.multicast_hops_v6().unwrap(), set.multicast_loop_v6().unwrap()), (7, false), "{bound}");
+            assert_eq!((set.multicast_if_v6().unwrap(), set.tclass_v6().unwrap()), (LOOPBACK, 0x20), "{bound}");
+        }
+    }
+}
+
+#[test]
+fn a_datagram_to_a_group_leaves_on_the_interface_of_the_socket() {
+    let listener = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let group = Ipv4Addr::new(224, 0, 1, 187);
+    let loopback = socket2::InterfaceIndexOrAddress::Index(1);
+    socket2::SockRef::from(&listener).join_multicast_v4_n(&group, &loopback).unwrap();
+    listener.set_read_timeout(Some(core::time::Duration::from_secs(20))).unwrap();
+    let to = UdpAddr::new(SocketAddr::from((group, listener.local_addr().unwrap().port())));
+    for bound in ["[::]:0", "0.0.0.0:0"] {
+        let options = SocketOptions::default().multicast_interface(1);
+        let socket = Socket::bind(bound.parse().unwrap(), &options).unwrap();
+        socket.try_send(to, &Local::default(), b"all").unwrap();
+        assert_eq!(listener.recv_from(&mut [0; 8]).unwrap().0, 3, "bound to {bound}");
+    }
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_an_error_of_binding() {
+    let options = SocketOptions::default().multicast_interface(99_999);
+    for bound in ["[::]:0", "0.0.0.0:0"] {
+        assert!(Socket::bind(bound.parse().unwrap(), &options).is_err(), "bound to {bound}");
+    }
+}
+
+#[test]
+fn buffers_are_as_large_as_was_asked_for_where_the_system_allows_it() {
+    let options = SocketOptions::default().recv_buffer(64 << 10).send_buffer(32 << 10);
+    let socket = Socket::bind("[::1]:0".parse().unwrap(), &options).unwrap();
+    let set = socket2::SockRef::from(&socket.io);
+    // Linux doubles them, for its own records.
+    assert!(set.recv_buffer_size().unwrap() >= 64 << 10 && set.send_buffer_size().unwrap() >= 32 << 10);
+}

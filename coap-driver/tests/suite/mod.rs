@@ -51,11 +51,11 @@ async fn hear<R: Runtime>(runtime: &R, socket: &R::Socket, enough: impl Fn(&Hear
             for received in batch.iter() {
                 match received {
                     Received::Datagram { from, to, interface, payload } => heard.datagrams.push(Datagram {
-                        from,
+                        from: from.udp().unwrap(),
                         to: Local::arrived(0, to, interface),
                         payload: payload.to_vec(),
                     }),
-                    Received::Unreachable { peer } => heard.unreachable.push(peer),
+                    Received::Unreachable { peer } => heard.unreachable.push(peer.udp().unwrap()),
                     _ => {}
                 }
             }
@@ -172,7 +172,7 @@ pub(crate) async fn a_report_alone_wakes_who_waits_each_time<R: Runtime>(runtime
         send(&runtime, &socket, gone, &Local::default(), b"anybody?").await;
         in_time(&runtime, waiting).await.unwrap();
         let heard: Vec<_> = batch.iter().collect();
-        assert_eq!(heard, [Received::Unreachable { peer: UdpAddr::new(gone) }]);
+        assert_eq!(heard, [Received::Unreachable { peer: gone.into() }]);
     }
 }
 

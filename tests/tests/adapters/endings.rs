@@ -167,5 +167,6 @@ pub(crate) async fn a_port_in_use_is_an_error_of_bind<R: CurrentRuntime>() {
     let failed = Server::<R>::builder(R::current().unwrap()).bind("127.0.0.1:0").bind(taken).server().await;
     let Err(error) = failed else { panic!("two have the port {taken}") };
     assert!(error.to_string().starts_with(&format!("cannot bind to {taken}: ")), "{error}");
+    assert_eq!(error.kind(), coap_driver::ErrorKind::AddressInUse);
     assert!(matches!(error, Error::Bind { source, .. } if source.kind() == ErrorKind::AddrInUse));
 }

@@ -60,6 +60,7 @@ impl Plain {
             poll_fn(|cx| socket.poll_recv(cx, &mut batch)).await.unwrap();
             for received in batch.iter() {
                 let Received::Datagram { from, to, interface, payload } = received else { continue };
+                let Some(from) = from.udp() else { continue };
                 let local = Local::arrived(0, to, interface);
                 let message = Message::decode(Bytes::copy_from_slice(payload)).unwrap();
                 let answer = self.lock().answer(from, local, message);

@@ -1,0 +1,114 @@
+//! What kind of error it is, for programs that match and count: [`Error`] without what it carries.
+
+use std::io;
+
+use coap_core::{Code, Failure};
+
+use crate::error::Error;
+use crate::reply::Reply;
+
+/// What kind of [`Error`] it is; made by [`Error::kind`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The URI is none, or cannot be asked for: nothing was sent.
+    Uri,
+    /// An option has a value that it cannot have: nothing was sent.
+    Option,
+    /// The request contradicts itself, or does not fit: nothing was sent.
+    Request,
+    /// `coaps` was asked for, and there is no security: nothing was sent.
+    Security,
+    /// The name has no address: nothing was sent.
+    HostNotFound,
+    /// There is no way to the peer from this machine: no interface of the zone, no socket of the address family.
+    NoRoute,
+    /// The time ran out, at this stage.
+    TimedOut(Stage),
+    /// The peer answered with a Reset.
+    Reset,
+    /// The network, or this machine, says that the peer cannot be reached.
+    Unreachable,
+    /// The response cannot be understood: a critical option, or blocks that do not fit.
+    BadResponse,
+    /// The reader of the content failed.
+    Body,
+    /// The response has this code, a 4.xx or 5.xx.
+    Status(Code),
+    /// The client was closed.
+    Closed,
+    /// The client was disconnected.
+    Disconnected,
+    /// The request was aborted.
+    Aborted,
+    /// The address to bind to is in use.
+    AddressInUse,
+    /// The address to bind to is none of this machine, or not allowed.
+    Bind,
+    /// The system did not do its part.
+    Io,
+    /// A setting, or a route, is wrong.
+    Config,
+    /// What has no name here.
+    Other,
+}
+
+/// How far a request had come when its time ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Its name was still looked up.
+    Resolving,
+    /// It waited for its turn: not sent.
+    Waiting,
+    /// Sent, and not acknowledged.
+    Acknowledgement,
+    /// Acknowledged, or Non-confirmable, and not answered.
+    Response,
+}
+
+impl Error {
+    /// What kind of error it is.
+    ///
+    /// ```
+    /// # use coap_driver::{Error, ErrorKind, Stage};
+    /// fn is_worth_another_try(error: &Error) -> bool {
+    ///     matches!(error.kind(), ErrorKind::TimedOut(Stage::Resolving | Stage::Waiting) | ErrorKind::Disconnected)
+    /// }
+    /// assert!(is_worth_another_try(&Error::Disconnected));
+    /// assert!(!is_worth_another_try(&Error::Aborted));
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Uri(_) | Self::NoUri => ErrorKind::Uri,
+            Self::Security => ErrorKind::Security,
+            Self::HostNotFound { .. } => ErrorKind::HostNotFound,
+            Self::ResolveTimeout { .. } => ErrorKind::TimedOut(Stage::Resolving),
+            Self::NoInterface { .. } | Self::AddressFamily { .. } => ErrorKind::NoRoute,
+            Self::Option(_) => ErrorKind::Option,
+            Self::Request(_) => ErrorKind::Request,
+            Self::NotSent { .. } => ErrorKind::TimedOut(Stage::Waiting),
+            Self::NoAck { .. } => ErrorKind::TimedOut(Stage::Acknowledgement),
+            Self::NoResponse { .. } => ErrorKind::TimedOut(Stage::Response),
+            Self::Reset { .. } => ErrorKind::Reset,
+            Self::Unreachable { .. } => ErrorKind::Unreachable,
+            Self::CriticalOption { .. } | Self::Blockwise { .. } => ErrorKind::BadResponse,
+            Self::Body(_) => ErrorKind::Body,
+            Self::Failed { reason: Failure::NoMessageId, .. } => ErrorKind::TimedOut(Stage::Waiting),
+            Self::Failed { .. } => ErrorKind::Other,
+            Self::Status(reply) => ErrorKind::Status(reply.code),
+            Self::Closed => ErrorKind::Closed,
+            Self::Disconnected => ErrorKind::Disconnected,
+            Self::Aborted => ErrorKind::Aborted,
+            Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => ErrorKind::AddressInUse,
+            Self::Bind { .. } => ErrorKind::Bind,
+            Self::Io(_) => ErrorKind::Io,
+            Self::Config(_) | Self::Route(_) => ErrorKind::Config,
+        }
+    }
+
+    /// The response with an error code, message and payload included, if that is what it is.
+    pub fn reply(&self) -> Option<&Reply> {
+        if let Self::Status(reply) = self { Some(reply) } else { None }
+    }
+}
