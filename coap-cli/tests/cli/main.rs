@@ -6,6 +6,7 @@ mod client;
 mod files;
 mod harness;
 mod observe;
+mod plugtest;
 mod serve;
 mod tools;
 mod transfers;
