@@ -15,8 +15,8 @@ use crate::input::RawOption;
 use crate::serve::Extra;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 a 2.xx response, 4 a 4.xx response, 5 a 5.xx response, 1 output that cannot be written,
-2 usage (also a bad URI, option or payload file), 6 timeout, 7 network or name, 8 security, 130 interrupted.
+Exit codes: 0 a 2.xx response, 4 a 4.xx response, 5 a 5.xx response, 1 output that cannot be written or a check that failed,
+2 usage (also a bad URI, option or payload file), 3 a check that is inconclusive, 6 timeout, 7 network or name, 8 security, 130 interrupted.
 
 `coap -m METHOD URI` and `coap URI` work too: they are `coap request`.";
 
@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Observe(ObserveArgs),
     /// Ask whether a CoAP endpoint is there, and how long its answer takes.
     Ping(PingArgs),
+    /// Run the test list of the ETSI plugtests against a server.
+    Check(CheckArgs),
     /// Run a server with a few resources, or with the files of a folder.
     Serve(ServeArgs),
     /// Run a server and a client on this machine, and show what they say to each other.
@@ -210,6 +212,20 @@ pub(crate) struct PingArgs {
     #[command(flatten)]
     pub(crate) patience: PatienceArgs,
     /// Print the outcome as one JSON object on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) noise: NoiseArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Whom: HOST or HOST:PORT, with or without coap:// before it. Its tests change what is there: see the list.
+    pub(crate) uri: String,
+    /// Run this test alone, such as CORE_01, or these, such as OBS. Repeatable.
+    #[arg(short = 't', long = "test", value_name = "ID", value_delimiter = ',')]
+    pub(crate) tests: Vec<String>,
+    /// Print each outcome as one JSON object, and the counts as another.
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]

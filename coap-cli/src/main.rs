@@ -4,6 +4,7 @@
 //! there and an exit code: see [`exit`].
 
 mod args;
+mod check;
 mod client;
 mod clock;
 mod decode;
@@ -59,6 +60,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Request(args) => on_runtime(client::request(args.method, args.request)),
         Command::Observe(args) => on_runtime(observe::run(args)),
         Command::Ping(args) => on_runtime(client::ping(args)),
+        Command::Check(args) => on_runtime(check::run(args)),
         Command::Serve(args) => on_runtime(serve::run(args)),
         Command::Demo => on_runtime(demo::run()),
         Command::Decode(args) => decode::run(&args, io::stdin().lock(), io::stdout().lock()),

@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod check;
 mod client;
 mod files;
 mod harness;
