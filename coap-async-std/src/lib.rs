@@ -30,9 +30,16 @@ pub use coap_core::{
     BlockSize, Body, Code, Config, ContentFormat, ETag, Local, OptionNumber, Options, Peer, Request, Reregistration,
     Response, Timing, Token, TransmissionParameters, Type, Uri,
 };
+#[cfg(feature = "cbor")]
+pub use coap_driver::Cbor;
+#[cfg(feature = "json")]
+pub use coap_driver::Json;
+#[cfg(any(feature = "json", feature = "cbor"))]
+pub use coap_driver::PayloadError;
 pub use coap_driver::{
-    BindAddr, BodySource, BoxReader, CurrentRuntime, Direction, Error, IntoTarget, Observed, Progress, Reply, Resume,
-    ResumeError, SocketOptions, SocketStats, Target, Traffic, Unreachable, router,
+    BindAddr, BodySource, BoxReader, CurrentRuntime, Direction, DiscoverError, DiscoveredLink, Discovery, Error,
+    IntoTarget, Observed, Progress, Reply, Resume, ResumeError, SocketOptions, SocketStats, Target, Traffic,
+    Unreachable, router,
 };
 pub use runtime::{AsyncStdRuntime, AsyncStdTimer};
 pub use socket::AsyncStdSocket;
@@ -54,6 +61,9 @@ pub type Builder = coap_driver::Builder<AsyncStdRuntime>;
 
 /// A request to be sent: see [`coap_driver::RequestBuilder`].
 pub type RequestBuilder = coap_driver::RequestBuilder<AsyncStdRuntime>;
+
+/// A question for links: see [`coap_driver::DiscoverBuilder`].
+pub type DiscoverBuilder = coap_driver::DiscoverBuilder<AsyncStdRuntime>;
 
 /// A response that is read as it comes: see [`coap_driver::Download`].
 pub type Download = coap_driver::Download<AsyncStdRuntime>;

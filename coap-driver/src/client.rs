@@ -11,6 +11,7 @@ use coap_core::{Body, Code, Instant, Scope, Stats, TransmissionError, Transmissi
 use crate::builder::{BindAddr, Builder};
 use crate::counts::SocketStats;
 use crate::current::CurrentRuntime;
+use crate::discover::DiscoverBuilder;
 use crate::error::Error;
 use crate::observation::ObserveBuilder;
 use crate::race::{Deadline, resolve};
@@ -129,6 +130,11 @@ impl<R: Runtime> Client<R> {
             self.shared().command(|state, now| state.leave_resource(now, &peers, &target.options(), &mut wake));
         wake.into_iter().for_each(Waker::wake);
         Ok(observers)
+    }
+
+    /// Asks a server what it has (RFC 6690): `/.well-known/core`, or the path of the target if it has one.
+    pub fn discover(&self, target: impl IntoTarget) -> DiscoverBuilder<R> {
+        DiscoverBuilder::new(self.clone(), target)
     }
 
     /// Asks whether a peer is there (RFC 7252 §4.3); the result is the round-trip time. Of a URI the path is left out.

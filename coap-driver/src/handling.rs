@@ -22,7 +22,7 @@ use crate::topics::Turn;
 pub(crate) struct Calls {
     pub(crate) requests: Vec<IncomingRequest>,
     pub(crate) turns: Vec<Turn>,
-    answers: Vec<(Purpose, Response, Option<Source>)>,
+    answers: Vec<(Purpose, Option<Response>, Option<Source>)>,
     waiting: Vec<(Purpose, HandlerFuture, Option<Arc<Upload>>)>,
     /// Content to be put together first, and how much of it at most.
     whole: Vec<(IncomingRequest, Option<usize>)>,
@@ -54,8 +54,8 @@ impl Calls {
         for request in requests.drain(..) {
             match doors {
                 Doors::Open(router) => self.call_for(shared, router, request),
-                Doors::Absent => self.answer(&request, Response::new(Code::NOT_FOUND)),
-                Doors::Shut => self.answer(&request, Response::new(Code::SERVICE_UNAVAILABLE)),
+                Doors::Absent => self.answer(&request, Answer::new(Code::NOT_FOUND)),
+                Doors::Shut => self.answer(&request, Answer::new(Code::SERVICE_UNAVAILABLE)),
             }
         }
         self.requests = requests;
@@ -64,7 +64,7 @@ impl Calls {
             let called = match doors {
                 Doors::Open(router) => match router.find(turn.observed.incoming()) {
                     Ok(call) => begin(call, None),
-                    Err(response) => Called::Done(response.into()),
+                    Err(answer) => Called::Done(answer),
                 },
                 Doors::Absent | Doors::Shut => Called::Done(Answer::new(Code::SERVICE_UNAVAILABLE)),
             };
@@ -77,7 +77,7 @@ impl Calls {
     fn call_for<R: Runtime>(&mut self, shared: &Arc<Shared<R>>, router: &Router, request: IncomingRequest) {
         let call = match router.find(Incoming::new(&request)) {
             Ok(call) => call,
-            Err(response) => return self.answer(&request, response),
+            Err(answer) => return self.answer(&request, answer),
         };
         let limit = call.max_body();
         let upload = match request.request.body {
@@ -93,8 +93,9 @@ impl Calls {
         self.keep(Purpose::Request(request.id, join), called, upload);
     }
 
-    fn answer(&mut self, request: &IncomingRequest, response: Response) {
-        self.answers.push((Purpose::Request(request.id, None), response, None));
+    fn answer(&mut self, request: &IncomingRequest, answer: Answer) {
+        let (response, source) = answer.into_parts();
+        self.answers.push((Purpose::Request(request.id, None), response, source));
     }
 
     fn keep(&mut self, purpose: Purpose, called: Called, upload: Option<Arc<Upload>>) {

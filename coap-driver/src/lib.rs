@@ -35,6 +35,7 @@ mod builder;
 mod client;
 mod counts;
 mod current;
+mod discover;
 mod download;
 mod drive;
 mod error;
@@ -63,6 +64,8 @@ mod timeout;
 mod tokio_read;
 mod topics;
 mod traffic;
+#[cfg(any(feature = "json", feature = "cbor"))]
+mod typed;
 mod upload;
 mod waiting;
 
@@ -70,6 +73,7 @@ pub use builder::{BindAddr, Builder};
 pub use client::Client;
 pub use counts::SocketStats;
 pub use current::CurrentRuntime;
+pub use discover::{DiscoverBuilder, DiscoverError, DiscoveredLink, Discovery};
 pub use download::Download;
 pub use error::{Error, Unreachable};
 pub use observation::{Observation, ObserveBuilder, Observed};
@@ -81,4 +85,10 @@ pub use runtime::{BoxFuture, Received, RecvBatch, Runtime, SocketOptions, Timer,
 pub use server::{Serve, Server, ShutdownHandle};
 pub use target::{IntoTarget, Target};
 pub use traffic::{Direction, Traffic};
+#[cfg(feature = "cbor")]
+pub use typed::Cbor;
+#[cfg(feature = "json")]
+pub use typed::Json;
+#[cfg(any(feature = "json", feature = "cbor"))]
+pub use typed::PayloadError;
 pub use upload::{BodySource, BoxReader};

@@ -171,9 +171,10 @@ impl State {
 
     /// Does with a handler's answer what it is for. What has begun is to be read and sent.
     #[must_use]
-    pub(crate) fn finish(&mut self, now: Instant, purpose: Purpose, response: Response) -> Option<Begun> {
+    pub(crate) fn finish(&mut self, now: Instant, purpose: Purpose, response: Option<Response>) -> Option<Begun> {
         match purpose {
             Purpose::Observers(turn) => {
+                let response = response.unwrap_or_else(|| Response::new(Code::INTERNAL_SERVER_ERROR));
                 self.serving.topics.publish(&mut self.endpoint, now, &turn, response);
                 None
             }
@@ -183,7 +184,7 @@ impl State {
 
     /// The same for a handler that took its time. Nothing happens if its errand is over.
     #[must_use]
-    pub(crate) fn finish_errand(&mut self, now: Instant, errand: Errand, response: Response) -> Option<Begun> {
+    pub(crate) fn finish_errand(&mut self, now: Instant, errand: Errand, response: Option<Response>) -> Option<Begun> {
         let purpose = match errand {
             Errand::Request(id) => Purpose::Request(id, self.serving.handlers.remove(&id)?.join),
             Errand::Observers(turn) => Purpose::Observers(turn),
@@ -191,14 +192,25 @@ impl State {
         self.finish(now, purpose, response)
     }
 
-    fn answer(&mut self, now: Instant, id: IncomingId, join: Option<Join>, response: Response) -> Option<Begun> {
+    fn answer(
+        &mut self,
+        now: Instant,
+        id: IncomingId,
+        join: Option<Join>,
+        response: Option<Response>,
+    ) -> Option<Begun> {
         if let Some(upload) = self.serving.uploads.remove(&id.request_body()) {
             upload.fail(BodyError::Over, &mut self.serving.wake);
         }
-        let begun = if let Body::Parts { size } = response.body { Some(Begun { id, size }) } else { None };
-        let answered = match &join {
-            Some(join) => self.serving.topics.accept(&mut self.endpoint, now, id, join, response),
-            None => self.endpoint.respond(now, id, response),
+        let size = response.as_ref().map(|response| &response.body);
+        let begun = if let Some(Body::Parts { size }) = size { Some(Begun { id, size: *size }) } else { None };
+        let answered = match (&join, response) {
+            (Some(join), Some(response)) => self.serving.topics.accept(&mut self.endpoint, now, id, join, response),
+            (None, Some(response)) => self.endpoint.respond(now, id, response),
+            (_, None) => {
+                self.endpoint.ignore(now, id);
+                Ok(())
+            }
         };
         if let Some(join) = &join {
             self.serving.topics.end_join(&mut self.endpoint, now, join);

@@ -71,7 +71,21 @@ impl IntoTarget for Peer {
     }
 }
 
+impl IntoTarget for Target {
+    fn into_target(self) -> Result<Target, UriError> {
+        Ok(self)
+    }
+}
+
 impl Target {
+    /// The URI, if it was made from one.
+    pub(crate) const fn uri(&self) -> Option<&Uri> {
+        match &self.0 {
+            Kind::Uri(uri) => Some(uri),
+            Kind::Peer(_) => None,
+        }
+    }
+
     /// The options that say which resource.
     pub(crate) fn options(&self) -> Options {
         match &self.0 {

@@ -34,9 +34,16 @@ pub use coap_core::{
     BlockSize, Body, Code, Config, ContentFormat, ETag, Local, OptionNumber, Options, Peer, Request, Reregistration,
     Response, Timing, Token, TransmissionParameters, Type, Uri,
 };
+#[cfg(feature = "cbor")]
+pub use coap_driver::Cbor;
+#[cfg(feature = "json")]
+pub use coap_driver::Json;
+#[cfg(any(feature = "json", feature = "cbor"))]
+pub use coap_driver::PayloadError;
 pub use coap_driver::{
-    BindAddr, BodySource, BoxReader, CurrentRuntime, Direction, Error, IntoTarget, Observed, Progress, Reply, Resume,
-    ResumeError, SocketOptions, SocketStats, Target, Traffic, Unreachable, router,
+    BindAddr, BodySource, BoxReader, CurrentRuntime, Direction, DiscoverError, DiscoveredLink, Discovery, Error,
+    IntoTarget, Observed, Progress, Reply, Resume, ResumeError, SocketOptions, SocketStats, Target, Traffic,
+    Unreachable, router,
 };
 pub use reader::TokioReader;
 pub use runtime::{TokioRuntime, TokioTimer};
@@ -59,6 +66,9 @@ pub type Builder = coap_driver::Builder<TokioRuntime>;
 
 /// A request to be sent: see [`coap_driver::RequestBuilder`].
 pub type RequestBuilder = coap_driver::RequestBuilder<TokioRuntime>;
+
+/// A question for links: see [`coap_driver::DiscoverBuilder`].
+pub type DiscoverBuilder = coap_driver::DiscoverBuilder<TokioRuntime>;
 
 /// A response that is read as it comes: see [`coap_driver::Download`].
 pub type Download = coap_driver::Download<TokioRuntime>;

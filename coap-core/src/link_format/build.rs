@@ -151,6 +151,22 @@ impl<'a> Link<'a> {
         Ok(self)
     }
 
+    /// Adds the attributes of another link, as they are, but for those of a name that this one has.
+    ///
+    /// ```
+    /// # use coap_core::link_format::Link;
+    /// let model = Link::default().with_resource_type("lamp").with_title("a lamp").observable();
+    /// let lamp = Link::new("/lamps/3")?.with_title("in the hall").with_attributes_of(&model);
+    /// assert_eq!(lamp.to_string(), r#"</lamps/3>;title="in the hall";rt="lamp";obs"#);
+    /// # Ok::<(), coap_core::LinkFormatError>(())
+    /// ```
+    #[must_use]
+    pub fn with_attributes_of(mut self, model: &Self) -> Self {
+        let more: Vec<_> = model.attributes.iter().filter(|it| self.attribute(it.name()).is_none()).cloned().collect();
+        self.attributes.extend(more);
+        self
+    }
+
     fn listed(self, name: &'static str, more: Cow<'a, str>) -> Self {
         let value = match self.value(name) {
             Some(list) if !list.is_empty() => format!("{list} {more}").into(),

@@ -73,7 +73,9 @@ use crate::{ContentFormat, Uri, UriError};
 ///
 /// Two are equal if they have the same target and the same attributes in the same order and form, so `</a>;ct=0` is not
 /// equal to `</a>;ct="0"`. What was parsed and written is equal to what was parsed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// The default is `<>`: a link to where it is found, of which nothing is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Link<'a> {
     /// What may stand between the angle brackets.
     target: Cow<'a, str>,

@@ -119,7 +119,7 @@ pub trait FromRequest<S>: Sized {
     /// The critical options that a handler acts upon when it takes this argument.
     ///
     /// A request with a critical option that no argument of its handler stands for is answered 4.02 (RFC 7252
-    /// §5.4.1): If-Match must not be passed over in silence. Uri-Host, Uri-Port, Uri-Path, Uri-Query and Accept are
+    /// §5.4.1): it must not be passed over in silence. If-Match and If-None-Match are seen to if the route has a GET handler. Uri-Host, Uri-Port, Uri-Path, Uri-Query and Accept are
     /// the router's own business. An option beyond If-Match and If-None-Match must be declared in the endpoint's
     /// `Config` too, or no request with it comes this far.
     const UNDERSTANDS: &'static [OptionNumber] = &[];
@@ -317,25 +317,45 @@ impl super::IntoResponse for BadQuery {
     }
 }
 
-/// If-Match and If-None-Match (RFC 7252 §5.10.8). A request that has them is answered 4.02 unless its handler takes
-/// this argument, and with it the duty to [`check`](Self::check).
+/// If-Match and If-None-Match (RFC 7252 §5.10.8). A handler that takes this argument takes the duty to
+/// [`check`](Self::check) with it, which it can do under the lock of what it changes. For others a GET handler of the route
+/// is asked before; without one such a request is answered 4.02.
 #[derive(Clone, Debug, Default)]
 pub struct Preconditions {
     options: Options,
 }
 
+/// What a resource is before a request changes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Current<'a> {
+    Absent,
+    /// It is there, and nobody gave it an entity-tag.
+    Untagged,
+    Tagged(&'a ETag),
+}
+
 impl Preconditions {
+    pub(super) const NUMBERS: [OptionNumber; 2] = [OptionNumber::IF_MATCH, OptionNumber::IF_NONE_MATCH];
+
     /// Whether the request may be carried out on a resource that now has the entity-tag `current`; `None`: a resource
     /// that does not exist.
     ///
     /// # Errors
     /// 4.12: the conditions are not met, and nothing must be changed.
     pub fn check(&self, current: Option<&ETag>) -> Result<(), Code> {
+        self.check_state(current.map_or(Current::Absent, Current::Tagged))
+    }
+
+    pub(super) fn check_state(&self, current: Current<'_>) -> Result<(), Code> {
         let mut if_match = self.options.get_all(OptionNumber::IF_MATCH).peekable();
-        // An empty If-Match asks for any representation at all.
-        let matched = |wanted: &[u8]| current.is_some_and(|etag| wanted.is_empty() || wanted == etag.as_bytes());
+        let matched = |wanted: &[u8]| match current {
+            Current::Absent => false,
+            // An empty If-Match asks for any representation at all.
+            Current::Untagged => wanted.is_empty(),
+            Current::Tagged(etag) => wanted.is_empty() || wanted == etag.as_bytes(),
+        };
         let unmatched = if_match.peek().is_some() && !if_match.any(matched);
-        let exists = self.options.contains(OptionNumber::IF_NONE_MATCH) && current.is_some();
+        let exists = self.options.contains(OptionNumber::IF_NONE_MATCH) && !matches!(current, Current::Absent);
         if unmatched || exists { Err(Code::PRECONDITION_FAILED) } else { Ok(()) }
     }
 
@@ -346,7 +366,7 @@ impl Preconditions {
 }
 
 impl<S> FromRequest<S> for Preconditions {
-    const UNDERSTANDS: &'static [OptionNumber] = &[OptionNumber::IF_MATCH, OptionNumber::IF_NONE_MATCH];
+    const UNDERSTANDS: &'static [OptionNumber] = &Self::NUMBERS;
 
     fn from_request(incoming: &Incoming<'_>, _state: &S) -> Result<Self, Response> {
         Ok(Self { options: incoming.options().clone().into_owned() })

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use coap_core::{Code, ContentFormat, OptionNumber, Response};
 
+use super::asked::Asked;
 use super::extract::{FromRequest, Incoming};
 use super::response::{Answer, IntoResponse};
 
@@ -16,6 +17,9 @@ pub type HandlerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// An async function whose arguments implement [`FromRequest`] and whose result implements [`IntoResponse`]; up to
 /// eight arguments. `T` is the tuple of their types, which keeps the implementations apart.
+///
+/// What it does belongs into the future that it returns, as all of an async function is: where a request is conditional,
+/// the future may be dropped without having run.
 ///
 /// Until it waits for the first time it runs beside the sockets, so it must not block: work that takes the processor or
 /// a disk belongs on the runtime's pool for that.
@@ -73,8 +77,8 @@ macro_rules! impl_handler {
             fn call(&self, incoming: &Incoming<'_>, state: &S) -> Result<HandlerFuture, Response> {
                 let _ = state;
                 let future = self($($argument::from_request(incoming, state)?),*);
-                let (method, accept) = (incoming.method(), incoming.options().accept());
-                Ok(Box::pin(async move { acceptable(future.await.into_response(method), method, accept) }))
+                let (method, asked) = (incoming.method(), Asked::of(incoming));
+                Ok(Box::pin(async move { asked.fit(future.await.into_response(method)) }))
             }
         }
     };
@@ -89,17 +93,6 @@ impl_handler!(A B C D E);
 impl_handler!(A B C D E G);
 impl_handler!(A B C D E G H);
 impl_handler!(A B C D E G H I);
-
-/// RFC 7252 §5.10.4: what the peer did not ask for is not sent. Only where asking had no effect: a PUT that was carried
-/// out is not turned into an error afterwards.
-fn acceptable(answer: Answer, method: Code, accept: Option<ContentFormat>) -> Answer {
-    let Some(accept) = accept else { return answer };
-    let other = answer.options.content_format().is_some_and(|format| format != accept);
-    if other && method.is_safe() && answer.code.is_success() {
-        return not_acceptable(&[]).into();
-    }
-    answer
-}
 
 /// 4.06, with the formats that there are.
 pub(super) fn not_acceptable(produces: &[ContentFormat]) -> Response {

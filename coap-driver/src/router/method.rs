@@ -2,9 +2,10 @@
 
 use core::fmt;
 
-use coap_core::{Code, ContentFormat, Response};
+use coap_core::{Code, ContentFormat, OptionNumber, Response};
 
-use super::extract::Incoming;
+use super::discovery::Listing;
+use super::extract::{Incoming, Preconditions};
 use super::handler::{Handler, SharedHandler, erase, not_acceptable, with_state};
 use crate::resource::Resource;
 
@@ -13,14 +14,30 @@ const METHODS: [Code; 7] = [Code::GET, Code::POST, Code::PUT, Code::DELETE, Code
 
 /// The handlers of one route, one for each method; made by [`get`], [`put`] and their like.
 ///
-/// A method without a handler is answered 4.05.
+/// A method without a handler is answered 4.05. One can have several, for several formats: of those that read the content,
+/// the first that produces what Accept asks for answers, which is the first of all where a request asks for none.
+///
+/// ```
+/// # use coap_core::ContentFormat;
+/// # use coap_driver::router::{Router, get};
+/// # async fn text() -> &'static str { "22.5" }
+/// # async fn json() -> (ContentFormat, &'static str) { (ContentFormat::JSON, r#"{"celsius":22.5}"#) }
+/// let temperature = get(text).produces([ContentFormat::TEXT_PLAIN]).get(json).produces([ContentFormat::JSON]);
+/// let router: Router = Router::new().route("/temp", temperature);
+/// ```
+///
+/// If-Match and If-None-Match (RFC 7252 §5.10.8) are seen to where the route has a GET handler: it is asked first, and its
+/// ETag, or its 4.04, decides whether the request is carried out or answered 4.12. What happens between the two is not
+/// noticed. A handler that must know takes [`Preconditions`](super::Preconditions), and then it decides alone.
 pub struct MethodRouter<S = ()> {
-    entries: [Option<Entry<S>>; METHODS.len()],
-    repeated: Option<Code>,
+    entries: Vec<Entry<S>>,
+    pub(super) listing: Listing,
 }
 
 struct Entry<S> {
+    method: Code,
     handler: SharedHandler<S>,
+    tags: Tags,
     produces: Vec<ContentFormat>,
     consumes: Vec<ContentFormat>,
     max_body: Option<usize>,
@@ -65,7 +82,7 @@ methods! {
 
 impl<S> Default for MethodRouter<S> {
     fn default() -> Self {
-        Self { entries: [const { None }; METHODS.len()], repeated: None }
+        Self { entries: Vec::new(), listing: Listing::default() }
     }
 }
 
@@ -80,7 +97,7 @@ impl<S> MethodRouter<S> {
     #[must_use]
     pub fn produces(mut self, formats: impl IntoIterator<Item = ContentFormat>) -> Self {
         let formats: Vec<_> = formats.into_iter().collect();
-        for entry in self.entries.iter_mut().flatten().filter(|entry| entry.produces.is_empty()) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.produces.is_empty()) {
             entry.produces.clone_from(&formats);
         }
         self
@@ -92,7 +109,7 @@ impl<S> MethodRouter<S> {
     #[must_use]
     pub fn consumes(mut self, formats: impl IntoIterator<Item = ContentFormat>) -> Self {
         let formats: Vec<_> = formats.into_iter().collect();
-        for entry in self.entries.iter_mut().flatten().filter(|entry| entry.consumes.is_empty()) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.consumes.is_empty()) {
             entry.consumes.clone_from(&formats);
         }
         self
@@ -103,7 +120,7 @@ impl<S> MethodRouter<S> {
     /// is. A handler with a [`BodyReader`](super::BodyReader) has no limit but this one.
     #[must_use]
     pub fn max_body(mut self, bytes: usize) -> Self {
-        for entry in self.entries.iter_mut().flatten().filter(|entry| entry.max_body.is_none()) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.max_body.is_none()) {
             entry.max_body = Some(bytes);
         }
         self
@@ -117,46 +134,59 @@ impl<S> MethodRouter<S> {
     /// observation; the answer must be here, not a [`Streamed`](super::Streamed), or it is not observed.
     #[must_use]
     pub fn observable(mut self, resource: &Resource) -> Self {
-        for method in [Code::GET, Code::FETCH] {
-            let entry = slot(method).and_then(|slot| self.entries.get_mut(slot)?.as_mut());
-            if let Some(entry) = entry.filter(|entry| entry.observed.is_none()) {
-                entry.observed = Some(resource.clone());
-            }
+        let read = self.entries.iter_mut().filter(|entry| matches!(entry.method, Code::GET | Code::FETCH));
+        for entry in read.filter(|entry| entry.observed.is_none()) {
+            entry.observed = Some(resource.clone());
         }
         self
     }
 
-    /// The method that was given two handlers, if one was: the first one stayed.
-    pub(super) const fn repeated(&self) -> Option<Code> {
-        self.repeated
+    /// Gives what the GET and FETCH handlers *so far* answer an ETag made from the content, where it is here and has none: a
+    /// peer that has it already is told so with 2.03 (RFC 7252 §5.10.6), and If-Match works. It costs each answer ten
+    /// bytes.
+    #[must_use]
+    pub fn etags(mut self) -> Self {
+        for entry in self.entries.iter_mut().filter(|entry| matches!(entry.method, Code::GET | Code::FETCH)) {
+            entry.tags = Tags::Made;
+        }
+        self
+    }
+
+    /// Whether a GET or FETCH can be observed.
+    pub(super) fn is_observable(&self) -> bool {
+        self.entries.iter().any(|entry| entry.observed.is_some())
+    }
+
+    /// The formats in which a GET can be answered, as far as they are declared.
+    pub(super) fn formats(&self) -> impl Iterator<Item = ContentFormat> {
+        self.entries.iter().filter(|entry| entry.method == Code::GET).flat_map(|entry| entry.produces.iter().copied())
+    }
+
+    /// A method that has two handlers for the same request.
+    pub(super) fn repeated(&self) -> Option<Code> {
+        let mut rest = self.entries.iter();
+        core::iter::from_fn(|| rest.next().map(|entry| (entry, rest.clone())))
+            .find_map(|(entry, mut later)| later.any(|other| entry.is_met_by(other)).then_some(entry.method))
     }
 
     fn on(mut self, method: Code, handler: SharedHandler<S>) -> Self {
-        if let Some(entry) = slot(method).and_then(|slot| self.entries.get_mut(slot)) {
-            if entry.is_some() {
-                self.repeated = self.repeated.or(Some(method));
-            } else {
-                *entry =
-                    Some(Entry { handler, produces: Vec::new(), consumes: Vec::new(), max_body: None, observed: None });
-            }
-        }
+        let (produces, consumes) = (Vec::new(), Vec::new());
+        let (max_body, observed, tags) = (None, None, Tags::Given);
+        self.entries.push(Entry { method, handler, tags, produces, consumes, max_body, observed });
         self
     }
 
-    /// The handler for the request's method, or why there is none.
+    /// The handler for a request, or why there is none.
     pub(super) fn find(&self, incoming: &Incoming<'_>) -> Result<Found<'_, S>, Response> {
-        let entry = slot(incoming.method()).and_then(|slot| self.entries.get(slot)?.as_ref());
-        let Some(entry) = entry else { return Err(Response::new(Code::METHOD_NOT_ALLOWED)) };
-        check_options(incoming, &entry.handler)?;
-        if excludes(&entry.produces, incoming.options().accept()) {
-            return Err(not_acceptable(&entry.produces));
+        let current = self.entries.iter().find(|entry| entry.method == Code::GET && !entry.handler.reads_parts());
+        let mut refusal = Refusal::Method;
+        for entry in self.entries.iter().filter(|entry| entry.method == incoming.method()) {
+            match entry.refuse(incoming, current.is_some()) {
+                Some(refused) => refusal = refusal.or_later(refused),
+                None => return Ok(entry.found(incoming, current)),
+            }
         }
-        let format = incoming.options().content_format();
-        let must_be_named = incoming.method() == Code::FETCH && !entry.consumes.is_empty();
-        if excludes(&entry.consumes, format) || (must_be_named && format.is_none()) {
-            return Err(Response::new(Code::UNSUPPORTED_CONTENT_FORMAT));
-        }
-        Ok(Found { handler: &entry.handler, max_body: entry.max_body, observed: entry.observed.as_ref() })
+        Err(refusal.into_response())
     }
 
     /// The same with the state put in.
@@ -164,35 +194,127 @@ impl<S> MethodRouter<S> {
     where
         S: Clone + Send + Sync + 'static,
     {
-        let entries = self.entries.map(|entry| {
-            entry.map(|Entry { handler, produces, consumes, max_body, observed }| Entry {
-                handler: with_state(handler, state.clone()),
-                produces,
-                consumes,
-                max_body,
-                observed,
-            })
+        let entries = self.entries.into_iter().map(|entry| Entry {
+            method: entry.method,
+            handler: with_state(entry.handler, state.clone()),
+            tags: entry.tags,
+            produces: entry.produces,
+            consumes: entry.consumes,
+            max_body: entry.max_body,
+            observed: entry.observed,
         });
-        MethodRouter { entries, repeated: self.repeated }
+        MethodRouter { entries: entries.collect(), listing: self.listing }
     }
+}
+
+/// Where the ETag of an answer comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tags {
+    /// From the handler, if it gives one.
+    Given,
+    /// From the content, if the handler gives none.
+    Made,
 }
 
 /// The handler for a request, and what its route says about it.
 pub(super) struct Found<'a, S> {
     pub(super) handler: &'a SharedHandler<S>,
+    pub(super) tags: Tags,
     pub(super) max_body: Option<usize>,
     pub(super) observed: Option<&'a Resource>,
+    /// Who knows the current state, for conditions that the handler does not look at.
+    pub(super) current: Option<(&'a SharedHandler<S>, Tags)>,
 }
 
-/// 4.02 for a critical option that the handler would pass over (RFC 7252 §5.4.1).
-pub(super) fn check_options<S>(incoming: &Incoming<'_>, handler: &SharedHandler<S>) -> Result<(), Response> {
-    for (number, _) in incoming.options() {
-        if number.is_critical() && !super::is_routing_option(number) && !handler.understands(number) {
-            let text = format!("critical option not understood here: {number}");
-            return Err(Response::diagnostic(Code::BAD_OPTION, text));
+/// Why a handler does not answer, the reason that is looked at first at the top.
+enum Refusal {
+    Method,
+    Option(OptionNumber),
+    ContentFormat,
+    /// What it could be.
+    Accept(Vec<ContentFormat>),
+}
+
+impl Refusal {
+    /// Of the reasons of several handlers that counts which came last: its handler was the nearest.
+    fn or_later(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Accept(mut formats), Self::Accept(more)) => {
+                formats.extend(more);
+                Self::Accept(formats)
+            }
+            (accept @ Self::Accept(_), _) | (_, accept @ Self::Accept(_)) => accept,
+            (Self::ContentFormat, _) | (_, Self::ContentFormat) => Self::ContentFormat,
+            (option @ Self::Option(_), _) | (_, option) => option,
         }
     }
-    Ok(())
+
+    fn into_response(self) -> Response {
+        match self {
+            Self::Method => Response::new(Code::METHOD_NOT_ALLOWED),
+            Self::Option(number) => bad_option(number),
+            Self::ContentFormat => Response::new(Code::UNSUPPORTED_CONTENT_FORMAT),
+            Self::Accept(formats) => not_acceptable(&formats),
+        }
+    }
+}
+
+impl<S> Entry<S> {
+    /// `knows_state`: whether somebody sees to conditions if the handler does not.
+    fn refuse(&self, incoming: &Incoming<'_>, knows_state: bool) -> Option<Refusal> {
+        let understands =
+            |number| self.handler.understands(number) || (knows_state && Preconditions::NUMBERS.contains(&number));
+        if let Some(number) = not_understood(incoming, understands) {
+            return Some(Refusal::Option(number));
+        }
+        let options = incoming.options();
+        let format = options.content_format();
+        let must_be_named = self.method == Code::FETCH && !self.consumes.is_empty();
+        if excludes(&self.consumes, format) || (must_be_named && format.is_none()) {
+            return Some(Refusal::ContentFormat);
+        }
+        excludes(&self.produces, options.accept()).then(|| Refusal::Accept(self.produces.clone()))
+    }
+
+    fn found<'a>(&'a self, incoming: &Incoming<'_>, current: Option<&'a Self>) -> Found<'a, S> {
+        let Self { handler, tags, max_body, observed, .. } = self;
+        let unmet = |number| incoming.options().contains(number) && !handler.understands(number);
+        let current = current.filter(|_| Preconditions::NUMBERS.into_iter().any(unmet));
+        Found {
+            handler,
+            tags: *tags,
+            max_body: *max_body,
+            observed: observed.as_ref(),
+            current: current.map(|entry| (&entry.handler, entry.tags)),
+        }
+    }
+
+    /// Whether a request of `other` may be one for this as well.
+    fn is_met_by(&self, other: &Self) -> bool {
+        let apart = |one: &[_], other: &[_]| {
+            !one.is_empty() && !other.is_empty() && !one.iter().any(|format| other.contains(format))
+        };
+        let apart = apart(&self.produces, &other.produces) || apart(&self.consumes, &other.consumes);
+        self.method == other.method && !apart
+    }
+}
+
+/// 4.02 for a critical option that would be passed over (RFC 7252 §5.4.1).
+pub(super) fn check_options(
+    incoming: &Incoming<'_>,
+    understands: impl Fn(OptionNumber) -> bool,
+) -> Result<(), Response> {
+    not_understood(incoming, understands).map_or(Ok(()), |number| Err(bad_option(number)))
+}
+
+fn not_understood(incoming: &Incoming<'_>, understands: impl Fn(OptionNumber) -> bool) -> Option<OptionNumber> {
+    let passed_over =
+        |number: &OptionNumber| number.is_critical() && !super::is_routing_option(*number) && !understands(*number);
+    incoming.options().iter().map(|(number, _)| number).find(passed_over)
+}
+
+fn bad_option(number: OptionNumber) -> Response {
+    Response::diagnostic(Code::BAD_OPTION, format!("critical option not understood here: {number}"))
 }
 
 /// Formats were declared, one was named, and it is none of them.
@@ -200,17 +322,12 @@ fn excludes(declared: &[ContentFormat], named: Option<ContentFormat>) -> bool {
     !declared.is_empty() && named.is_some_and(|named| !declared.contains(&named))
 }
 
-fn slot(method: Code) -> Option<usize> {
-    METHODS.iter().position(|known| *known == method)
-}
-
 pub(super) fn is_known(method: Code) -> bool {
-    slot(method).is_some()
+    METHODS.contains(&method)
 }
 
 impl<S> fmt::Debug for MethodRouter<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let methods = METHODS.iter().zip(&self.entries).filter(|(_, entry)| entry.is_some());
-        f.debug_set().entries(methods.map(|(method, _)| method)).finish()
+        f.debug_set().entries(self.entries.iter().map(|entry| entry.method)).finish()
     }
 }

@@ -21,31 +21,41 @@
 //! let router: Router = Router::new().route("/lamps/{lamp}", get(read).put(switch)).with_state(House);
 //! ```
 
+mod asked;
 mod body;
+mod discovery;
+mod etag;
 mod extract;
 mod handler;
 mod method;
+mod middleware;
 mod path;
 mod response;
 mod streamed;
 mod tree;
+mod validation;
 
 use core::fmt;
+use core::future::ready;
 use std::sync::Arc;
 
+use coap_core::link_format::Link;
 use coap_core::{Body, Code, Local, OptionNumber, Options, Peer, Request, Response, Token, Type, Wanted};
 
 pub use body::{BodyError, BodyReader};
 pub(crate) use body::{GoAhead, Upload};
+use discovery::Discovery;
 pub use extract::{
     Accept, BadQuery, Captured, FromRequest, Incoming, KnownETags, Payload, Preconditions, Query, State,
 };
 pub use handler::{Handler, HandlerFuture};
 use handler::{SharedHandler, erase, with_state};
-use method::Found;
+use method::{Found, Tags};
 pub use method::{MethodRouter, delete, fetch, get, ipatch, patch, post, put};
+use middleware::Around;
+pub use middleware::{Inbound, Next};
 pub use path::{FromCapture, FromPath, Path};
-pub use response::{Answer, Content, Created, IntoResponse};
+pub use response::{Answer, Content, Created, IntoResponse, MaxAge};
 pub(crate) use streamed::Source;
 pub use streamed::{Ranged, Streamed};
 pub use tree::RouteError;
@@ -64,6 +74,15 @@ pub(crate) const FIRST_BLOCK: Wanted = Wanted { offset: 0, max: 1_024 };
 /// * Content is longer than its route takes: 4.13 (see [`MethodRouter::max_body`]).
 /// * An argument cannot be made: 4.00 with a line that says why.
 ///
+/// What it has is listed in `/.well-known/core` (RFC 6690 §4), which it answers by itself unless there is a route for just
+/// that path: each route without open parts, with what [`MethodRouter::rt`] and its like say of it, `obs` where it is
+/// observable, and the formats of its GET as `ct`; without the fallback. The answer has an ETag, goes in blocks where it
+/// must, and holds those links that the query selects: `rt=`, `if=`, `href=`, `ct=` and any other attribute, with an
+/// asterisk at the end for any that begin so. A virtual host has a list of its own.
+///
+/// A request to a group (RFC 7252 §8) is for the list alone, and met with silence if the query selects nothing (RFC 6690
+/// §4.1), unless its route says otherwise: see [`MethodRouter::multicast`].
+///
 /// Of content that comes in blocks the first one is enough for all of these but the last, and the rest is not asked for.
 ///
 /// A route that cannot be is kept as an error, for [`check`](Self::check) or for the server that is given the router.
@@ -71,6 +90,8 @@ pub struct Router<S = ()> {
     site: Site<S>,
     hosts: Vec<(String, Site<S>)>,
     error: Option<RouteError>,
+    /// Then there is nothing else in it.
+    around: Option<Around>,
 }
 
 /// What answers under one host name.
@@ -78,6 +99,7 @@ struct Site<S> {
     routes: Vec<Route<S>>,
     tree: Tree,
     fallback: Option<SharedHandler<S>>,
+    discovery: Discovery,
 }
 
 struct Route<S> {
@@ -88,13 +110,13 @@ struct Route<S> {
 
 impl<S> Default for Router<S> {
     fn default() -> Self {
-        Self { site: Site::default(), hosts: Vec::new(), error: None }
+        Self { site: Site::default(), hosts: Vec::new(), error: None, around: None }
     }
 }
 
 impl<S> Default for Site<S> {
     fn default() -> Self {
-        Self { routes: Vec::new(), tree: Tree::default(), fallback: None }
+        Self { routes: Vec::new(), tree: Tree::default(), fallback: None, discovery: Discovery::default() }
     }
 }
 
@@ -110,7 +132,7 @@ impl<S> Router<S> {
     /// Where several routes match, literal segments win over `{id}`, and `{id}` over `{*rest}`, from left to right.
     #[must_use]
     pub fn route(mut self, pattern: &str, methods: MethodRouter<S>) -> Self {
-        let added = Pattern::parse(pattern).and_then(|pattern| self.site.add(pattern, methods));
+        let added = self.is_open().and_then(|()| self.site.add(Pattern::parse(pattern)?, methods));
         self.keep(added)
     }
 
@@ -121,14 +143,15 @@ impl<S> Router<S> {
         S: 'static,
     {
         self.site.fallback = Some(erase(handler));
-        self
+        let added = self.is_open();
+        self.keep(added)
     }
 
     /// Answers requests whose Uri-Host is `name` with the routes of `router`, and with them alone: a virtual host.
     /// Requests for names that nobody has, and without a Uri-Host, get the routes of this router.
     #[must_use]
     pub fn host(mut self, name: &str, router: Self) -> Self {
-        let added = router.without_hosts().and_then(|site| {
+        let added = self.is_open().and_then(|()| router.without_hosts()).and_then(|site| {
             if self.hosts.iter().any(|(taken, _)| taken.eq_ignore_ascii_case(name)) {
                 return Err(RouteError::HostTaken { host: name.to_owned() });
             }
@@ -138,10 +161,35 @@ impl<S> Router<S> {
         self.keep(added)
     }
 
-    /// Adds the routes of `router` below `prefix`; its fallback, if it has one, is left out.
+    /// Lists a link in `/.well-known/core` beside those of the routes.
+    ///
+    /// ```
+    /// # use coap_core::link_format::Link;
+    /// # use coap_driver::router::Router;
+    /// let about = Link::new("coap://[2001:db8::2]/manual")?.with_anchor("/lamps").with_relation("describedby");
+    /// let router: Router = Router::new().link(about);
+    /// # Ok::<(), coap_core::LinkFormatError>(())
+    /// ```
+    #[must_use]
+    pub fn link(mut self, link: Link<'static>) -> Self {
+        self.site.discovery.links.push(link);
+        let added = self.is_open();
+        self.keep(added)
+    }
+
+    /// Does not answer `/.well-known/core` by itself: it is a path like any other.
+    #[must_use]
+    pub const fn without_discovery(mut self) -> Self {
+        self.site.discovery.off = true;
+        self
+    }
+
+    /// Adds the routes of `router` below `prefix`, and the links that were given to it as they are; its fallback, if it has
+    /// one, is left out.
     #[must_use]
     pub fn nest(mut self, prefix: &str, router: Self) -> Self {
-        let added = router.without_hosts().and_then(|site| {
+        let added = self.is_open().and_then(|()| router.without_hosts()).and_then(|site| {
+            self.site.discovery.links.extend(site.discovery.links);
             let mut routes = site.routes.into_iter();
             routes.try_for_each(|route| self.site.add(route.pattern.below(prefix)?, route.methods))
         });
@@ -156,7 +204,7 @@ impl<S> Router<S> {
     {
         let site = self.site.with_state(&state);
         let hosts = self.hosts.into_iter().map(|(name, site)| (name, site.with_state(&state))).collect();
-        Router { site, hosts, error: self.error }
+        Router { site, hosts, error: self.error, around: self.around }
     }
 
     /// Says whether all routes are in order.
@@ -176,6 +224,7 @@ impl<S> Router<S> {
     }
 
     fn without_hosts(self) -> Result<Site<S>, RouteError> {
+        self.is_open()?;
         match (self.error, self.hosts.into_iter().next()) {
             (Some(error), _) => Err(error),
             (None, Some((host, _))) => Err(RouteError::HostInside { host }),
@@ -218,48 +267,101 @@ impl Router {
             upload: None,
             captures: &[],
         };
-        match self.find(incoming).and_then(|call| call.begin(None)) {
+        match self.find(incoming).and_then(|call| call.begin(None).map_err(Answer::from)) {
             Ok(handler) => handler.await.collect().await,
-            Err(response) => response,
+            Err(answer) => answer.collect().await,
         }
     }
 
     /// Finds the handler; what can be answered without one is an `Err`. For content in parts the first is enough.
-    pub(crate) fn find<'a>(&'a self, mut incoming: Incoming<'a>) -> Result<Call<'a>, Response> {
-        // RFC 7252 §5.8: whatever the path, a method that does not exist is 4.05.
-        if !method::is_known(incoming.method()) {
-            return Err(Response::new(Code::METHOD_NOT_ALLOWED));
+    pub(crate) fn find<'a>(&'a self, mut incoming: Incoming<'a>) -> Result<Call<'a>, Answer> {
+        if let Some(around) = &self.around {
+            return Ok(match around.inner.find(incoming) {
+                Ok(Call { work, incoming: _, tags: _, max_body, observed, current: _ }) => {
+                    let reads = if work.reads_parts() { Reads::Parts } else { Reads::Whole };
+                    Call { max_body, observed, ..Call::new(incoming, Work::Around(around, reads)) }
+                }
+                // Whoever is refused is not asked for the rest first.
+                Err(_) => Call::new(incoming, Work::Around(around, Reads::Parts)),
+            });
         }
         let host = if self.hosts.is_empty() { None } else { incoming.options().get(OptionNumber::URI_HOST) };
         let site = self.site_for(host);
-        let found = site.tree.find(path_segments(incoming.options()));
-        if let Some(route) = found.and_then(|index| site.routes.get(index)) {
+        let path = path_segments(incoming.options());
+        let found = site.tree.find(path.clone()).and_then(|index| site.routes.get(index));
+        let lists_links = site.discovers() && path.eq(discovery::WELL_KNOWN_CORE);
+        let answers_groups = lists_links || found.is_some_and(|route| route.methods.listing.answers_groups());
+        // RFC 7252 §11.3: a server takes requests to groups for the resources where it must, and for no other.
+        if incoming.local().group.is_some() && !answers_groups {
+            return Err(Answer::silence());
+        }
+        // RFC 7252 §5.8: whatever the path, a method that does not exist is 4.05.
+        if !method::is_known(incoming.method()) {
+            return Err(Answer::new(Code::METHOD_NOT_ALLOWED));
+        }
+        if lists_links {
+            discovery::check(&incoming)?;
+            return Ok(Call::new(incoming, Work::Links(site)));
+        }
+        if let Some(route) = found {
             incoming.captures = &route.captures;
-            let Found { handler, max_body, observed } = route.methods.find(&incoming)?;
-            let call = Call { handler, incoming, max_body, observed };
+            let Found { handler, tags, max_body, observed, current } = route.methods.find(&incoming)?;
+            let call = Call { work: Work::Handler(handler), incoming, tags, max_body, observed, current };
             return match max_body {
-                Some(limit) if call.announced() > limit as u64 => Err(body::too_long(limit)),
+                Some(limit) if call.announced() > limit as u64 => Err(body::too_long(limit).into()),
                 _ => Ok(call),
             };
         }
-        let Some(handler) = &site.fallback else { return Err(Response::new(Code::NOT_FOUND)) };
-        method::check_options(&incoming, handler)?;
-        Ok(Call { handler, incoming, max_body: None, observed: None })
+        let Some(handler) = &site.fallback else { return Err(Answer::new(Code::NOT_FOUND)) };
+        method::check_options(&incoming, |number| handler.understands(number))?;
+        Ok(Call::new(incoming, Work::Handler(handler)))
+    }
+}
+
+/// What answers a request.
+enum Work<'a> {
+    Handler(&'a SharedHandler<()>),
+    /// The list of links to what is there.
+    Links(&'a Site<()>),
+    /// A middleware.
+    Around(&'a Around, Reads),
+}
+
+/// How content is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reads {
+    Whole,
+    Parts,
+}
+
+impl Work<'_> {
+    fn reads_parts(&self) -> bool {
+        match self {
+            Self::Handler(handler) => handler.reads_parts(),
+            Self::Links(_) => false,
+            Self::Around(_, reads) => *reads == Reads::Parts,
+        }
     }
 }
 
 /// A handler that was found, with the request that it is for.
 pub(crate) struct Call<'a> {
-    handler: &'a SharedHandler<()>,
+    work: Work<'a>,
     incoming: Incoming<'a>,
+    tags: Tags,
     max_body: Option<usize>,
     observed: Option<&'a Resource>,
+    current: Option<(&'a SharedHandler<()>, Tags)>,
 }
 
 impl<'a> Call<'a> {
+    const fn new(incoming: Incoming<'a>, work: Work<'a>) -> Self {
+        Self { work, incoming, tags: Tags::Given, max_body: None, observed: None, current: None }
+    }
+
     /// Whether it wants content in parts as it comes; else it wants the whole.
     pub(crate) fn reads_parts(&self) -> bool {
-        self.handler.reads_parts()
+        self.work.reads_parts()
     }
 
     /// The longest content that it takes, in bytes, where its route says so.
@@ -280,7 +382,17 @@ impl<'a> Call<'a> {
     /// Calls it; `upload` is where its content comes from, if that is in parts.
     pub(crate) fn begin(self, upload: Option<&Arc<Upload>>) -> Result<HandlerFuture, Response> {
         let incoming = Incoming { upload, ..self.incoming };
-        self.handler.call(&incoming, &())
+        match self.work {
+            Work::Links(site) => Ok(Box::pin(ready(site.list(&incoming)))),
+            Work::Around(around, _) => Ok(around.call(&incoming)),
+            Work::Handler(handler) => {
+                let work = validation::tagged(handler.call(&incoming, &())?, &incoming, self.tags);
+                match self.current {
+                    Some((reader, tags)) => validation::conditional(work, &incoming, reader, tags),
+                    None => Ok(work),
+                }
+            }
+        }
     }
 
     /// How long the content is, as far as is known.
@@ -303,12 +415,16 @@ impl<S> Site<S> {
         if let Some(method) = methods.repeated() {
             return Err(RouteError::MethodTwice { pattern: pattern.text, method });
         }
+        if let Some(error) = methods.listing.wrong() {
+            return Err(RouteError::Attribute { pattern: pattern.text, error });
+        }
         let index = self.routes.len();
         if let Err(taken) = self.tree.insert(&pattern, index) {
             let by = self.routes.get(taken).map(|route| route.pattern.text.clone()).unwrap_or_default();
             return Err(RouteError::Taken { pattern: pattern.text, by });
         }
         let captures = pattern.captures();
+        self.discovery.own |= pattern.is(discovery::WELL_KNOWN_CORE);
         self.routes.push(Route { pattern, captures, methods });
         Ok(())
     }
@@ -326,6 +442,7 @@ impl<S> Site<S> {
             routes: routes.collect(),
             tree: self.tree,
             fallback: self.fallback.map(|handler| with_state(handler, state.clone())),
+            discovery: self.discovery,
         }
     }
 }
@@ -355,6 +472,7 @@ impl<S> fmt::Debug for Router<S> {
             .field("site", &self.site)
             .field("hosts", &self.hosts)
             .field("error", &self.error)
+            .field("around", &self.around)
             .finish()
     }
 }

@@ -31,12 +31,20 @@ pub enum Content {
     Here(Body),
     /// It is read while it is sent.
     Stream(Streamed),
+    /// There is no answer at all: see [`Answer::silence`].
+    Silence,
 }
 
 impl Answer {
     /// An answer without options and content.
     pub const fn new(code: Code) -> Self {
         Self { code, options: Options::new(), content: Content::Here(Body::EMPTY) }
+    }
+
+    /// No answer: what a request to a group gets from a server that has nothing to say to it (RFC 7252 §8.2). Of any other
+    /// request no more than its receipt is acknowledged, and its peer waits in vain; an observer is told 5.00.
+    pub const fn silence() -> Self {
+        Self { code: Code::EMPTY, options: Options::new(), content: Content::Silence }
     }
 
     /// With these options instead of what it had.
@@ -60,21 +68,24 @@ impl Answer {
         self.with_body(body)
     }
 
-    /// The response to send, and what its body is read from if that is a stream.
-    pub(crate) fn into_parts(self) -> (Response, Option<Source>) {
+    /// The response to send, if any, and what its body is read from if that is a stream.
+    pub(crate) fn into_parts(self) -> (Option<Response>, Option<Source>) {
         let Self { code, options, content } = self;
         let (body, source) = match content {
             // There is nothing that would give the parts.
-            Content::Here(Body::Parts { .. }) => return (Response::new(Code::INTERNAL_SERVER_ERROR), None),
+            Content::Here(Body::Parts { .. }) => return (Some(Response::new(Code::INTERNAL_SERVER_ERROR)), None),
+            Content::Silence => return (None, None),
             Content::Here(body) => (body, None),
             Content::Stream(Streamed { source, size }) => (Body::Parts { size }, Some(source)),
         };
-        (Response::new(code).with_options(options).with_body(body), source)
+        (Some(Response::new(code).with_options(options).with_body(body)), source)
     }
 
     /// The response with all of its content, read to the end; 5.00 if that fails or is more than 1 MiB.
     pub(super) async fn collect(self) -> Response {
         let (response, source) = self.into_parts();
+        // What is sent in place of nothing, to those who cannot be sent nothing.
+        let response = response.unwrap_or_else(|| Response::new(Code::INTERNAL_SERVER_ERROR));
         let Some(mut source) = source else { return response };
         let mut content = Vec::new();
         let mut buffer = [0; 1_024];
@@ -219,6 +230,21 @@ impl<T: IntoResponse> IntoResponse for (ETag, T) {
     }
 }
 
+/// How long an answer may be kept by a cache, in seconds; without it, it is 60 (RFC 7252 §5.10.5). Goes into a pair with
+/// the content: `(MaxAge(5), "22.5")`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxAge(pub u32);
+
+/// What the second has, for so long.
+impl<T: IntoResponse> IntoResponse for (MaxAge, T) {
+    fn into_response(self, method: Code) -> Answer {
+        let (MaxAge(seconds), content) = self;
+        let mut response = content.into_response(method);
+        response.options.set_max_age(seconds);
+        response
+    }
+}
+
 impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
     fn into_response(self, method: Code) -> Answer {
         match self {
@@ -258,6 +284,39 @@ impl Created {
             options.push(OptionNumber::LOCATION_PATH, segment.as_ref())?;
         }
         Ok(Self { options })
+    }
+
+    /// And with these arguments of a query (Location-Query), each as it is: nothing is percent-encoded.
+    ///
+    /// ```
+    /// # use coap_driver::router::Created;
+    /// let created = Created::at(["store"])?.query(["id=7", "all"])?;
+    /// # Ok::<(), coap_core::OptionError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// An argument of more than 255 bytes.
+    pub fn query<T: AsRef<[u8]>>(mut self, arguments: impl IntoIterator<Item = T>) -> Result<Self, OptionError> {
+        for argument in arguments {
+            self.options.push(OptionNumber::LOCATION_QUERY, argument.as_ref())?;
+        }
+        Ok(self)
+    }
+}
+
+/// 2.01 Created where the first says, with the content of the second.
+impl<T: IntoResponse> IntoResponse for (Created, T) {
+    fn into_response(self, method: Code) -> Answer {
+        let (created, content) = self;
+        let mut response = content.into_response(method);
+        for (number, value) in &created.options {
+            // Each value was an option already.
+            let _ = response.options.push(number, value);
+        }
+        if response.code.is_success() {
+            response.code = Code::CREATED;
+        }
+        response
     }
 }
 
@@ -308,6 +367,17 @@ mod tests {
         assert_eq!(created.code, Code::CREATED);
         assert!(created.options.get_all(OptionNumber::LOCATION_PATH).eq([&b"a/b"[..], b""]));
         assert!(Created::at(["x".repeat(256)]).is_err());
+    }
+
+    #[test]
+    fn a_location_can_have_a_query_and_come_with_content_and_an_age() {
+        let created = Created::at(["a"]).unwrap().query(["b=1", "c"]).unwrap();
+        let answer = (MaxAge(7), (created, "done")).into_response(Code::POST);
+        assert_eq!((answer.code, answer.options.max_age()), (Code::CREATED, Some(7)));
+        assert!(answer.options.location_path().eq([b"a"]));
+        assert!(answer.options.location_query().eq([&b"b=1"[..], b"c"]));
+        assert_eq!(answer.options.content_format(), Some(ContentFormat::TEXT_PLAIN));
+        assert!(Created::at(["a"]).unwrap().query(["x".repeat(256)]).is_err());
     }
 
     #[test]

@@ -7,19 +7,19 @@ use coap_core::ContentFormat;
 use super::*;
 
 /// Runs a handler that never waits.
-fn finish(future: impl Future<Output = Response>) -> Response {
+pub(super) fn finish(future: impl Future<Output = Response>) -> Response {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(response) => response,
         Poll::Pending => panic!("the handler waits"),
     }
 }
 
-fn ask(router: &Router, request: &Request) -> Response {
+pub(super) fn ask(router: &Router, request: &Request) -> Response {
     let peer = "192.0.2.1:5683".parse::<core::net::SocketAddr>().unwrap().into();
     finish(router.answer(peer, request))
 }
 
-fn request(method: Code, path: &[&str]) -> Request {
+pub(super) fn request(method: Code, path: &[&str]) -> Request {
     let mut request = Request::new(method);
     for segment in path {
         request.options.push(OptionNumber::URI_PATH, segment.as_bytes()).unwrap();

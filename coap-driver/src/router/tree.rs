@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use coap_core::Code;
+use coap_core::{Code, LinkFormatError};
 
 /// Why a pattern was refused. [`Router::route`](super::Router::route) keeps the first one; serving reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,16 @@ pub enum RouteError {
         /// The host.
         host: String,
     },
+    /// No link can have an attribute of this name: see [`MethodRouter::attribute`](super::MethodRouter::attribute).
+    Attribute {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong; its offset is in the name.
+        error: LinkFormatError,
+    },
+    /// Something is around the router: nothing can be added to it, and it cannot be mounted
+    /// ([`Router::wrap`](super::Router::wrap)).
+    Wrapped,
     /// Two routers for one host.
     HostTaken {
         /// The host.
@@ -74,6 +84,12 @@ impl fmt::Display for RouteError {
             Self::LongSegment { pattern } => write!(f, "route {pattern:?} has a segment of more than 255 bytes"),
             Self::Taken { pattern, by } => write!(f, "route {pattern:?} matches the same paths as route {by:?}"),
             Self::MethodTwice { pattern, method } => write!(f, "route {pattern:?} has two handlers for {method}"),
+            Self::Attribute { pattern, error } => {
+                write!(f, "route {pattern:?} has a link attribute that cannot be: {}", error.what)
+            }
+            Self::Wrapped => f.write_str(
+                "a router that has a middleware takes no further routes and cannot be mounted: wrap it last",
+            ),
             Self::HostInside { host } => write!(f, "a router with the virtual host {host:?} cannot be mounted"),
             Self::HostTaken { host } => write!(f, "two routers for the virtual host {host:?}"),
         }
@@ -131,6 +147,22 @@ impl Pattern {
         // Mounted at `/a`, the root of the inner router is `/a` itself.
         let path = if self.segments.is_empty() && !prefix.is_empty() { "" } else { self.text.as_str() };
         Self::parse(&format!("{prefix}{path}"))
+    }
+
+    /// The segments, if none is open and all are UTF-8, as the paths of URIs are.
+    pub(crate) fn literal(&self) -> Option<Vec<&str>> {
+        let texts = self.segments.iter().map(|segment| match segment {
+            Segment::Exact(bytes) => core::str::from_utf8(bytes).ok(),
+            Segment::One(_) | Segment::Rest(_) => None,
+        });
+        texts.collect()
+    }
+
+    /// Whether it stands for this one path.
+    pub(crate) fn is(&self, path: [&[u8]; 2]) -> bool {
+        let exact =
+            |(segment, wanted): (&Segment, &[u8])| matches!(segment, Segment::Exact(bytes) if **bytes == *wanted);
+        self.segments.len() == path.len() && self.segments.iter().zip(path).all(exact)
     }
 
     /// Where the open parts are.
