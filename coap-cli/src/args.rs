@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Observe(ObserveArgs),
     /// Ask whether a CoAP endpoint is there, and how long its answer takes.
     Ping(PingArgs),
+    /// Ask a server what it has (RFC 6690), and show it as a tree.
+    Discover(DiscoverArgs),
     /// Run the test list of the ETSI plugtests against a server.
     Check(CheckArgs),
     /// Run a server with a few resources, or with the files of a folder.
@@ -212,6 +214,20 @@ pub(crate) struct PingArgs {
     #[command(flatten)]
     pub(crate) patience: PatienceArgs,
     /// Print the outcome as one JSON object on standard output.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) noise: NoiseArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiscoverArgs {
+    /// Whom: HOST or HOST:PORT, with or without coap:// before it. Without a path it is /.well-known/core; a query such as
+    /// ?rt=light or ?href=/lamps* selects.
+    pub(crate) uri: String,
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
+    /// Print one JSON object with all links.
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]

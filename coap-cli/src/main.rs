@@ -9,6 +9,7 @@ mod client;
 mod clock;
 mod decode;
 mod demo;
+mod discover;
 mod exec;
 mod exit;
 mod hex;
@@ -60,6 +61,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Request(args) => on_runtime(client::request(args.method, args.request)),
         Command::Observe(args) => on_runtime(observe::run(args)),
         Command::Ping(args) => on_runtime(client::ping(args)),
+        Command::Discover(args) => on_runtime(discover::run(args)),
         Command::Check(args) => on_runtime(check::run(args)),
         Command::Serve(args) => on_runtime(serve::run(args)),
         Command::Demo => on_runtime(demo::run()),

@@ -4,6 +4,7 @@
 
 mod check;
 mod client;
+mod discover;
 mod files;
 mod harness;
 mod observe;
