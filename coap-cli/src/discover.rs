@@ -48,7 +48,7 @@ fn failure(error: DiscoverError) -> Failure {
 struct Node {
     /// Those of the links that lead there; none: it is only on the way.
     said: Vec<String>,
-    below: BTreeMap<String, Node>,
+    below: BTreeMap<String, Self>,
 }
 
 impl Node {
