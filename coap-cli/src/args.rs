@@ -7,15 +7,16 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use coap_core::{BlockSize, Code, ContentFormat, Token};
+use coap_core::{BlockSize, Code, ContentFormat, Scheme, Token};
 use coap_driver::BindAddr;
 
 use crate::exit::{Exit, Failure};
 use crate::input::RawOption;
+use crate::serve::Extra;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 a 2.xx response, 4 a 4.xx response, 5 a 5.xx response, 1 output that cannot be written,
-2 usage (also a bad URI, option or payload file), 6 timeout, 7 network or name, 8 security, 130 interrupted.
+Exit codes: 0 a 2.xx response, 4 a 4.xx response, 5 a 5.xx response, 1 output that cannot be written or a check that failed,
+2 usage (also a bad URI, option or payload file), 3 a check that is inconclusive, 6 timeout, 7 network or name, 8 security, 130 interrupted.
 
 `coap -m METHOD URI` and `coap URI` work too: they are `coap request`.";
 
@@ -49,6 +50,10 @@ pub(crate) enum Command {
     Observe(ObserveArgs),
     /// Ask whether a CoAP endpoint is there, and how long its answer takes.
     Ping(PingArgs),
+    /// Ask a server what it has (RFC 6690), and show it as a tree.
+    Discover(DiscoverArgs),
+    /// Run the test list of the ETSI plugtests against a server.
+    Check(CheckArgs),
     /// Run a server with a few resources, or with the files of a folder.
     Serve(ServeArgs),
     /// Run a server and a client on this machine, and show what they say to each other.
@@ -217,18 +222,88 @@ pub(crate) struct PingArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DiscoverArgs {
+    /// Whom: HOST or HOST:PORT, with or without coap:// before it. Without a path it is /.well-known/core; a query such as
+    /// ?rt=light or ?href=/lamps* selects.
+    pub(crate) uri: String,
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
+    /// Print one JSON object with all links.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) noise: NoiseArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Whom: HOST or HOST:PORT, with or without coap:// before it. Its tests change what is there: see the list.
+    pub(crate) uri: String,
+    /// Run this test alone, such as CORE_01, or these, such as OBS. Repeatable.
+    #[arg(short = 't', long = "test", value_name = "ID", value_delimiter = ',')]
+    pub(crate) tests: Vec<String>,
+    /// Print each outcome as one JSON object, and the counts as another.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) noise: NoiseArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Listen here. Port 0 takes a free one and prints it. Repeatable.
-    #[arg(long, value_name = "ADDR:PORT", default_value = "[::]:5683", value_parser = bind)]
-    pub(crate) bind: Vec<BindAddr>,
+    /// Listen here; without it at all addresses. An address without a port has that of --port. Repeatable.
+    #[arg(long, value_name = "ADDR[:PORT]", default_value = "[::]", value_parser = bind)]
+    bind: Vec<BindArg>,
+    /// The port to listen at where --bind names none (5683). Port 0 takes a free one and prints it.
+    #[arg(short = 'p', long, value_name = "PORT")]
+    port: Option<u16>,
     /// Serve this folder under /files/. Hidden files (.name) are left out.
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Option<PathBuf>,
     /// Let peers create, replace and delete files in that folder.
     #[arg(long, requires = "files")]
     pub(crate) write: bool,
+    /// Serve the resources of the ETSI plugtests instead, for the test suites of others.
+    #[arg(long, conflicts_with = "files")]
+    pub(crate) plugtest: bool,
+    /// Serve this as well, without listing it: create2, create3, link4 or secure. Repeatable.
+    #[arg(long = "with", value_name = "NAME", requires = "plugtest", value_delimiter = ',', value_parser = Extra::parse)]
+    pub(crate) extras: Vec<Extra>,
     #[command(flatten)]
     pub(crate) noise: NoiseArgs,
+}
+
+impl ServeArgs {
+    /// Where to listen.
+    ///
+    /// # Errors
+    /// There is a port for everything, and `--port` besides.
+    pub(crate) fn bind(&self) -> Result<Vec<BindAddr>, Failure> {
+        let is_whole = |arg: &BindArg| matches!(arg, BindArg::Whole(_));
+        if let Some(port) = self.port
+            && self.bind.iter().all(is_whole)
+        {
+            return Err(Failure::usage(format_args!("--port {port} is for nothing: --bind names ports already")));
+        }
+        let port = self.port.unwrap_or_else(|| Scheme::Coap.default_port());
+        Ok(self.bind.iter().map(|arg| arg.at(port)).collect())
+    }
+}
+
+/// `--bind`: with a port or without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BindArg {
+    Whole(BindAddr),
+    Address(IpAddr),
+}
+
+impl BindArg {
+    fn at(&self, port: u16) -> BindAddr {
+        match self {
+            Self::Whole(addr) => addr.clone(),
+            Self::Address(ip) => (*ip, port).into(),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -304,13 +379,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
     span.filter(|span| !span.is_zero()).ok_or_else(|| "not a number of seconds above 0, such as 2 or 0.5".to_owned())
 }
 
-fn bind(text: &str) -> Result<BindAddr, String> {
+fn bind(text: &str) -> Result<BindArg, String> {
     if let Ok(addr) = text.parse::<SocketAddr>() {
-        Ok(addr.into())
+        Ok(BindArg::Whole(addr.into()))
     } else if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        Ok((ip, coap_core::Scheme::Coap.default_port()).into())
+        Ok(BindArg::Address(ip))
     } else if text.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok()) {
-        Ok(text.into())
+        Ok(BindArg::Whole(text.into()))
     } else {
         Err("not ADDR:PORT, such as [::]:5683, 127.0.0.1:0 or localhost:5683".to_owned())
     }
@@ -503,6 +578,10 @@ mod tests {
             ("coap -m eat h", "not a method"),
             ("coap serve --bind nowhere", "not ADDR:PORT"),
             ("coap serve --write", "--files"),
+            ("coap serve --plugtest --files .", "--files"),
+            ("coap serve --with create2", "--plugtest"),
+            ("coap serve --plugtest --with create1", "/create2, /create3, /link4, /secure"),
+            ("coap serve --port 65536", "65536"),
             ("coap get --observe h", "--observe"),
             ("coap get -b 100 h", "16, 32, 64"),
             ("coap get -b 1048576,16 h", "1048575"),
@@ -543,9 +622,17 @@ mod tests {
 
     #[test]
     fn an_address_alone_is_bound_at_the_default_port() {
-        assert_eq!(bind("::1").unwrap(), BindAddr::from("[::1]:5683"));
-        assert_eq!(bind("[::1]").unwrap(), BindAddr::from("[::1]:5683"));
-        assert_eq!(bind("127.0.0.1:0").unwrap(), BindAddr::from("127.0.0.1:0"));
+        let at = |line: &str| match parse_line(line).unwrap().command {
+            Command::Serve(args) => args.bind().unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(at("coap serve"), [BindAddr::from("[::]:5683")]);
+        assert_eq!(at("coap serve --port 0"), [BindAddr::from("[::]:0")]);
+        assert_eq!(at("coap serve --bind ::1"), [BindAddr::from("[::1]:5683")]);
+        let two = at("coap serve --bind [::1] --bind 127.0.0.1:0 -p 7");
+        assert_eq!(two, [BindAddr::from("[::1]:7"), BindAddr::from("127.0.0.1:0")]);
+        let Command::Serve(args) = parse_line("coap serve --bind [::1]:1 --port 7").unwrap().command else { panic!() };
+        assert!(args.bind().unwrap_err().to_string().contains("--port 7"));
         assert!(bind("localhost:5683").is_ok() && bind(":5683").is_err() && bind("host").is_err());
     }
 }

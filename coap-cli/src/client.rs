@@ -201,7 +201,10 @@ pub(crate) async fn client(ask: &AskArgs) -> Result<Client, Failure> {
     connect(ask.noise, understood).await
 }
 
-async fn connect(noise: NoiseArgs, understood: impl IntoIterator<Item = OptionNumber>) -> Result<Client, Failure> {
+pub(crate) async fn connect(
+    noise: NoiseArgs,
+    understood: impl IntoIterator<Item = OptionNumber>,
+) -> Result<Client, Failure> {
     let runtime = TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error))?;
     let config = Config::builder().max_transfer_bytes(2 * MOST_WHOLE);
     let config = understood.into_iter().fold(config, ConfigBuilder::understands);
@@ -212,7 +215,7 @@ async fn connect(noise: NoiseArgs, understood: impl IntoIterator<Item = OptionNu
     Ok(builder.client().await?)
 }
 
-fn print(content: &[u8]) -> Result<(), Failure> {
+pub(crate) fn print(content: &[u8]) -> Result<(), Failure> {
     write(content).or_else(ignore_gone)
 }
 

@@ -16,10 +16,15 @@ impl TimeOfDay {
 
 impl fmt::Display for TimeOfDay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let second = self.0.as_secs() % 86_400;
-        let (hours, minutes, seconds) = (second / 3_600, second / 60 % 60, second % 60);
-        write!(f, "{hours:02}:{minutes:02}:{seconds:02}.{:03}", self.0.subsec_millis())
+        write!(f, "{}.{:03}", time_of_day(self.0), self.0.subsec_millis())
     }
+}
+
+/// `20:31:05`, in UTC, from the time since 1970.
+pub(crate) fn time_of_day(since_1970: Duration) -> String {
+    let second = since_1970.as_secs() % 86_400;
+    let (hours, minutes, seconds) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{hours:02}:{minutes:02}:{seconds:02}")
 }
 
 /// Zero if this machine believes in an earlier year.

@@ -12,10 +12,12 @@ use coap_driver::Error;
 pub(crate) enum Exit {
     /// 2.xx, or whatever else was asked for.
     Success = 0,
-    /// This machine did not do its part: a file or standard output could not be written.
+    /// This machine did not do its part: a file or standard output could not be written. Or a check has found a fault.
     Local = 1,
     /// The command line, a URI, an option or a payload is wrong. Nothing was sent.
     Usage = 2,
+    /// A check could not be carried out, and none has found a fault.
+    Inconclusive = 3,
     /// The server answered 4.xx.
     ClientError = 4,
     /// The server answered 5.xx.

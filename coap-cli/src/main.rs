@@ -4,10 +4,12 @@
 //! there and an exit code: see [`exit`].
 
 mod args;
+mod check;
 mod client;
 mod clock;
 mod decode;
 mod demo;
+mod discover;
 mod exec;
 mod exit;
 mod hex;
@@ -59,6 +61,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Request(args) => on_runtime(client::request(args.method, args.request)),
         Command::Observe(args) => on_runtime(observe::run(args)),
         Command::Ping(args) => on_runtime(client::ping(args)),
+        Command::Discover(args) => on_runtime(discover::run(args)),
+        Command::Check(args) => on_runtime(check::run(args)),
         Command::Serve(args) => on_runtime(serve::run(args)),
         Command::Demo => on_runtime(demo::run()),
         Command::Decode(args) => decode::run(&args, io::stdin().lock(), io::stdout().lock()),

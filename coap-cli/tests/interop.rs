@@ -26,15 +26,15 @@ impl Drop for Running {
     }
 }
 
-/// `coap serve` on a free port of `[::]`.
+/// `coap serve` on a free port of all addresses.
 fn our_server() -> (Running, u16) {
     our_server_with(&[])
 }
 
-fn our_server_with(more: &[&str]) -> (Running, u16) {
+fn our_server_with(flags: &[&str]) -> (Running, u16) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_coap"))
-        .args(["serve", "--bind", "[::]:0"])
-        .args(more)
+        .args(["serve", "--port", "0"])
+        .args(flags)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -230,6 +230,39 @@ fn libcoaps_client_uses_our_server() {
 
 #[test]
 #[ignore = "needs libcoap's client (Debian: libcoap3-bin)"]
+fn libcoaps_client_runs_the_plugtests() {
+    let (_server, port) = our_server_with(&["--plugtest"]);
+    for host in HOSTS {
+        let at = |path: &str| format!("coap://{host}:{port}{path}");
+        let core = stdout(&libcoap(&["-m", "get", &at("/.well-known/core")]));
+        assert_eq!(core.matches('<').count(), 29, "{core}");
+        let links = stdout(&libcoap(&["-m", "get", &at("/.well-known/core?rt=Type2")]));
+        assert!(links.contains("</link1>") && links.contains("</link2>") && !links.contains("</link3>"), "{links}");
+        let test = stdout(&libcoap(&["-m", "get", "-T", "token", &at("/test")]));
+        assert!(test.starts_with("Type: 0 (CON)\nCode: 1 (GET)\nMID: ") && test.contains("\nToken: "), "{test}");
+        let posted = all(&libcoap(&["-v", "7", "-m", "post", "-t", "text", "-e", "x", &at("/test")]));
+        assert!(posted.contains("c:2.01") && posted.contains("Location-Path:location3"), "{posted}");
+        assert!(!stdout(&libcoap(&["-m", "get", &at("/separate")])).is_empty());
+        for size in ["16", "64", "1024"] {
+            let large = stdout(&libcoap(&["-m", "get", "-b", size, &at("/large")]));
+            assert!(large.contains("RESOURCE BLOCK NO. 5 OF 5") && large.len() > 1_270, "{size}: {large}");
+        }
+        let query = stdout(&libcoap(&["-m", "get", &at("/query?first=1&second=2")]));
+        assert!(query.ends_with("?first=1&second=2"), "{query}");
+        assert!(stdout(&libcoap(&["-m", "get", "-A", "xml", &at("/multi-format")])).starts_with("<msg "));
+        let body = "in blocks ".repeat(50);
+        libcoap(&["-m", "put", "-b", "64", "-t", "text", "-e", &body, &at("/large-update")]);
+        assert_eq!(stdout(&libcoap(&["-m", "get", &at("/large-update")])), body.trim());
+        let upper = stdout(&libcoap(&["-m", "post", "-b", "64", "-t", "text", "-e", &body, &at("/large-post")]));
+        assert_eq!(upper, body.to_uppercase().trim());
+        // The first state, and one or two later ones.
+        let states = stdout(&libcoap(&["-s", "7", "-m", "get", &at("/obs")]));
+        assert!(states.matches(':').count() >= 4, "{states}");
+    }
+}
+
+#[test]
+#[ignore = "needs libcoap's client (Debian: libcoap3-bin)"]
 fn libcoaps_client_pings_our_server() {
     let (_server, port) = our_server();
     // It pings every second while it waits for the response.
@@ -319,6 +352,20 @@ fn our_program_uses_aiocoaps_server() {
         expect(&["get", "-T", "0x0102030405060708", &at("/whoami")], 0, "0102030405060708");
         expect(&["ping", &at("/")], 0, "");
     }
+}
+
+#[test]
+#[ignore = "needs aiocoap's server (PyPI: aiocoap)"]
+fn our_checks_find_no_fault_in_aiocoaps_server() {
+    let port = free_port();
+    let mut command = Command::new("python3");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/aiocoap_plugtest.py");
+    command.args([script, "127.0.0.1", &port.to_string()]);
+    let _server = their_server(&mut command, "127.0.0.1", port);
+    let output = coap(&["check", "-t", "CORE,LINK_01,BLOCK", &format!("coap://127.0.0.1:{port}")]);
+    // What it does not have is inconclusive.
+    assert_eq!(output.status.code(), Some(3), "{}", all(&output));
+    assert!(stdout(&output).ends_with("25 PASS, 0 FAIL, 6 INCONCLUSIVE"), "{}", all(&output));
 }
 
 #[test]

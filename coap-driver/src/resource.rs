@@ -1,7 +1,7 @@
 //! `Resource`: what peers observe (RFC 7641), and how a change of it reaches the servers.
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use core::task::Waker;
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -120,12 +120,13 @@ impl Resource {
     /// Says that the resource is gone: its observers get a 4.04, and are none any more. Routes stay: whoever asks again is answered
     /// by the handler.
     pub fn removed(&self) {
-        let mut wake = Vec::new();
-        for observed in self.lock().entries.values() {
-            observed.removed.store(true, Ordering::Release);
-            wake.extend(observed.mark_changed());
-        }
-        wake.into_iter().for_each(Waker::wake);
+        self.end(End::Gone);
+    }
+
+    /// Forgets its observers without a word, as a server does that has lost its state: they notice when Max-Age has passed, and may
+    /// ask again (RFC 7641 §3.3.1). For tests of clients.
+    pub fn forget_observers(&self) {
+        self.end(End::Silent);
     }
 
     /// How many observe it now, on all servers together.
@@ -158,11 +159,20 @@ impl Resource {
             inbox: inbox.clone(),
             changes: AtomicU64::new(0),
             queued: AtomicBool::new(false),
-            removed: AtomicBool::new(false),
+            end: AtomicU8::new(NO_END),
             observers: AtomicUsize::new(0),
         });
         list.entries.insert(place, observed.clone());
         observed
+    }
+
+    fn end(&self, how: End) {
+        let mut wake = Vec::new();
+        for observed in self.lock().entries.values() {
+            observed.end.store(how as u8, Ordering::Release);
+            wake.extend(observed.mark_changed());
+        }
+        wake.into_iter().for_each(Waker::wake);
     }
 
     pub(crate) fn forget(&self, observed: &Observed) {
@@ -233,8 +243,8 @@ pub(crate) struct Observed {
     changes: AtomicU64,
     /// It is in the inbox.
     queued: AtomicBool,
-    /// The change is its end.
-    removed: AtomicBool,
+    /// The change is this [`End`], or none.
+    end: AtomicU8,
     observers: AtomicUsize,
 }
 
@@ -242,8 +252,21 @@ pub(crate) struct Observed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     State,
+    /// It is gone: its observers are told.
     Removal,
+    /// They are not.
+    Silence,
 }
+
+/// How the observation of a resource ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Gone = 1,
+    Silent = 2,
+}
+
+/// What is stored where there is no [`End`].
+const NO_END: u8 = 0;
 
 impl Observed {
     /// What its handler is called with.
@@ -270,7 +293,11 @@ impl Observed {
     /// Takes the change, when it has been taken out of the inbox: a further one queues it again.
     pub(crate) fn take_change(&self) -> Change {
         self.queued.swap(false, Ordering::AcqRel);
-        if self.removed.swap(false, Ordering::AcqRel) { Change::Removal } else { Change::State }
+        match self.end.swap(NO_END, Ordering::AcqRel) {
+            end if end == End::Gone as u8 => Change::Removal,
+            end if end == End::Silent as u8 => Change::Silence,
+            _ => Change::State,
+        }
     }
 }
 
@@ -411,6 +438,8 @@ mod tests {
         assert_eq!(inbox.park(Waker::noop()), News::None);
         resource.removed();
         assert_eq!((inbox.take().len(), entry.take_change()), (1, Change::Removal));
+        resource.forget_observers();
+        assert_eq!((inbox.take().len(), entry.take_change()), (1, Change::Silence));
         resource.forget(&entry);
         resource.changed();
         assert!(inbox.take().is_empty());

@@ -179,6 +179,7 @@ impl Topics {
             match change {
                 Change::State => self.call_again(&observed.key),
                 Change::Removal => self.close(endpoint, now, &observed.key, Some(Response::new(Code::NOT_FOUND))),
+                Change::Silence => self.close(endpoint, now, &observed.key, None),
             }
         }
     }

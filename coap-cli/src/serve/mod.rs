@@ -3,41 +3,44 @@
 mod ahead;
 mod files;
 mod large;
+mod plugtest;
 mod resources;
 mod store;
 mod upload;
 
+use core::future::Future;
+use core::pin::Pin;
 use core::time::Duration;
 use std::io;
 
 use coap_driver::Error;
+use coap_driver::router::Router;
 use coap_tokio::{Server, TokioRuntime};
 
+pub(crate) use plugtest::Extra;
 pub(crate) use resources::{Clock, router};
 
 use crate::args::ServeArgs;
 use crate::exit::{Exit, Failure, reason};
-use crate::{say, stop, trace};
+use crate::{say, show, stop, trace};
 use files::Files;
+use plugtest::Plugtest;
 
 /// How long handlers may go on after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// Serves until it is told to stop.
 pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
-    let files = args.files.as_ref().map(|folder| {
-        Files::open(folder, args.write).map_err(|error| {
-            Failure::usage(format_args!("cannot serve the folder {}: {}", folder.display(), reason(&error)))
-        })
-    });
-    let clock = Clock::new();
-    let router = router(files.transpose()?, &clock);
+    let Site { router, clock, summary } = site(&args)?;
     let server = bind(&args).await?;
     for addr in server.local_addrs() {
         say(format_args!("coap: listening on coap://{addr}"));
     }
+    if !args.noise.quiet {
+        say(format_args!("coap: serving {}", show::one_line(&summary)));
+    }
     let handle = server.shutdown_handle();
-    tokio::spawn(clock.tick());
+    tokio::spawn(clock);
     let serving = server.serve(router);
     tokio::pin!(serving);
     tokio::select! {
@@ -56,11 +59,41 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
+/// What is served.
+struct Site {
+    router: Router,
+    /// Lets it change with time.
+    clock: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// What is said about it.
+    summary: String,
+}
+
+fn site(args: &ServeArgs) -> Result<Site, Failure> {
+    if args.plugtest {
+        let plugtest = Plugtest::new(args.extras.clone());
+        let (summary, clock) = (plugtest.summary(), Box::pin(plugtest.clone().tick()));
+        return Ok(Site { router: plugtest.router(), clock, summary });
+    }
+    let files = args.files.as_ref().map(|folder| {
+        Files::open(folder, args.write).map_err(|error| {
+            Failure::usage(format_args!("cannot serve the folder {}: {}", folder.display(), reason(&error)))
+        })
+    });
+    let mut summary = resources::SUMMARY.to_owned();
+    if let Some(folder) = &args.files {
+        let how = if args.write { "to read and write" } else { "to read" };
+        summary.push_str(&format!(", and {} under /files/ {how}", folder.display()));
+    }
+    let clock = Clock::new();
+    let router = router(files.transpose()?, &clock);
+    Ok(Site { router, clock: Box::pin(clock.tick()), summary })
+}
+
 async fn bind(args: &ServeArgs) -> Result<Server, Failure> {
     let runtime = TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error))?;
     let mut builder = Server::builder(runtime);
-    for addr in &args.bind {
-        builder = builder.bind(addr.clone());
+    for addr in args.bind()? {
+        builder = builder.bind(addr);
     }
     if args.noise.shows_messages() {
         builder = builder.on_message(trace::by_the_clock());

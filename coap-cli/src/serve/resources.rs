@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use coap_core::{Code, ContentFormat, Options};
-use coap_driver::router::{Answer, IntoResponse, Payload, Query, Resource, Router, get, post};
+use coap_driver::router::{Answer, IntoResponse, MethodRouter, Payload, Query, Resource, Router, get, post};
 
 use super::files::{self, Files};
 use super::large::large;
@@ -21,6 +21,9 @@ This is `coap serve`. Resources:
 /echo         gives back what is sent: POST, PUT, FETCH, PATCH, iPATCH
 /.well-known/core  all of them, for programs
 ";
+
+/// What is said about them on the command line.
+pub(super) const SUMMARY: &str = "/hello /time /large /store /slow /echo, listed in /.well-known/core";
 
 const HELLO: &str = "Hello from coap-cli!";
 
@@ -63,7 +66,7 @@ pub(crate) fn router(files: Option<Files>, clock: &Clock) -> Router {
         .route("/time", get(time).observable(&clock.0))
         .route("/large", get(large))
         .route("/slow", get(slow))
-        .route("/echo", post(echo).put(echo).fetch(echo).patch(echo).ipatch(echo))
+        .route("/echo", echoing())
         .route("/.well-known/core", get(move || core::future::ready((ContentFormat::LINK_FORMAT, links.clone()))))
         .nest("/store", store::router());
     match files {
@@ -89,6 +92,11 @@ async fn slow(query: Query) -> Result<String, (Code, String)> {
         }
         _ => Err((Code::BAD_REQUEST, format!("ms is a number from 0 to {}", SLOWEST.as_millis()))),
     }
+}
+
+/// Gives back what is sent, with every method that sends something.
+pub(super) fn echoing<S: 'static>() -> MethodRouter<S> {
+    post(echo).put(echo).fetch(echo).patch(echo).ipatch(echo)
 }
 
 async fn echo(method: Code, format: Option<ContentFormat>, Payload(content): Payload) -> Answer {

@@ -2,10 +2,13 @@
 
 #![cfg(test)]
 
+mod check;
 mod client;
+mod discover;
 mod files;
 mod harness;
 mod observe;
+mod plugtest;
 mod serve;
 mod tools;
 mod transfers;

@@ -152,6 +152,21 @@ fn a_resource_that_is_removed_is_4_04_for_its_observers() {
 }
 
 #[test]
+fn observers_that_are_forgotten_hear_nothing_until_they_ask_again() {
+    let value = Value::new("one");
+    let (mut stage, registration) = observed(&value);
+    value.resource.forget_observers();
+    value.set("two");
+    assert!(stage.heard_within(secs(5)).is_empty());
+    assert_eq!(value.resource.observers(), 0);
+    let anew = stage.peer.observe("value");
+    assert_eq!(stage.ask(anew.clone()).payload, &b"two"[..]);
+    value.set("three");
+    assert_eq!(stage.response_to(&anew.token).payload, &b"three"[..]);
+    assert_ne!(anew.token, registration.token);
+}
+
+#[test]
 fn a_handler_that_panics_is_5_00_for_its_observers() {
     let resource = Resource::new();
     let calls = Arc::new(AtomicUsize::new(0));
