@@ -278,6 +278,17 @@ impl Options {
         }
     }
 
+    /// A copy, if it needs no memory and shares none.
+    #[inline]
+    pub(crate) fn short_copy(&self) -> Option<Self> {
+        match &self.store {
+            Store::Inline { len, bytes } => {
+                Some(Self { store: Store::Inline { len: *len, bytes: *bytes }, last: self.last })
+            }
+            Store::Shared(_) | Store::Heap(_) => None,
+        }
+    }
+
     /// Makes `value`, of a length that was checked, the only option `number`.
     #[inline]
     pub(super) fn replace(&mut self, number: OptionNumber, value: &[u8]) {
