@@ -33,7 +33,8 @@ impl Endpoint {
     /// The first block of a longer body: a request that is handed up at once, so that one that is refused costs no upload.
     pub(super) fn on_first_block(&mut self, now: Instant, arrival: Arrival, block: Block) {
         let first = self.hash.bytes(&arrival.message.payload);
-        if let Some(before) = self.transfers.find(arrival.operation, Way::In) {
+        let operation = self.operation_of(&arrival);
+        if let Some(before) = self.transfers.find(operation, Way::In) {
             let len = arrival.message.payload.len() as u64;
             let upload = self.transfers.upload(before);
             if upload.is_some_and(|upload| upload.first == first && upload.received == len && !upload.ended) {
@@ -42,11 +43,10 @@ impl Endpoint {
             }
             self.lose_transfer(now, before, Closed::Superseded);
         }
-        if !self.has_transfer_room(now, arrival.operation.peer) {
+        if !self.has_transfer_room(now, arrival.peer) {
             self.stats.uploads_refused += 1;
             return self.reply_now(now, arrival, no_room().into());
         }
-        let operation = arrival.operation;
         let size = arrival.message.options.size1().map(u64::from);
         let incoming = self.open_incoming(now, &arrival);
         let upload = Upload {
@@ -69,7 +69,7 @@ impl Endpoint {
     /// the right one can still come.
     pub(super) fn on_later_block(&mut self, now: Instant, arrival: Arrival, block: Block) {
         let len = arrival.message.payload.len();
-        let Some(key) = self.transfers.find(arrival.operation, Way::In) else {
+        let Some(key) = self.transfers.find(self.operation_of(&arrival), Way::In) else {
             return self.reply_bad(now, arrival, Code::REQUEST_ENTITY_INCOMPLETE);
         };
         let (place, incoming) = match self.transfers.get(key).map(|transfer| &transfer.stage) {

@@ -10,7 +10,7 @@ use crate::addr::{Local, Peer};
 use crate::blockwise::server::Reply;
 use crate::deadlines::Reason;
 use crate::event::{Closed, IncomingId};
-use crate::exchange::{IncomingKey, NewIncoming, Waiting};
+use crate::exchange::{Common, IncomingKey, NewIncoming, Waiting};
 use crate::message::Response;
 use crate::outbox::What;
 use crate::peers::PeerKey;
@@ -70,14 +70,15 @@ impl Endpoint {
 
     /// Opens a request that was admitted. The application is not told of it.
     pub(super) fn open_incoming(&mut self, now: Instant, arrival: &Arrival) -> IncomingKey {
-        let Arrival { path, operation, recent, asked, message } = arrival;
-        self.peers.hold(operation.peer);
-        if let Some(record) = self.peers.get_mut(operation.peer) {
+        let Arrival { path, peer, common, recent, asked, message } = arrival;
+        self.peers.hold(*peer);
+        if let Some(record) = self.peers.get_mut(*peer) {
             record.incoming += 1;
         }
-        let registration = self.on_observe(now, *path, operation.peer, message);
+        let registration = self.on_observe(now, *path, *peer, message);
+        let common = common.map_or_else(|| Common::of(&self.hash, message), Common::Hash);
         let new = NewIncoming {
-            peer: operation.peer,
+            peer: *peer,
             from: path.from,
             local: path.to,
             kind: message.kind,
@@ -86,7 +87,7 @@ impl Endpoint {
             recent: *recent,
             no_response: message.options.no_response(),
             asked: *asked,
-            operation: operation.hash,
+            common,
             registration,
         };
         self.incoming.open(now, new)

@@ -19,7 +19,9 @@ use crate::wire::{Block, Code, ETag, Message, OptionNumber, Options, Token};
 /// A request that was admitted.
 pub(super) struct Arrival {
     pub(super) path: Path,
-    pub(super) operation: Operation,
+    pub(super) peer: PeerKey,
+    /// What it has in common with the others of its body, if it is a block.
+    pub(super) common: Option<u64>,
     pub(super) recent: Option<RecentKey>,
     pub(super) asked: Asked,
     pub(super) message: Message,
@@ -90,9 +92,9 @@ impl Endpoint {
             Some(_) => Block::new(0, false, block.szx()).unwrap_or(block),
             None => block,
         });
-        let hash = self.hash.operation(message.code, &message.options);
-        let operation = Operation { peer, hash };
-        let arrival = Arrival { path, operation, recent, asked: Asked { block1, block2 }, message };
+        let of_blocks = block1.is_some() || block2.is_some();
+        let common = of_blocks.then(|| self.hash.operation(message.code, &message.options));
+        let arrival = Arrival { path, peer, common, recent, asked: Asked { block1, block2 }, message };
         match (block1, block2) {
             (_, Some(block)) if block.is_reserved() => self.reply_bad(now, arrival, Code::BAD_REQUEST),
             (Some(block), _) if !self.is_sound(&arrival, block) => self.reply_bad(now, arrival, Code::BAD_REQUEST),
@@ -100,7 +102,7 @@ impl Endpoint {
             (Some(block), _) if block.more() => self.on_first_block(now, arrival, block),
             (Some(_), _) => {
                 // The whole of a body: an upload that began is not meant any more.
-                if let Some(before) = self.transfers.find(operation, Way::In) {
+                if let Some(before) = self.transfers.find(self.operation_of(&arrival), Way::In) {
                     self.lose_transfer(now, before, Closed::Superseded);
                 }
                 self.open_whole(now, arrival);
@@ -108,6 +110,13 @@ impl Endpoint {
             (None, Some(block)) if block.num() > 0 => self.on_block_wanted(now, arrival, block),
             (None, _) => self.open_whole(now, arrival),
         }
+    }
+
+    /// Which body a request is about.
+    pub(super) fn operation_of(&self, arrival: &Arrival) -> Operation {
+        let Arrival { peer, common, message, .. } = arrival;
+        let hash = common.unwrap_or_else(|| self.hash.operation(message.code, &message.options));
+        Operation { peer: *peer, hash }
     }
 
     /// Whether a request belongs to a body that is known: one that is shutting down goes on with those.
@@ -173,7 +182,7 @@ impl Endpoint {
     fn on_block_wanted(&mut self, now: Instant, arrival: Arrival, block: Block) {
         let szx = self.szx_for(Some(block));
         let token = arrival.message.token.clone();
-        let Some(key) = self.transfers.find(arrival.operation, Way::Out) else {
+        let Some(key) = self.transfers.find(self.operation_of(&arrival), Way::Out) else {
             return self.on_unkept_block(now, arrival, block);
         };
         let reply = match self.transfers.get(key).map(|transfer| &transfer.stage) {
@@ -192,7 +201,7 @@ impl Endpoint {
     /// (RFC 7959 §2.7).
     fn on_unkept_block(&mut self, now: Instant, arrival: Arrival, block: Block) {
         let has_content = !arrival.message.payload.is_empty();
-        let Operation { peer, hash } = arrival.operation;
+        let Operation { peer, hash } = self.operation_of(&arrival);
         // Of the state that it was notified of a peer may fetch the rest (RFC 7959 §3.4). With a content it may be of another.
         let other = has_content && arrival.message.code != Code::GET;
         let observed = if other { None } else { self.observed_body(peer, hash) };
@@ -223,19 +232,20 @@ impl Endpoint {
     pub(super) fn answer(&mut self, now: Instant, key: IncomingKey, response: Response) -> Result<(), RespondError> {
         let Cut { reply, kept } = self.cut(key, response)?;
         let Some(request) = self.incoming.get_mut(key) else { return Err(RespondError::Stale) };
-        let operation = Operation { peer: request.peer, hash: request.operation };
         let (first, unicast) =
             (request.asked.block2.is_none_or(|block| block.num() == 0), request.local.group.is_none());
+        let has_transfers = self.peers.get(request.peer).is_some_and(|record| record.transfers.len() > 0);
+        let operation = (kept.is_some() || has_transfers).then(|| request.operation(&self.hash));
         if request.transfer.is_some() {
             self.deliver(now, key, reply.clone())?;
             self.keep_answer(now, key, reply);
         } else {
             self.deliver(now, key, reply)?;
         }
-        match kept {
-            Some(kept) if unicast => self.keep(now, operation, kept),
+        match (operation, kept) {
+            (Some(operation), Some(kept)) if unicast => self.keep(now, operation, kept),
             // What was kept belongs to an older response.
-            _ if first => self.forget_kept(now, operation),
+            (Some(operation), _) if first => self.forget_kept(now, operation),
             _ => {}
         }
         if self.incoming.get(key).is_some_and(|request| matches!(request.waiting, Waiting::Response)) {
@@ -256,7 +266,7 @@ impl Endpoint {
         }
         let Cut { reply, kept } = self.cut(key, response)?;
         let Some(request) = self.incoming.get(key) else { return Err(RespondError::Stale) };
-        let operation = Operation { peer: request.peer, hash: request.operation };
+        let operation = request.operation(&self.hash);
         // Instead of the next block of a stream it is the end of that, and no body to be fetched.
         let uploads = request.transfer.is_some_and(|transfer| self.transfers.is_upload(transfer));
         self.keep_answer(now, key, reply);
@@ -311,6 +321,12 @@ impl Endpoint {
         let offset = if is_content { block2.map_or(0, Block::offset) } else { 0 };
         let szx = self.szx_for(block2);
         let stretch = match body {
+            // Nobody speaks of blocks, and none are needed.
+            Body::Whole(payload)
+                if block1.is_none() && block2.is_none() && payload.len() <= self.room(&options, token_len, szx) =>
+            {
+                return Ok(Cut { reply: Reply { code, options, payload }, kept: None });
+            }
             Body::Range { offset: start, data, size } => Stretch { start, data, total: size },
             whole => Stretch::whole(whole.into_bytes()),
         };
@@ -351,8 +367,7 @@ impl Endpoint {
         offset: u64,
         szx: u8,
     ) -> Result<(Option<Block>, Bytes), Uncut> {
-        let room = self.config.max_datagram.saturating_sub(FRAME_LEN + token_len + options.encoded_len());
-        if offset == 0 && stretch.start == 0 && stretch.fits_in(room.min(16 << szx)) {
+        if offset == 0 && stretch.start == 0 && stretch.fits_in(self.room(options, token_len, szx)) {
             return Ok((None, stretch.data.clone()));
         }
         if stretch.is_whole() {
@@ -363,6 +378,12 @@ impl Endpoint {
         }
         let piece = self.piece(options, token_len, stretch, offset, szx)?;
         Ok((Some(piece.block), piece.payload))
+    }
+
+    /// How many bytes of a body go beside these options, without Block2, into one message and one block.
+    fn room(&self, options: &Options, token_len: usize, szx: u8) -> usize {
+        let room = self.config.max_datagram.saturating_sub(FRAME_LEN + token_len + options.encoded_len());
+        room.min(16 << szx)
     }
 
     /// Says that the content is all of the body, to a peer that spoke of blocks; unless that does not fit.

@@ -3,7 +3,7 @@
 use super::Endpoint;
 use super::errors::{RespondError, SupplyError};
 use super::serving::{Arrival, echo_block1};
-use crate::blockwise::server::{Next, Operation, Piece, Reply, Stage, Standing, Stream, TransferKey, Way};
+use crate::blockwise::server::{Next, Piece, Reply, Stage, Standing, Stream, TransferKey, Way};
 use crate::exchange::{IncomingKey, Waiting};
 use crate::message::{Body, Response};
 use crate::time::Instant;
@@ -21,7 +21,7 @@ impl Endpoint {
         let Body::Parts { size } = body else { return Err(RespondError::PartsImpossible) };
         let Some(request) = self.incoming.get(key) else { return Err(RespondError::Stale) };
         let (asked, before) = (request.asked, request.transfer);
-        let operation = Operation { peer: request.peer, hash: request.operation };
+        let operation = request.operation(&self.hash);
         let suppressed = request.no_response.is_some_and(|unwanted| code.suppressed_by(unwanted));
         let mid_way = asked.block2.is_some_and(|block| block.num() > 0);
         let ended = match before.and_then(|before| self.transfers.get(before)).map(|transfer| &transfer.stage) {

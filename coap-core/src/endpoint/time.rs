@@ -10,6 +10,14 @@ use crate::time::Instant;
 /// How much one call does: 100,000 peers that fade at once must not stall the loop of the caller.
 const WORK: usize = 256;
 
+/// The earlier of two times of which either may not come. Asked after every step, where comparing the options costs more.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 impl Endpoint {
     /// Does what is due at `now`. A call that comes too early, or too often, does nothing.
     ///
@@ -32,7 +40,7 @@ impl Endpoint {
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let lifetime = self.config.transmission.exchange_lifetime();
-        [
+        let all = [
             self.deadlines.next(),
             due(self.incoming.next_owed(), self.config.ack_delay),
             due(self.incoming.next_unanswered(), self.config.incoming_timeout),
@@ -40,10 +48,8 @@ impl Endpoint {
             self.peers.next_expiry(lifetime),
             self.transfers.next_expiry(lifetime),
             self.topics.is_stalled.then_some(self.now),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        ];
+        all.into_iter().fold(None, earlier)
     }
 
     fn acknowledge_owed(&mut self, now: Instant, most: usize) -> usize {

@@ -3,8 +3,9 @@
 use core::time::Duration;
 
 use crate::addr::{Local, Peer};
-use crate::blockwise::server::TransferKey;
+use crate::blockwise::server::{Operation, TransferKey};
 use crate::event::Closed;
+use crate::hash::KeyedHash;
 use crate::links::{Link, List, Pick};
 use crate::message::Request;
 use crate::observe::Registration;
@@ -12,7 +13,7 @@ use crate::peers::PeerKey;
 use crate::reliability::RecentKey;
 use crate::slab::{Key, Slab};
 use crate::time::Instant;
-use crate::wire::{Block, Message, Token, Type};
+use crate::wire::{Block, Code, Message, Options, Token, Type};
 
 pub(crate) type IncomingKey = Key<Incoming>;
 
@@ -29,8 +30,7 @@ pub(crate) struct Incoming {
     pub(crate) recent: Option<RecentKey>,
     pub(crate) no_response: Option<u8>,
     pub(crate) asked: Asked,
-    /// What the messages of its blocks have in common.
-    pub(crate) operation: u64,
+    common: Common,
     /// Its content, or that of its response, if that goes part by part.
     pub(crate) transfer: Option<TransferKey>,
     /// It asks to observe.
@@ -52,6 +52,32 @@ pub(crate) struct Incoming {
 pub(crate) struct Asked {
     pub(crate) block1: Option<Block>,
     pub(crate) block2: Option<Block>,
+}
+
+/// What the messages of the blocks of a request and its response have in common (`KeyedHash::operation`).
+pub(crate) enum Common {
+    Hash(u64),
+    /// Most requests have nothing to do with blocks, and to copy a few bytes costs less than to hash them.
+    Of(Code, Options),
+}
+
+impl Common {
+    #[inline]
+    pub(crate) fn of(hash: &KeyedHash, message: &Message) -> Self {
+        let Message { code, options, .. } = message;
+        options.short_copy().map_or_else(|| Self::Hash(hash.operation(*code, options)), |copy| Self::Of(*code, copy))
+    }
+}
+
+impl Incoming {
+    /// Which body its blocks, or those of its response, are of.
+    pub(crate) fn operation(&self, hash: &KeyedHash) -> Operation {
+        let hash = match &self.common {
+            Common::Hash(hash) => *hash,
+            Common::Of(code, options) => hash.operation(*code, options),
+        };
+        Operation { peer: self.peer, hash }
+    }
 }
 
 /// What the peer waits for.
@@ -106,7 +132,7 @@ pub(crate) struct NewIncoming {
     pub(crate) recent: Option<RecentKey>,
     pub(crate) no_response: Option<u8>,
     pub(crate) asked: Asked,
-    pub(crate) operation: u64,
+    pub(crate) common: Common,
     pub(crate) registration: Option<Registration>,
 }
 
@@ -150,7 +176,7 @@ impl Incomings {
     /// Opens a request: its response is owed, and a Confirmable one's acknowledgement. The application is not told.
     pub(crate) fn open(&mut self, now: Instant, new: NewIncoming) -> IncomingKey {
         let NewIncoming { peer, from, local, kind, message_id, token, recent, no_response, .. } = new;
-        let NewIncoming { asked, operation, registration, .. } = new;
+        let NewIncoming { asked, common, registration, .. } = new;
         let key = self.requests.insert(Incoming {
             peer,
             from,
@@ -161,7 +187,7 @@ impl Incomings {
             recent,
             no_response,
             asked,
-            operation,
+            common,
             transfer: None,
             registration,
             opened: now,
@@ -332,7 +358,7 @@ pub(crate) mod testing {
             recent: None,
             no_response: None,
             asked: Asked::default(),
-            operation: 0,
+            common: Common::Hash(0),
             registration: None,
         }
     }

@@ -5,7 +5,9 @@ mod outgoing;
 
 #[cfg(test)]
 pub(crate) use self::incoming::testing;
-pub(crate) use self::incoming::{Arrived, Asked, Incoming, IncomingKey, Incomings, NewIncoming, Told, Waiting, due};
+pub(crate) use self::incoming::{
+    Arrived, Asked, Common, Incoming, IncomingKey, Incomings, NewIncoming, Told, Waiting, due,
+};
 pub(crate) use self::outgoing::{
     Bodies, NewRequest, Notice, Outcome, Outgoing, OutgoingKey, Outgoings, Stage, of_peer, waiting,
 };

@@ -169,7 +169,8 @@ impl Options {
     /// The value of the first option `number`.
     #[inline]
     pub fn get(&self, number: OptionNumber) -> Option<&[u8]> {
-        self.get_all(number).next()
+        // Most lists end before most of the options that are asked for.
+        if number.number() > self.last { None } else { self.get_all(number).next() }
     }
 
     /// The values of all options `number`, in their order.
@@ -247,10 +248,12 @@ impl Options {
     }
 
     /// Removes all options `number`, and returns how many there were.
+    #[inline]
     pub fn remove(&mut self, number: OptionNumber) -> usize {
-        if !self.contains(number) {
-            return 0;
-        }
+        if self.contains(number) { self.remove_found(number) } else { 0 }
+    }
+
+    fn remove_found(&mut self, number: OptionNumber) -> usize {
         let before = self.count();
         self.retain(|other, _| other != number);
         before - self.count()
@@ -272,6 +275,17 @@ impl Options {
         match self.store {
             Store::Shared(bytes) => Self { store: Store::Heap(bytes.to_vec()), last: self.last },
             store => Self { store, ..self },
+        }
+    }
+
+    /// A copy, if it needs no memory and shares none.
+    #[inline]
+    pub(crate) fn short_copy(&self) -> Option<Self> {
+        match &self.store {
+            Store::Inline { len, bytes } => {
+                Some(Self { store: Store::Inline { len: *len, bytes: *bytes }, last: self.last })
+            }
+            Store::Shared(_) | Store::Heap(_) => None,
         }
     }
 

@@ -220,6 +220,7 @@ impl Options {
     }
 
     /// A number, if its length is legal.
+    #[inline]
     fn uint(&self, number: OptionNumber) -> Option<u32> {
         let value = self.get(number)?;
         let legal = number.definition().is_some_and(|known| known.allows_len(value.len()));

@@ -393,6 +393,9 @@ impl Transfers {
 
     /// When the first of those that wait for their peer is given up.
     pub(crate) fn next_expiry(&self, lifetime: Duration) -> Option<Instant> {
+        if self.transfers.len() == 0 {
+            return None;
+        }
         let fronts = self.waiting.iter().filter_map(|list| self.transfers.at(list.front()?));
         fronts.map(|transfer| transfer.moved + lifetime).min()
     }
