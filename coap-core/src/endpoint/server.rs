@@ -153,7 +153,7 @@ impl Endpoint {
         let Some(request) = self.incoming.get_mut(key) else { return };
         let Waiting::Leisure(message) = core::mem::replace(&mut request.waiting, Waiting::Response) else { return };
         let (to, local) = (request.from, request.local);
-        self.send(to, local, What::Message(message));
+        self.send(to, local, What::Message(*message));
         self.close_incoming(now, key);
     }
 
@@ -198,7 +198,7 @@ impl Endpoint {
         }
         self.stats.unrepeated_responses += u64::from((kind, message.kind) == (Type::Confirmable, Type::NonConfirmable));
         match message.kind {
-            Type::Acknowledgement => self.send_piggybacked(key, recent, len, message),
+            Type::Acknowledgement => self.send_piggybacked(key, to, local, recent, message),
             Type::Confirmable => self.send_separate(now, peer, to, local, message),
             _ if local.group.is_some() => self.send_at_leisure(now, peer, key, message),
             _ => self.send(to, local, What::Message(message)),
@@ -207,9 +207,15 @@ impl Endpoint {
     }
 
     /// RFC 7252 §5.2.1: the acknowledgement carries the response, and is kept for duplicates.
-    fn send_piggybacked(&mut self, key: IncomingKey, recent: Option<RecentKey>, len: usize, message: Message) {
-        let Some(request) = self.incoming.get(key) else { return };
-        let (to, local) = (request.from, request.local);
+    fn send_piggybacked(
+        &mut self,
+        key: IncomingKey,
+        to: Peer,
+        local: Local,
+        recent: Option<RecentKey>,
+        message: Message,
+    ) {
+        let len = message.encoded_len();
         self.incoming.acknowledged(key);
         let write = |buf: &mut [u8]| message.encode(buf).unwrap_or(0);
         let (kept, forgotten) = recent.map_or((None, 0), |recent| self.recent.keep_reply(recent, len, write));
