@@ -1,5 +1,6 @@
 //! As a server: requests are opened, answered and closed.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::Endpoint;
@@ -118,7 +119,7 @@ impl Endpoint {
             }
         };
         let message = message_of(kind, message_id, request, response);
-        self.send(path.from, path.to, What::Message(message));
+        self.send(path.from, path.to, What::Message(Box::new(message)));
     }
 
     /// The acknowledgement could not wait any longer: the response will come separately.
@@ -153,7 +154,7 @@ impl Endpoint {
         let Some(request) = self.incoming.get_mut(key) else { return };
         let Waiting::Leisure(message) = core::mem::replace(&mut request.waiting, Waiting::Response) else { return };
         let (to, local) = (request.from, request.local);
-        self.send(to, local, What::Message(*message));
+        self.send(to, local, What::Message(message));
         self.close_incoming(now, key);
     }
 
@@ -201,7 +202,7 @@ impl Endpoint {
             Type::Acknowledgement => self.send_piggybacked(key, to, local, recent, message),
             Type::Confirmable => self.send_separate(now, peer, to, local, message),
             _ if local.group.is_some() => self.send_at_leisure(now, peer, key, message),
-            _ => self.send(to, local, What::Message(message)),
+            _ => self.send(to, local, What::Message(Box::new(message))),
         }
         Ok(())
     }
@@ -223,7 +224,7 @@ impl Endpoint {
         self.stats.replies_forgotten += forgotten + u64::from(recent.is_some() && kept.is_none());
         match kept {
             Some(reply) => self.send(to, local, What::Reply(reply)),
-            None => self.send(to, local, What::Message(message)),
+            None => self.send(to, local, What::Message(Box::new(message))),
         }
     }
 
