@@ -22,9 +22,7 @@ impl KeyedHash {
     }
 
     pub(crate) fn bytes(&self, bytes: &[u8]) -> u64 {
-        let mut hasher = self.sip;
-        hasher.write(bytes);
-        hasher.finish()
+        self.sip.hash(bytes)
     }
 
     /// What the messages that carry one body have in common, beside their peer: the method and the cache key (RFC 7252 §5.6)

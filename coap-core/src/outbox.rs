@@ -1,5 +1,6 @@
 //! What is to be sent next, encoded on the way out into the caller's buffer.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::addr::{Local, Peer};
@@ -25,7 +26,7 @@ pub(crate) enum What {
     /// An Empty message.
     Empty(Type, u16),
     /// A message that nobody keeps.
-    Message(Message),
+    Message(Box<Message>),
 }
 
 /// A queue with a bound. What does not fit is lost as it could be in the network: Confirmable messages are repeated,

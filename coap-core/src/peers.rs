@@ -233,7 +233,7 @@ impl Peers {
     /// When the first of the idle can be forgotten.
     pub(crate) fn next_expiry(&self, lifetime: Duration) -> Option<Instant> {
         let fronts = self.idle.iter().filter_map(|list| self.records.at(list.front()?));
-        fronts.map(|record| record.idle_since + lifetime).min()
+        fronts.map(|record| record.idle_since).min().map(|since| since + lifetime)
     }
 
     /// Forgets a peer that has been idle for `lifetime`: by then no message of the exchange can be in the network.

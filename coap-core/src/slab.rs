@@ -91,16 +91,15 @@ impl<T> Slab<T> {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let index = self.free;
-        let entry = Entry::Used { generation, value };
         match self.entries.get_mut(index) {
             Some(slot) => {
-                let Entry::Free { next } = core::mem::replace(slot, entry) else {
-                    unreachable!("the free list holds free entries only")
-                };
+                // Not swapped: values can be large.
+                let Entry::Free { next } = *slot else { unreachable!("the free list holds free entries only") };
                 self.free = next;
+                *slot = Entry::Used { generation, value };
             }
             None => {
-                self.entries.push(entry);
+                self.entries.push(Entry::Used { generation, value });
                 self.free = self.entries.len();
             }
         }

@@ -159,7 +159,7 @@ impl Endpoint {
             request.attempts = 1;
         }
         self.deadlines.set(Reason::Request, key.index(), Some(until));
-        self.send(to, from, What::Message(message));
+        self.send(to, from, What::Message(Box::new(message)));
         Ok(RequestId(key))
     }
 

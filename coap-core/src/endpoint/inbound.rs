@@ -314,12 +314,12 @@ enum Refusal {
 /// ignored (RFC 7252 §5.4.1).
 pub(super) fn request_of(message: Message) -> Request {
     let (code, options, payload) = content_of(message);
-    Request::new(code).with_options(options).with_body(Body::Whole(payload))
+    Request { code, options, body: Body::Whole(payload) }
 }
 
 pub(super) fn response_of(message: Message) -> Response {
     let (code, options, payload) = content_of(message);
-    Response::new(code).with_options(options).with_body(Body::Whole(payload))
+    Response { code, options, body: Body::Whole(payload) }
 }
 
 fn content_of(message: Message) -> (Code, Options, Bytes) {

@@ -189,15 +189,16 @@ impl Endpoint {
     /// what waits here is a mark on what it is about, which counts against its bound until it has been polled.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
-        match self.turn {
-            Turn::Incoming => {
-                self.turn = Turn::Outgoing;
-                self.poll_incoming().or_else(|| self.poll_outgoing()).or_else(|| self.poll_observers())
-            }
-            Turn::Outgoing => {
-                self.turn = Turn::Incoming;
-                self.poll_outgoing().or_else(|| self.poll_incoming()).or_else(|| self.poll_observers())
-            }
+        let (turn, next) = match self.turn {
+            Turn::Incoming => (Turn::Incoming, Turn::Outgoing),
+            Turn::Outgoing => (Turn::Outgoing, Turn::Incoming),
+        };
+        self.turn = next;
+        match turn {
+            // An event is large, and is not moved on its way to the caller where nobody else could have one.
+            _ if !self.outgoing.has_news() && !self.observers.has_lost() => self.poll_incoming(),
+            Turn::Incoming => self.poll_incoming().or_else(|| self.poll_outgoing()).or_else(|| self.poll_observers()),
+            Turn::Outgoing => self.poll_outgoing().or_else(|| self.poll_incoming()).or_else(|| self.poll_observers()),
         }
     }
 
@@ -256,8 +257,9 @@ impl Endpoint {
             let (key, told) = self.incoming.poll()?;
             let id = IncomingId(key);
             match told {
-                Told::Request(request) => {
-                    let of = self.incoming.get(key)?;
+                Told::Request => {
+                    let wanted = self.wanted(self.incoming.get(key)?.asked);
+                    let of = self.incoming.get_mut(key)?;
                     return Some(Event::Request(IncomingRequest {
                         id,
                         peer: of.from,
@@ -265,8 +267,8 @@ impl Endpoint {
                         kind: of.kind,
                         message_id: of.message_id,
                         token: of.token.clone(),
-                        request,
-                        wanted: self.wanted(of.asked),
+                        request: of.take_request()?,
+                        wanted,
                     }));
                 }
                 Told::Closed(why) => return Some(Event::IncomingClosed { id, why }),

@@ -1,5 +1,6 @@
 //! As a server: requests are opened, answered and closed.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::Endpoint;
@@ -118,7 +119,7 @@ impl Endpoint {
             }
         };
         let message = message_of(kind, message_id, request, response);
-        self.send(path.from, path.to, What::Message(message));
+        self.send(path.from, path.to, What::Message(Box::new(message)));
     }
 
     /// The acknowledgement could not wait any longer: the response will come separately.
@@ -198,18 +199,24 @@ impl Endpoint {
         }
         self.stats.unrepeated_responses += u64::from((kind, message.kind) == (Type::Confirmable, Type::NonConfirmable));
         match message.kind {
-            Type::Acknowledgement => self.send_piggybacked(key, recent, len, message),
+            Type::Acknowledgement => self.send_piggybacked(key, to, local, recent, message),
             Type::Confirmable => self.send_separate(now, peer, to, local, message),
             _ if local.group.is_some() => self.send_at_leisure(now, peer, key, message),
-            _ => self.send(to, local, What::Message(message)),
+            _ => self.send(to, local, What::Message(Box::new(message))),
         }
         Ok(())
     }
 
     /// RFC 7252 §5.2.1: the acknowledgement carries the response, and is kept for duplicates.
-    fn send_piggybacked(&mut self, key: IncomingKey, recent: Option<RecentKey>, len: usize, message: Message) {
-        let Some(request) = self.incoming.get(key) else { return };
-        let (to, local) = (request.from, request.local);
+    fn send_piggybacked(
+        &mut self,
+        key: IncomingKey,
+        to: Peer,
+        local: Local,
+        recent: Option<RecentKey>,
+        message: Message,
+    ) {
+        let len = message.encoded_len();
         self.incoming.acknowledged(key);
         let write = |buf: &mut [u8]| message.encode(buf).unwrap_or(0);
         let (kept, forgotten) = recent.map_or((None, 0), |recent| self.recent.keep_reply(recent, len, write));
@@ -217,7 +224,7 @@ impl Endpoint {
         self.stats.replies_forgotten += forgotten + u64::from(recent.is_some() && kept.is_none());
         match kept {
             Some(reply) => self.send(to, local, What::Reply(reply)),
-            None => self.send(to, local, What::Message(message)),
+            None => self.send(to, local, What::Message(Box::new(message))),
         }
     }
 

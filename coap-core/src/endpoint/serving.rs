@@ -1,5 +1,7 @@
 //! As a server, block by block (RFC 7959): which body a request is about, and what one response carries of a body.
 
+use alloc::boxed::Box;
+
 use bytes::Bytes;
 
 use super::Endpoint;
@@ -61,7 +63,7 @@ impl Arrival {
 /// What a response carries, and what is kept for later blocks of it.
 struct Cut {
     reply: Reply,
-    kept: Option<Kept>,
+    kept: Option<Box<Kept>>,
 }
 
 /// Why a body could not be cut.
@@ -243,7 +245,7 @@ impl Endpoint {
             self.deliver(now, key, reply)?;
         }
         match (operation, kept) {
-            (Some(operation), Some(kept)) if unicast => self.keep(now, operation, kept),
+            (Some(operation), Some(kept)) if unicast => self.keep(now, operation, *kept),
             // What was kept belongs to an older response.
             (Some(operation), _) if first => self.forget_kept(now, operation),
             _ => {}
@@ -271,7 +273,7 @@ impl Endpoint {
         let uploads = request.transfer.is_some_and(|transfer| self.transfers.is_upload(transfer));
         self.keep_answer(now, key, reply);
         if let Some(kept) = kept.filter(|_| uploads) {
-            self.keep(now, operation, kept);
+            self.keep(now, operation, *kept);
         }
         self.close_incoming(now, key);
         Ok(())
@@ -303,14 +305,27 @@ impl Endpoint {
     }
 
     /// What a response to the last message of a request carries (RFC 7959 §2.3, §2.4).
-    fn cut(&self, key: IncomingKey, response: Response) -> Result<Cut, RespondError> {
+    #[inline]
+    fn cut(&self, key: IncomingKey, mut response: Response) -> Result<Cut, RespondError> {
         let Some(request) = self.incoming.get(key) else { return Err(RespondError::Stale) };
-        let Asked { block1, block2 } = request.asked;
         // The answer of a transfer can be kept for a later block, which has another token and number.
         let token_len = request.transfer.map_or(request.token.len(), |_| Token::MAX_LEN);
+        response.options.remove(OptionNumber::BLOCK1);
+        response.options.remove(OptionNumber::BLOCK2);
+        if request.asked.block1.is_none()
+            && request.asked.block2.is_none()
+            && let Body::Whole(payload) = &response.body
+            && payload.len() <= self.room(&response.options, token_len, self.szx_for(None))
+        {
+            return Ok(Cut { reply: response.into(), kept: None });
+        }
+        self.cut_for(request.asked, token_len, response)
+    }
+
+    /// As [`cut`](Self::cut), where blocks are spoken of or needed.
+    fn cut_for(&self, asked: Asked, token_len: usize, response: Response) -> Result<Cut, RespondError> {
+        let Asked { block1, block2 } = asked;
         let Response { code, mut options, body } = response;
-        options.remove(OptionNumber::BLOCK1);
-        options.remove(OptionNumber::BLOCK2);
         // With 4.13 it would say that smaller blocks were welcome.
         let echo = block1.filter(|_| code != Code::REQUEST_ENTITY_TOO_LARGE);
         if let Some(widest) = echo.and_then(|block| Block::new(Block::MAX_NUM, true, block.szx())) {
@@ -321,12 +336,6 @@ impl Endpoint {
         let offset = if is_content { block2.map_or(0, Block::offset) } else { 0 };
         let szx = self.szx_for(block2);
         let stretch = match body {
-            // Nobody speaks of blocks, and none are needed.
-            Body::Whole(payload)
-                if block1.is_none() && block2.is_none() && payload.len() <= self.room(&options, token_len, szx) =>
-            {
-                return Ok(Cut { reply: Reply { code, options, payload }, kept: None });
-            }
             Body::Range { offset: start, data, size } => Stretch { start, data, total: size },
             whole => Stretch::whole(whole.into_bytes()),
         };
@@ -348,7 +357,7 @@ impl Endpoint {
             let mut options = reply.options.clone();
             let first_only = [OptionNumber::BLOCK1, OptionNumber::BLOCK2, OptionNumber::SIZE2];
             options.retain(|number, _| !first_only.contains(&number));
-            Kept { code, options, body: stretch.data }
+            Box::new(Kept { code, options, body: stretch.data })
         });
         match echo {
             Some(block) => echo_block1(&mut reply.options, block),

@@ -1,5 +1,6 @@
 //! The requests that we received: an acknowledgement is owed soon, a response later (RFC 7252 §5.2).
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use crate::addr::{Local, Peer};
@@ -70,6 +71,12 @@ impl Common {
 }
 
 impl Incoming {
+    /// What the application sees of it, once.
+    #[inline]
+    pub(crate) const fn take_request(&mut self) -> Option<Request> {
+        self.request.take()
+    }
+
     /// Which body its blocks, or those of its response, are of.
     pub(crate) fn operation(&self, hash: &KeyedHash) -> Operation {
         let hash = match &self.common {
@@ -85,7 +92,7 @@ pub(crate) enum Waiting {
     /// A response; whether an acknowledgement is owed too is known by the list of those.
     Response,
     /// The end of its leisure: the answer to a multicast request is here (RFC 7252 §8.2).
-    Leisure(Message),
+    Leisure(Box<Message>),
     /// Nothing: the next block is its to send, or to ask for.
     Nothing,
     /// Nothing any more, and the application must still be told so.
@@ -94,7 +101,8 @@ pub(crate) enum Waiting {
 
 /// What a request has to tell the application.
 pub(crate) enum Told {
-    Request(Request),
+    /// It is here: [`Incoming::take_request`].
+    Request,
     /// Something about a body: its transfer knows what.
     Body,
     Closed(Closed),
@@ -238,7 +246,7 @@ impl Incomings {
     pub(crate) fn answer_later(&mut self, key: IncomingKey, message: Message) {
         self.open.remove(&mut self.requests, key.index(), open);
         if let Some(request) = self.requests.get_mut(key) {
-            request.waiting = Waiting::Leisure(message);
+            request.waiting = Waiting::Leisure(Box::new(message));
         }
     }
 
@@ -313,8 +321,8 @@ impl Incomings {
         let index = self.ready.pop_front(&mut self.requests, ready)?;
         let key = self.requests.key_at(index)?;
         let found = self.requests.get_mut(key)?;
-        if let Some(request) = found.request.take() {
-            return Some((key, Told::Request(request)));
+        if found.request.is_some() {
+            return Some((key, Told::Request));
         }
         let Waiting::Closed(why) = found.waiting else { return Some((key, Told::Body)) };
         self.remove(key);

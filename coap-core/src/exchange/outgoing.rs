@@ -386,6 +386,12 @@ impl Outgoings {
         Some(request)
     }
 
+    /// Whether a request is among those that have something to tell.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        self.ready.front().is_some()
+    }
+
     /// The next thing that a request has to say.
     pub(crate) fn poll(&mut self) -> Option<(OutgoingKey, Notice)> {
         while let Some(index) = self.ready.front() {

@@ -438,6 +438,12 @@ impl Observers {
         self.lost.push_back(&mut self.slab, key.index(), queue);
     }
 
+    /// Whether the application has to be told of an observer's end.
+    #[inline]
+    pub(crate) fn has_lost(&self) -> bool {
+        self.lost.front().is_some()
+    }
+
     /// The next end to be told. The entry is gone with it.
     pub(crate) fn poll_lost(&mut self) -> Option<(ObserverKey, Closed, TopicId)> {
         let index = self.lost.pop_front(&mut self.slab, queue)?;

@@ -64,6 +64,7 @@ impl Options {
 
     /// Whether an elective option has a value of illegal length or is repeated: it must be ignored then, and
     /// [`strip_bad_elective`](Self::strip_bad_elective) sees to it.
+    #[inline]
     pub fn has_bad_elective(&self) -> bool {
         let mut before = None;
         self.iter().any(|(number, value)| is_bad_elective(before.replace(number), number, value))
@@ -71,10 +72,12 @@ impl Options {
 
     /// Removes the elective options that must be ignored: those with a value of illegal length, and all but the first
     /// of one that is not repeatable. Returns how many.
+    #[inline]
     pub fn strip_bad_elective(&mut self) -> usize {
-        if !self.has_bad_elective() {
-            return 0;
-        }
+        if self.has_bad_elective() { self.strip_found() } else { 0 }
+    }
+
+    fn strip_found(&mut self) -> usize {
         let mut before = None;
         let mut stripped = 0;
         self.retain(|number, value| {
@@ -87,6 +90,7 @@ impl Options {
     }
 }
 
+#[inline]
 fn is_bad_elective(before: Option<OptionNumber>, number: OptionNumber, value: &[u8]) -> bool {
     !number.is_critical() && problem(before, number, value).is_some()
 }

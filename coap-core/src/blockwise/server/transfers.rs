@@ -115,6 +115,7 @@ pub(crate) struct Reply {
 }
 
 impl From<Response> for Reply {
+    #[inline]
     fn from(response: Response) -> Self {
         let Response { code, options, body } = response;
         Self { code, options, payload: body.into_bytes() }
