@@ -4,7 +4,8 @@
 //!
 //! * `body [ROUNDS] [BYTES]`: a body of `/large` of `coap serve` in blocks of 1,024 bytes, read as a stream, beside as many plain
 //!   GETs of 1,024 bytes, one at a time, by the same client; the ratio of the times, and the most memory of both processes.
-//! * `bodies [TIMES]`: bodies of 100 KB, four clients at a time; CPU time of the server a block.
+//! * `bodies [TIMES]`: bodies of 100 KB, four clients at a time; CPU time of the server a block, where the endpoint keeps the body
+//!   for whoever fetches it, and for `/large` of `coap serve`, where each block is a request to the handler.
 //! * `observers [OBSERVERS] [CHANGES]`: a resource with so many observers, 16 on each socket, that is changed when all have
 //!   acknowledged its last state; CPU time of the server a notification.
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -17,6 +18,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 use std::{env, fs, thread};
 
+use bytes::Bytes;
 use coap_tokio::router::{Resource, Router, get};
 use coap_tokio::{BlockSize, Client, Config, Server};
 use tokio::io::AsyncReadExt;
@@ -73,8 +75,16 @@ async fn body(rounds: usize, bytes: usize) {
 }
 
 async fn bodies(times: usize) {
-    let server = Process::coap();
-    let uri = format!("coap://{}/large?size=100000", server.address);
+    for (what, server, path) in
+        [("kept", Process::observed(), "/body"), ("made block by block", Process::coap(), "/large?size=100000")]
+    {
+        let (time, blocks) = fetch(&server, path, times).await;
+        println!("{what}: {:.2} µs of the server a block, {blocks} blocks", per(time, blocks));
+    }
+}
+
+async fn fetch(server: &Process, path: &str, times: usize) -> (Duration, usize) {
+    let uri = format!("coap://{}{path}", server.address);
     let before = server.cpu();
     let tasks = (0..4).map(|_| {
         let uri = uri.clone();
@@ -89,8 +99,7 @@ async fn bodies(times: usize) {
     let mut set = tokio::task::JoinSet::new();
     tasks.for_each(|task| drop(set.spawn(task)));
     set.join_all().await;
-    let blocks = 4 * times * 100_000_usize.div_ceil(BLOCK);
-    println!("{:.2} µs of the server a block, {blocks} blocks", per(server.cpu() - before, blocks));
+    (server.cpu() - before, 4 * times * 100_000_usize.div_ceil(BLOCK))
 }
 
 fn observers(observers: usize, changes: usize) {
@@ -146,7 +155,9 @@ async fn observed() {
     let server = builder.config(config).bind("127.0.0.1:0").server().await.unwrap();
     println!("{}", server.local_addr().unwrap());
     let state = Resource::new();
-    let router = Router::new().route("/state", get(async || "0123456789abcdef0123").observable(&state));
+    let body = Bytes::from(vec![b'x'; 100_000]);
+    let router = Router::new().route("/body", get(move || core::future::ready(body.clone())));
+    let router = router.route("/state", get(async || "0123456789abcdef0123").observable(&state));
     thread::spawn(move || {
         for _ in std::io::stdin().lines() {
             state.changed();
