@@ -1,16 +1,14 @@
 //! A datagram's way in. Each step may end the walk; nothing is changed before all reasons to refuse are known, so that
 //! what is turned away leaves no trace but a counter, and its retransmission gets another chance.
 
-use bytes::Bytes;
-
 use super::Endpoint;
 use crate::addr::{Datagram, Local, Peer};
-use crate::message::{Body, Request, Response};
+use crate::message::{Body, Response};
 use crate::outbox::What;
 use crate::peers::PeerKey;
 use crate::reliability::{Answer, Received, RecentKey};
 use crate::time::Instant;
-use crate::wire::{Code, Header, Message, OptionNumber, Options, Type};
+use crate::wire::{Code, Header, Message, OptionNumber, Type};
 
 /// Where a message came from and where to.
 #[derive(Clone, Copy)]
@@ -121,10 +119,10 @@ impl Endpoint {
 
     /// Admits a request, or refuses it. `known`: its Message ID is remembered already.
     fn serve(&mut self, now: Instant, path: Path, message: Message, peer: Option<PeerKey>, known: Option<RecentKey>) {
-        if let Err(refusal) = self.examine(&message) {
-            self.refuse(path, &message, refusal);
-            return;
-        }
+        let bad_elective = match self.examine(&message) {
+            Ok(bad_elective) => bad_elective,
+            Err(refusal) => return self.refuse(path, &message, refusal),
+        };
         if self.is_shutting_down() && !peer.is_some_and(|peer| self.goes_on(peer, &message)) {
             self.stats.refused_shutdown += 1;
             return;
@@ -156,18 +154,20 @@ impl Endpoint {
             self.stats.served_unremembered += 1;
             None
         };
-        self.on_admitted(now, path, peer, recent, message);
+        self.on_admitted(now, path, peer, recent, message, bad_elective);
     }
 
-    /// RFC 7252 §5.4.1, §5.7.2: options that must be understood, and requests for a proxy.
-    fn examine(&self, message: &Message) -> Result<(), Refusal> {
+    /// RFC 7252 §5.4.1, §5.7.2: options that must be understood, and requests for a proxy. Says whether there are elective ones
+    /// that must be ignored.
+    fn examine(&self, message: &Message) -> Result<bool, Refusal> {
         let proxy = [OptionNumber::PROXY_URI, OptionNumber::PROXY_SCHEME];
         let understood = |number| proxy.contains(&number) || self.config.is_understood(number);
-        message.options.check(understood).map_err(|bad| Refusal::BadOption(bad.number))?;
+        let checked = message.options.check_all(understood);
+        let bad_elective = checked.map_err(|bad| Refusal::BadOption(bad.number))?;
         if proxy.into_iter().any(|number| message.options.contains(number) && !self.config.is_understood(number)) {
             return Err(Refusal::Proxying);
         }
-        Ok(())
+        Ok(bad_elective)
     }
 
     /// Answers without a trace: a duplicate is found wanting again, with the same bytes.
@@ -310,20 +310,10 @@ enum Refusal {
     Proxying,
 }
 
-/// What of a message is the application's, without the elective options whose length or number is wrong: they are
+/// What of a response is the application's, without the elective options whose length or number is wrong: they are
 /// ignored (RFC 7252 §5.4.1).
-pub(super) fn request_of(message: Message) -> Request {
-    let (code, options, payload) = content_of(message);
-    Request { code, options, body: Body::Whole(payload) }
-}
-
 pub(super) fn response_of(message: Message) -> Response {
-    let (code, options, payload) = content_of(message);
-    Response { code, options, body: Body::Whole(payload) }
-}
-
-fn content_of(message: Message) -> (Code, Options, Bytes) {
     let Message { code, mut options, payload, .. } = message;
     options.strip_bad_elective();
-    (code, options, payload)
+    Response { code, options, body: Body::Whole(payload) }
 }

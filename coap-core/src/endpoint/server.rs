@@ -71,7 +71,7 @@ impl Endpoint {
 
     /// Opens a request that was admitted. The application is not told of it.
     pub(super) fn open_incoming(&mut self, now: Instant, arrival: &Arrival) -> IncomingKey {
-        let Arrival { path, peer, common, recent, asked, message } = arrival;
+        let Arrival { path, peer, common, recent, asked, message, .. } = arrival;
         self.peers.hold(*peer);
         if let Some(record) = self.peers.get_mut(*peer) {
             record.incoming += 1;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Endpoint;
 use super::errors::RespondError;
-use super::inbound::{Path, request_of};
+use super::inbound::Path;
 use crate::blockwise::server::{
     Answered, Kept, Miss, Operation, Piece, Reply, Stage, Standing, Stretch, TransferKey, Way,
 };
@@ -27,6 +27,8 @@ pub(super) struct Arrival {
     pub(super) recent: Option<RecentKey>,
     pub(super) asked: Asked,
     pub(super) message: Message,
+    /// Whether it has elective options that must be ignored.
+    pub(super) bad_elective: bool,
 }
 
 impl Arrival {
@@ -43,10 +45,15 @@ impl Arrival {
         }
     }
 
-    /// What the application sees of it: nothing of blocks.
+    /// What the application sees of it: nothing of blocks, and no elective options whose length or number is wrong (RFC 7252
+    /// §5.4.1).
     pub(super) fn into_request(self) -> Request {
-        let Self { asked, message, .. } = self;
-        let mut request = request_of(message);
+        let Self { asked, message, bad_elective, .. } = self;
+        let Message { code, options, payload, .. } = message;
+        let mut request = Request { code, options, body: Body::Whole(payload) };
+        if bad_elective {
+            request.options.strip_bad_elective();
+        }
         if asked.block1.is_some() || asked.block2.is_some() {
             // RFC 7959 §3.4: whoever asks for a later block does not register.
             let later = asked.block2.is_some_and(|block| block.num() > 0);
@@ -87,6 +94,7 @@ impl Endpoint {
         peer: PeerKey,
         recent: Option<RecentKey>,
         message: Message,
+        bad_elective: bool,
     ) {
         let block1 = message.options.block1();
         // In a request with a body of its own it can only say how large the blocks of the response shall be.
@@ -96,7 +104,7 @@ impl Endpoint {
         });
         let of_blocks = block1.is_some() || block2.is_some();
         let common = of_blocks.then(|| self.hash.operation(message.code, &message.options));
-        let arrival = Arrival { path, peer, common, recent, asked: Asked { block1, block2 }, message };
+        let arrival = Arrival { path, peer, common, recent, asked: Asked { block1, block2 }, message, bad_elective };
         match (block1, block2) {
             (_, Some(block)) if block.is_reserved() => self.reply_bad(now, arrival, Code::BAD_REQUEST),
             (Some(block), _) if !self.is_sound(&arrival, block) => self.reply_bad(now, arrival, Code::BAD_REQUEST),

@@ -49,17 +49,26 @@ impl Options {
     /// Names the first critical option that is not understood, has a value of illegal length, or is repeated.
     #[inline]
     pub fn check(&self, understood: impl Fn(OptionNumber) -> bool) -> Result<(), BadOption> {
-        let mut before = None;
+        self.check_all(understood).map(|_| ())
+    }
+
+    /// As [`check`](Self::check), and in the same walk what [`has_bad_elective`](Self::has_bad_elective) says.
+    #[inline]
+    pub(crate) fn check_all(&self, understood: impl Fn(OptionNumber) -> bool) -> Result<bool, BadOption> {
+        let (mut before, mut bad_elective) = (None, false);
         for (number, value) in self {
+            let problem = problem(before, number, value);
             if number.is_critical() {
                 let unknown = (!understood(number)).then_some(OptionProblem::UnknownCritical);
-                if let Some(problem) = unknown.or_else(|| problem(before, number, value)) {
+                if let Some(problem) = unknown.or(problem) {
                     return Err(BadOption { number, problem });
                 }
+            } else {
+                bad_elective |= problem.is_some();
             }
             before = Some(number);
         }
-        Ok(())
+        Ok(bad_elective)
     }
 
     /// Whether an elective option has a value of illegal length or is repeated: it must be ignored then, and
