@@ -22,13 +22,13 @@ const WAITING: usize = 96;
 /// A slot of the messages in flight, with its timer.
 const FLIGHT: usize = 270;
 /// A slot of the table of requests received.
-const INCOMING: usize = 413;
+const INCOMING: usize = 381;
 /// A slot of the table of bodies in blocks, beside the bytes of the body.
 const TRANSFER: usize = 265;
 /// A slot of the table of observers, with its timer.
 const OBSERVER: usize = 167;
 /// A slot of the queue of what is to be sent.
-const OUTBOUND: usize = 168;
+const OUTBOUND: usize = 87;
 /// Replies are kept in chunks of this size, or in a 16th of what may be kept if that is less.
 const CHUNK: usize = 16 << 10;
 
