@@ -250,10 +250,14 @@ impl Options {
     /// Removes all options `number`, and returns how many there were.
     #[inline]
     pub fn remove(&mut self, number: OptionNumber) -> usize {
-        if self.contains(number) { self.remove_found(number) } else { 0 }
+        if number.number() > self.last { 0 } else { self.remove_within(number) }
     }
 
-    fn remove_found(&mut self, number: OptionNumber) -> usize {
+    /// Removes all options `number`, which is not behind the last.
+    fn remove_within(&mut self, number: OptionNumber) -> usize {
+        if !self.contains(number) {
+            return 0;
+        }
         let before = self.count();
         self.retain(|other, _| other != number);
         before - self.count()
@@ -293,7 +297,7 @@ impl Options {
     #[inline]
     pub(super) fn replace(&mut self, number: OptionNumber, value: &[u8]) {
         if number.number() <= self.last {
-            self.remove(number);
+            self.remove_within(number);
         }
         self.insert(number, value);
     }
