@@ -14,7 +14,7 @@ const MOST_UNDERSTOOD: usize = 32;
 
 /// The settings of an endpoint; made by [`Config::builder`], checked once.
 ///
-/// The memory of an endpoint is bounded by them. With the defaults, and everything full at once, that is about 3.5 MiB
+/// The memory of an endpoint is bounded by them. With the defaults, and everything full at once, that is about 4 MiB
 /// for peers, 5 MiB for remembered Message IDs, 4 MiB for remembered replies, and what the requests in flight carry.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -190,7 +190,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Peers known at a time, about 220 bytes each; 16,384 by default. When full an idle one is forgotten, first those
+    /// Peers known at a time, about 260 bytes each; 16,384 by default. When full an idle one is forgotten, first those
     /// that have not proven their address, the one that has been idle longest before the others; when all have something open, a datagram from a new one is dropped and counted
     /// (`Stats::refused_peer`), and a request to one is refused with `RequestError::TooManyPeers`.
     pub const fn max_peers(mut self, peers: usize) -> Self {
@@ -215,7 +215,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Requests of ours open at a time, about 550 bytes each beside what they carry, and observations, about 800; 4,096 by
+    /// Requests of ours open at a time, about 570 bytes each beside what they carry, and observations, about 800; 4,096 by
     /// default. When full: `RequestError::TooManyRequests`.
     pub const fn max_requests(mut self, requests: usize) -> Self {
         self.wanted.max_requests = requests;
