@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![cfg(target_os = "linux")]
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 use std::net::UdpSocket;
 
@@ -11,18 +11,26 @@ use coap_tokio::{Client, Config, Server, SocketOptions, TokioRuntime, Transmissi
 
 const LOOPBACK: u32 = 1;
 
-/// Why this machine sends nothing to this group on loopback, if it does not: a kernel needs a route for that.
+/// Why this machine brings nothing to a group on loopback, if it does not: a kernel needs a route for it, and the flag of the
+/// interface.
 fn reason_to_skip(group: &str) -> Option<String> {
     let any = if group.contains(':') { "[::]:0" } else { "0.0.0.0:0" };
-    let socket = socket2::SockRef::from(&UdpSocket::bind(any).unwrap()).try_clone().unwrap();
     let ip: IpAddr = group.parse().unwrap();
+    let (listener, sender) = (UdpSocket::bind(any).unwrap(), UdpSocket::bind(any).unwrap());
     let set = match ip {
-        IpAddr::V4(_) => socket.set_multicast_if_v4(&core::net::Ipv4Addr::LOCALHOST),
-        IpAddr::V6(_) => socket.set_multicast_if_v6(LOOPBACK),
+        IpAddr::V4(ip) => {
+            let joined = listener.join_multicast_v4(&ip, &Ipv4Addr::LOCALHOST);
+            joined.and_then(|()| socket2::SockRef::from(&sender).set_multicast_if_v4(&Ipv4Addr::LOCALHOST))
+        }
+        IpAddr::V6(ip) => {
+            let joined = listener.join_multicast_v6(&ip, LOOPBACK);
+            joined.and_then(|()| socket2::SockRef::from(&sender).set_multicast_if_v6(LOOPBACK))
+        }
     };
-    set.unwrap();
-    let sent = socket.send_to(b"", &core::net::SocketAddr::new(ip, 9).into());
-    sent.err().map(|error| format!("{group} cannot be sent to on loopback: {error}"))
+    listener.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let sent = set.and_then(|()| sender.send_to(b"", (ip, listener.local_addr()?.port())));
+    let heard = sent.and_then(|_| listener.recv_from(&mut [0; 1]));
+    heard.err().map(|error| format!("what is sent to {group} on loopback is not heard: {error}"))
 }
 
 /// A server on all addresses of `bind`, whose port is shared with the others.
