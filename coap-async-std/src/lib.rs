@@ -66,6 +66,12 @@ pub type RequestBuilder = coap_driver::RequestBuilder<AsyncStdRuntime>;
 /// A question for links: see [`coap_driver::DiscoverBuilder`].
 pub type DiscoverBuilder = coap_driver::DiscoverBuilder<AsyncStdRuntime>;
 
+/// The answers of a group: see [`coap_driver::GroupResponses`].
+pub type GroupResponses = coap_driver::GroupResponses<AsyncStdRuntime>;
+
+/// What the servers of a group have: see [`coap_driver::GroupDiscovery`].
+pub type GroupDiscovery = coap_driver::GroupDiscovery<AsyncStdRuntime>;
+
 /// A response that is read as it comes: see [`coap_driver::Download`].
 pub type Download = coap_driver::Download<AsyncStdRuntime>;
 

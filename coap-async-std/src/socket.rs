@@ -1,6 +1,6 @@
 //! UDP sockets on async-io's reactor, which is told anew each time that somebody waits.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, ready};
 use std::io;
@@ -61,6 +61,10 @@ impl UdpSocket for AsyncStdSocket {
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.io.poll_writable(cx)
+    }
+
+    fn join(&self, group: IpAddr, interface: u32) -> io::Result<()> {
+        self.io.get_ref().join(group, interface)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

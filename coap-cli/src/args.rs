@@ -110,6 +110,8 @@ pub(crate) struct AskArgs {
     #[arg(short = 'U', long)]
     pub(crate) no_set_hostname: bool,
     #[command(flatten)]
+    pub(crate) group: GroupArgs,
+    #[command(flatten)]
     pub(crate) patience: PatienceArgs,
     #[command(flatten)]
     pub(crate) noise: NoiseArgs,
@@ -171,6 +173,17 @@ pub(crate) enum BlockArg {
     One(u32, BlockSize),
 }
 
+/// How datagrams to a group leave.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct GroupArgs {
+    /// Ask a group on this network interface, where its address has no zone; by name or number.
+    #[arg(long, value_name = "IF")]
+    pub(crate) interface: Option<String>,
+    /// Let what is sent to a group take so many hops (1: no router lets it through).
+    #[arg(long, value_name = "N")]
+    pub(crate) hops: Option<u8>,
+}
+
 /// How long to wait, and how often to repeat.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct PatienceArgs {
@@ -225,7 +238,14 @@ pub(crate) struct PingArgs {
 pub(crate) struct DiscoverArgs {
     /// Whom: HOST or HOST:PORT, with or without coap:// before it. Without a path it is /.well-known/core; a query such as
     /// ?rt=light or ?href=/lamps* selects.
-    pub(crate) uri: String,
+    #[arg(required_unless_present = "multicast")]
+    pub(crate) uri: Option<String>,
+    /// Ask a group instead, and show who answers within --timeout (6 s): 224.0.1.187 and [ff02::fd] without a GROUP, which may
+    /// have a zone ([ff02::fd%eth0]), a port and a query.
+    #[arg(long, value_name = "GROUP", num_args = 0..=1, conflicts_with = "uri")]
+    pub(crate) multicast: Option<Option<String>>,
+    #[command(flatten)]
+    pub(crate) group: GroupArgs,
     #[command(flatten)]
     pub(crate) patience: PatienceArgs,
     /// Print one JSON object with all links.
@@ -257,6 +277,9 @@ pub(crate) struct ServeArgs {
     /// The port to listen at where --bind names none (5683). Port 0 takes a free one and prints it.
     #[arg(short = 'p', long, value_name = "PORT")]
     port: Option<u16>,
+    /// Join this group, and answer what is asked there: 224.0.1.187, ff02::fd or another, with the interface after a %. Repeatable.
+    #[arg(long, value_name = "GROUP[%IF]", value_parser = join)]
+    pub(crate) join: Vec<JoinArg>,
     /// Serve this folder under /files/. Hidden files (.name) are left out.
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Option<PathBuf>,
@@ -304,6 +327,13 @@ impl BindArg {
             Self::Address(ip) => (*ip, port).into(),
         }
     }
+}
+
+/// `--join`: a group, and the interface that it is joined on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JoinArg {
+    pub(crate) group: IpAddr,
+    pub(crate) interface: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -388,6 +418,21 @@ fn bind(text: &str) -> Result<BindArg, String> {
         Ok(BindArg::Whole(text.into()))
     } else {
         Err("not ADDR:PORT, such as [::]:5683, 127.0.0.1:0 or localhost:5683".to_owned())
+    }
+}
+
+fn join(text: &str) -> Result<JoinArg, String> {
+    let inner = text.trim_start_matches('[').trim_end_matches(']');
+    let (group, interface) = match inner.split_once('%') {
+        // As in a URI (RFC 6874 §2).
+        Some((group, zone)) => (group, Some(zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone))),
+        None => (inner, None),
+    };
+    match group.parse::<IpAddr>() {
+        Ok(group) if group.is_multicast() && interface != Some("") => {
+            Ok(JoinArg { group, interface: interface.map(str::to_owned) })
+        }
+        _ => Err("not a group: a multicast address such as 224.0.1.187, or ff02::fd%eth0 on one interface".to_owned()),
     }
 }
 

@@ -4,17 +4,17 @@ use core::pin::pin;
 use std::io::{self, Write};
 
 use coap_core::{Block, Code, Config, ConfigBuilder, OptionNumber, Scheme, TransmissionParameters, Uri};
-use coap_driver::{Error, Resume};
-use coap_tokio::{Client, RequestBuilder, TokioRuntime};
+use coap_driver::{Error, Resume, Runtime};
+use coap_tokio::{Client, RequestBuilder, SocketOptions, TokioRuntime};
 use serde_json::json;
 
-use crate::args::{AskArgs, BlockArg, NoiseArgs, PatienceArgs, PingArgs, RequestArgs};
+use crate::args::{AskArgs, BlockArg, GroupArgs, NoiseArgs, PatienceArgs, PingArgs, RequestArgs};
 use crate::exit::{Exit, Failure};
 use crate::input::{Payload, RawOption};
 use crate::progress::Bar;
 use crate::receive::{Response, Way};
 use crate::save::{Note, Saving};
-use crate::{ignore_gone, input, say, show, stop, trace};
+use crate::{group, ignore_gone, input, say, show, stop, trace};
 
 /// What `--json` prints is in memory as a whole.
 const MOST_WHOLE: usize = 16 << 20;
@@ -26,6 +26,10 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
     let transmission = transmission(ask.patience)?;
     let (note, resume) = note(method, &uri, &args)?;
     let block = block_option(method, ask)?;
+    let to_group = group::is_group(&uri);
+    if to_group {
+        group::check(&args)?;
+    }
     let payload = input::payload(ask).await?;
     let client = client(ask).await?;
 
@@ -48,6 +52,9 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
     }
     if let Some(resume) = resume.clone() {
         sending = sending.resume(resume);
+    }
+    if to_group {
+        return group::run(sending, &args).await;
     }
     let bar = bar(ask.noise);
     if let Some(mover) = bar.mover() {
@@ -198,17 +205,33 @@ pub(crate) fn transmission(args: PatienceArgs) -> Result<Option<TransmissionPara
 pub(crate) async fn client(ask: &AskArgs) -> Result<Client, Failure> {
     // Who sends an option by its number knows what it means in a response: some servers echo it.
     let understood = ask.options.iter().map(|option| option.number).filter(|number| number.is_critical());
-    connect(ask.noise, understood).await
+    connect_for(ask.noise, understood, &ask.group).await
 }
 
 pub(crate) async fn connect(
     noise: NoiseArgs,
     understood: impl IntoIterator<Item = OptionNumber>,
 ) -> Result<Client, Failure> {
+    connect_for(noise, understood, &GroupArgs::default()).await
+}
+
+/// A client that may send to groups.
+pub(crate) async fn connect_for(
+    noise: NoiseArgs,
+    understood: impl IntoIterator<Item = OptionNumber>,
+    group: &GroupArgs,
+) -> Result<Client, Failure> {
     let runtime = TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error))?;
     let config = Config::builder().max_transfer_bytes(2 * MOST_WHOLE);
     let config = understood.into_iter().fold(config, ConfigBuilder::understands);
-    let mut builder = Client::builder(runtime).config(config.build().map_err(Failure::usage)?);
+    let mut options = SocketOptions::default();
+    options.multicast_hops = group.hops;
+    if let Some(name) = &group.interface {
+        let index = runtime.interface_index(name).ok_or_else(|| Error::NoInterface { zone: name.clone() })?;
+        options.multicast_interface = Some(index);
+    }
+    let builder = Client::builder(runtime).socket_options(options);
+    let mut builder = builder.config(config.build().map_err(Failure::usage)?);
     if noise.shows_messages() {
         builder = builder.on_message(trace::since_start());
     }

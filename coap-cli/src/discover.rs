@@ -1,33 +1,102 @@
-//! `coap discover`: what a server says that it has, as a tree.
+//! `coap discover`: what a server, or each of a group, says that it has, as a tree.
 
 use core::fmt::Write as _;
+use core::future::poll_fn;
+use core::pin::{Pin, pin};
+use core::task::Poll;
 use std::collections::BTreeMap;
 
+use coap_core::Uri;
 use coap_core::link_format::Attribute;
 use coap_driver::{DiscoverError, DiscoveredLink, Discovery, Error};
+use coap_tokio::DiscoverBuilder;
+use futures_core::Stream;
 use serde_json::{Value, json};
 
 use crate::args::DiscoverArgs;
-use crate::client::{connect, parse, print, transmission};
+use crate::client::{connect_for, parse, print, transmission};
 use crate::exit::{Exit, Failure};
 use crate::show::one_line;
+use crate::{group, say, stop};
 
 /// The links of the largest server that somebody may want to look at.
 const MOST_BYTES: usize = 1 << 20;
 
+/// Where servers that want to be found are, as far as no router is needed (RFC 7252 §12.8).
+const ALL_SERVERS: [&str; 2] = ["224.0.1.187", "[ff02::fd]"];
+
 pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
-    let uri = parse(&args.uri)?;
     let transmission = transmission(args.patience)?;
-    let client = connect(args.noise, []).await?;
-    let asked = client.discover(&uri).request(|request| {
-        let request = request.max_body(MOST_BYTES);
-        let request = transmission.into_iter().fold(request, coap_tokio::RequestBuilder::transmission);
-        args.patience.timeout.into_iter().fold(request, coap_tokio::RequestBuilder::timeout)
-    });
-    let found = asked.await.map_err(failure)?;
-    let text = if args.json { format!("{}\n", as_json(&found)) } else { as_tree(&found) };
-    print(text.as_bytes())?;
+    let targets: Vec<&str> = match (&args.uri, &args.multicast) {
+        (Some(uri), _) | (None, Some(Some(uri))) => vec![uri],
+        _ => ALL_SERVERS.to_vec(),
+    };
+    let uris = targets.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let client = connect_for(args.noise, [], &args.group).await?;
+    let asked = |uri: &Uri| {
+        client.discover(uri).request(|request| {
+            let request = request.max_body(MOST_BYTES);
+            let request = transmission.into_iter().fold(request, coap_tokio::RequestBuilder::transmission);
+            args.patience.timeout.into_iter().fold(request, coap_tokio::RequestBuilder::timeout)
+        })
+    };
+    if args.multicast.is_some() || uris.iter().any(group::is_group) {
+        return of_groups(uris.iter().map(asked).collect(), &args).await;
+    }
+    for uri in &uris {
+        let found = asked(uri).await.map_err(failure)?;
+        show(&found, args.json)?;
+    }
     Ok(Exit::Success)
+}
+
+fn show(found: &Discovery, json: bool) -> Result<(), Failure> {
+    let text = if json { format!("{}\n", as_json(found)) } else { as_tree(found) };
+    print(text.as_bytes())
+}
+
+/// Shows who answers, and what each of them has, as it comes.
+async fn of_groups(asked: Vec<DiscoverBuilder>, args: &DiscoverArgs) -> Result<Exit, Failure> {
+    let span = args.patience.timeout.unwrap_or(group::PATIENCE);
+    let (mut open, mut why) = (Vec::new(), None);
+    for asked in asked {
+        match asked.request(|request| request.timeout(span)).multicast().await {
+            Ok(group) => open.push(group),
+            Err(error) => why = Some(Failure::from(error)),
+        }
+    }
+    let mut stop = pin!(stop::told_to());
+    let mut any = false;
+    while !open.is_empty() {
+        let next = poll_fn(|cx| {
+            for index in 0..open.len() {
+                if let Some(group) = open.get_mut(index)
+                    && let Poll::Ready(next) = Pin::new(group).poll_next(cx)
+                {
+                    return Poll::Ready((index, next));
+                }
+            }
+            Poll::Pending
+        });
+        let (index, next) = tokio::select! {
+            next = next => next,
+            () = stop.as_mut() => return Err(Failure::interrupted()),
+        };
+        match next {
+            None => drop(open.swap_remove(index)),
+            Some((from, Ok(found))) => {
+                any = true;
+                if !args.json && !args.noise.quiet {
+                    say(format_args!("{from} answered:"));
+                }
+                show(&found, args.json)?;
+            }
+            // It could not be sent to one of the groups: the other may do.
+            Some((from, Err(error))) if from.is_multicast() => why = Some(failure(error)),
+            Some((from, Err(error))) => say(format_args!("coap: {from}: {}", failure(error))),
+        }
+    }
+    if any { Ok(Exit::Success) } else { Err(why.unwrap_or_else(|| group::nobody(span))) }
 }
 
 fn failure(error: DiscoverError) -> Failure {

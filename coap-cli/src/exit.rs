@@ -100,6 +100,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match &error {
             Error::Uri(_) | Error::Option(_) | Error::Request(_) | Error::Config(_) | Error::Route(_) => Exit::Usage,
+            Error::NotGroup { .. } => Exit::Usage,
             Error::Security => Exit::Security,
             // Our bounds, and our file.
             Error::Blockwise { reason: BlockFailure::TooLarge { .. } | BlockFailure::NoRoom, .. } | Error::Body(_) => {

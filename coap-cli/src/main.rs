@@ -12,6 +12,7 @@ mod demo;
 mod discover;
 mod exec;
 mod exit;
+mod group;
 mod hex;
 mod input;
 mod observe;

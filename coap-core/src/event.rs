@@ -91,7 +91,8 @@ pub enum Event {
         /// Why.
         why: Closed,
     },
-    /// The response to a request. To a multicast request there can be many.
+    /// The response to a request. To a multicast request there can be many, and one whose Block2 option says that more follows
+    /// has the first block alone: the rest is to be asked of who sent it.
     Response {
         /// The request.
         id: RequestId,

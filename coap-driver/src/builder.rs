@@ -13,7 +13,7 @@ use crate::drive::Driver;
 use crate::error::Error;
 use crate::runtime::{Runtime, SocketOptions, UdpSocket};
 use crate::server::Server;
-use crate::shared::Shared;
+use crate::shared::{Shared, can_send};
 use crate::sockets::Sockets;
 use crate::state::{Doors, State};
 use crate::traffic::{Hook, Traffic};
@@ -26,10 +26,50 @@ pub struct Builder<R: Runtime> {
     runtime: R,
     config: Config,
     bind: Vec<BindAddr>,
+    groups: Vec<Group>,
     socket_options: SocketOptions,
     transports: Vec<Box<dyn Transport>>,
     rng: Option<Box<dyn CryptoRng + Send>>,
     hook: Option<Hook>,
+}
+
+/// A group to join, and the interface that it is joined on.
+#[derive(Clone, Debug)]
+struct Group {
+    ip: IpAddr,
+    interface: Option<String>,
+}
+
+impl Group {
+    /// Joins it with every socket that hears it: one that is bound to all addresses, or to the group itself.
+    fn join<R: Runtime>(self, runtime: &R, sockets: &[Link<R::Socket>]) -> Result<(), Error> {
+        let Self { ip, interface } = self;
+        let index = match &interface {
+            None => 0,
+            Some(name) => runtime.interface_index(name).ok_or_else(|| Error::NoInterface { zone: name.clone() })?,
+        };
+        let hearing = sockets.iter().filter_map(|link| match link {
+            Link::Udp(socket, local) => Some((socket, *local)).filter(|(_, local)| hears(*local, ip)),
+            Link::Custom(_) => None,
+        });
+        let mut joined = Err(io::Error::new(
+            io::ErrorKind::AddrNotAvailable,
+            "no socket hears it: bind one to [::] or 0.0.0.0, or to the group",
+        ));
+        for (socket, _) in hearing {
+            joined = if ip.is_multicast() { socket.join(ip, index) } else { Err(io::ErrorKind::InvalidInput.into()) };
+            if joined.is_err() {
+                break;
+            }
+        }
+        joined.map_err(|source| Error::Join { group: ip, interface, source })
+    }
+}
+
+/// Whether datagrams to a group come to a socket that is bound to `local`.
+fn hears(local: SocketAddr, group: IpAddr) -> bool {
+    let any = local.ip().is_unspecified() && can_send(local, SocketAddr::new(group, 0));
+    any || local.ip().to_canonical() == group
 }
 
 /// An address to bind to.
@@ -114,6 +154,7 @@ impl<R: Runtime> Builder<R> {
             runtime,
             config: Config::default(),
             bind: Vec::new(),
+            groups: Vec::new(),
             socket_options: SocketOptions::default(),
             transports: Vec::new(),
             rng: None,
@@ -130,6 +171,29 @@ impl<R: Runtime> Builder<R> {
     /// Adds a socket. Without any, and without a [`transport`](Self::transport), there is one on `[::]:0`.
     pub fn bind(mut self, addr: impl Into<BindAddr>) -> Self {
         self.bind.push(addr.into());
+        self
+    }
+
+    /// Hears what is sent to a group (RFC 7252 §8), on one interface, by its name or index; `None`: the system's choice. Can be
+    /// called again, for other groups and other interfaces.
+    ///
+    /// CoAP servers that want to be found join 224.0.1.187, and ff02::fd and ff05::fd on each interface (RFC 7252 §12.8). All
+    /// that is asked there is answered by the rules for groups: [`Router`](crate::router::Router) says which routes answer at all. The
+    /// sockets that join are those bound to all addresses, or to the group.
+    ///
+    /// ```no_run
+    /// # use coap_driver::{CurrentRuntime, Error, Server, router::Router};
+    /// # async fn example<R: CurrentRuntime>() -> Result<(), Error> {
+    /// let server = Server::builder(R::current()?).bind("[::]:5683");
+    /// let server = server.join([224, 0, 1, 187], None).join([0xff02, 0, 0, 0, 0, 0, 0, 0xfd], Some("eth0"));
+    /// server.server().await?.serve(Router::new()).await
+    /// # }
+    /// ```
+    ///
+    /// [`client`](Self::client) and [`server`](Self::server) end in [`Error::Join`] or [`Error::NoInterface`] if it cannot be.
+    pub fn join(mut self, group: impl Into<IpAddr>, interface: Option<&str>) -> Self {
+        let ip = group.into().to_canonical();
+        self.groups.push(Group { ip, interface: interface.map(str::to_owned) });
         self
     }
 
@@ -180,7 +244,7 @@ impl<R: Runtime> Builder<R> {
     }
 
     async fn build(self, doors: Doors) -> Result<(Arc<Shared<R>>, Driver<R>), Error> {
-        let Self { runtime, config, mut bind, socket_options, transports, rng, hook } = self;
+        let Self { runtime, config, mut bind, groups, socket_options, transports, rng, hook } = self;
         if bind.is_empty() && transports.is_empty() {
             bind.push(SocketAddr::from(([0u16; 8], 0)).into());
         }
@@ -193,6 +257,9 @@ impl<R: Runtime> Builder<R> {
             let local = socket.local_addr()?;
             addrs.push(local);
             sockets.push(Link::Udp(socket, local));
+        }
+        for group in groups {
+            group.join(&runtime, &sockets)?;
         }
         sockets.extend(transports.into_iter().map(Link::Custom));
         let max_datagram = config.max_datagram();

@@ -30,7 +30,8 @@ use crate::waiting::ClientId;
 ///   nothing tells the peer. What has been sent may still be carried out.
 /// * Any number of requests can be under way. To one peer, NSTART of them are sent at a time (RFC 7252 §4.7); the others
 ///   wait for their turn within their timeout.
-/// * A request to a group (RFC 7252 §8) must be Non-confirmable, and ends with the first response.
+/// * A request to a group (RFC 7252 §8) must be Non-confirmable, and ends with the first response; all of them are what
+///   [`RequestBuilder::multicast`] gives.
 /// * The sockets are closed when all clones are gone.
 pub struct Client<R: Runtime> {
     group: Arc<Group<R>>,

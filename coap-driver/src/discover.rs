@@ -4,13 +4,17 @@ use core::fmt;
 use core::future::{Future, IntoFuture};
 use core::ops::Deref;
 use core::pin::Pin;
+use core::task::{Context, Poll, ready};
 use std::sync::Arc;
 
 use coap_core::link_format::{self, Problem};
 use coap_core::{Code, ContentFormat, Link, LinkFormatError, OptionNumber, Peer, Scheme, Uri, UriError};
 
+use futures_core::Stream;
+
 use crate::client::Client;
 use crate::error::Error;
+use crate::group::GroupResponses;
 use crate::reply::Reply;
 use crate::request::RequestBuilder;
 use crate::runtime::Runtime;
@@ -87,6 +91,14 @@ impl<R: Runtime> DiscoverBuilder<R> {
         self
     }
 
+    /// Asks a group, and gives what each of its members has, as it comes: see [`RequestBuilder::multicast`].
+    ///
+    /// # Errors
+    /// It is for one server, or cannot be sent.
+    pub async fn multicast(self) -> Result<GroupDiscovery<R>, Error> {
+        Ok(GroupDiscovery { responses: self.request.multicast().await?, uri: self.uri })
+    }
+
     async fn ask(self) -> Result<Discovery, DiscoverError> {
         let reply = self.request.await?;
         Discovery::read(&reply, self.uri.as_ref())
@@ -105,6 +117,54 @@ impl<R: Runtime> IntoFuture for DiscoverBuilder<R> {
 impl<R: Runtime> fmt::Debug for DiscoverBuilder<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DiscoverBuilder").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+impl<R: Runtime> Client<R> {
+    /// Asks the members of a group what they have (RFC 7252 §7.2.1, RFC 6690 §4.1): `/.well-known/core`, or the path of the target.
+    /// With a query or a timeout it is [`DiscoverBuilder::multicast`].
+    ///
+    /// # Errors
+    /// The target is no group, or the request cannot be sent.
+    pub async fn discover_multicast(&self, group: impl IntoTarget) -> Result<GroupDiscovery<R>, Error> {
+        self.discover(group).multicast().await
+    }
+}
+
+/// What the servers of a group have, as they tell it; made by [`DiscoverBuilder::multicast`]. What is wrong with one answer
+/// does not end it.
+#[must_use = "dropping it ends it"]
+pub struct GroupDiscovery<R: Runtime> {
+    responses: GroupResponses<R>,
+    uri: Option<Uri>,
+}
+
+impl<R: Runtime> GroupDiscovery<R> {
+    /// The next server, and what it has; `None` at the end.
+    pub async fn next(&mut self) -> Option<(Peer, Result<Discovery, DiscoverError>)> {
+        let (from, answer) = self.responses.next().await?;
+        Some((from, self.read(answer)))
+    }
+
+    fn read(&self, answer: Result<Reply, Error>) -> Result<Discovery, DiscoverError> {
+        Discovery::read(&answer?, self.uri.as_ref())
+    }
+}
+
+impl<R: Runtime> Unpin for GroupDiscovery<R> {}
+
+impl<R: Runtime> Stream for GroupDiscovery<R> {
+    type Item = (Peer, Result<Discovery, DiscoverError>);
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = ready!(Pin::new(&mut self.responses).poll_next(cx));
+        Poll::Ready(next.map(|(from, answer)| (from, self.read(answer))))
+    }
+}
+
+impl<R: Runtime> fmt::Debug for GroupDiscovery<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupDiscovery").field("responses", &self.responses).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can go wrong with a request, and with setting up a client or server.
 
 use core::fmt;
+use core::net::IpAddr;
 use core::time::Duration;
 use std::io;
 
@@ -44,6 +45,11 @@ pub enum Error {
     /// The client's sockets are of the other address family. Nothing was sent.
     AddressFamily {
         /// Whom the request was for.
+        peer: Peer,
+    },
+    /// What is for a group is for one peer (RFC 7252 §8). Nothing was sent.
+    NotGroup {
+        /// Whom it was for.
         peer: Peer,
     },
     /// An option has a value that it cannot have. Nothing was sent.
@@ -133,6 +139,15 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A group cannot be joined: no socket hears it, or the system will not.
+    Join {
+        /// The group.
+        group: IpAddr,
+        /// The interface, as it was given.
+        interface: Option<String>,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system did not do its part: no randomness, no runtime, a socket that failed for good.
     Io(io::Error),
     /// The settings contradict each other.
@@ -215,6 +230,10 @@ impl fmt::Display for Error {
             Self::AddressFamily { peer } => {
                 write!(f, "no socket for {peer}: bind the client to an address of the same family")
             }
+            Self::NotGroup { peer } => write!(
+                f,
+                "{peer} is no group: name a multicast address, such as 224.0.1.187 or [ff02::fd%25eth0], and no proxy"
+            ),
             Self::Option(error) => write!(f, "bad option: {error}"),
             Self::Request(error) => write!(f, "request not sent: {error}"),
             Self::NotSent { peer, timing } => write!(
@@ -271,6 +290,16 @@ impl fmt::Display for Error {
             Self::Bind { addr, source } => {
                 write!(f, "cannot bind to {addr}: {source}{}", advice_on_binding(source.kind()))
             }
+            Self::Join { group, interface, source } => {
+                write!(f, "cannot join {group}")?;
+                if let Some(interface) = interface {
+                    write!(f, " on {interface}")?;
+                }
+                write!(
+                    f,
+                    ": {source}; check that the address is a multicast address, and that the interface has multicast"
+                )
+            }
             Self::Io(error) => write!(f, "socket: {error}"),
             Self::Config(error) => write!(f, "bad configuration: {error}"),
             Self::Route(error) => write!(f, "bad router: {error}"),
@@ -285,7 +314,7 @@ impl core::error::Error for Error {
             Self::HostNotFound { source, .. } => Some(source),
             Self::Option(error) => Some(error),
             Self::Request(error) => Some(error),
-            Self::Bind { source, .. } => Some(source),
+            Self::Bind { source, .. } | Self::Join { source, .. } => Some(source),
             Self::Body(error) | Self::Io(error) => Some(error),
             Self::Config(error) => Some(error),
             Self::Route(error) => Some(error),

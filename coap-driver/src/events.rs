@@ -51,6 +51,13 @@ pub enum ClientEvent {
         /// The response; `from` is the member.
         reply: Reply,
     },
+    /// The time for the answers of a group is over.
+    GroupFinished {
+        /// The request.
+        request: RequestNumber,
+        /// How many answers the stream of the request has taken.
+        responses: u64,
+    },
     /// The request was repeated, as it was not acknowledged in time.
     Retransmitted {
         /// The request.
@@ -234,6 +241,11 @@ impl<R: Runtime> Teller<R> {
     pub(crate) fn failed(&mut self, error: &Error) {
         let request = self.number;
         self.tell(|| ClientEvent::Failed { request, kind: error.kind(), message: error.to_string() });
+    }
+
+    pub(crate) fn collected(&mut self, responses: u64) {
+        let request = self.number;
+        self.tell(|| ClientEvent::GroupFinished { request, responses });
     }
 
     fn tell(&mut self, event: impl Fn() -> ClientEvent) {

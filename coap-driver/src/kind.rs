@@ -43,7 +43,7 @@ pub enum ErrorKind {
     Aborted,
     /// The address to bind to is in use.
     AddressInUse,
-    /// The address to bind to is none of this machine, or not allowed.
+    /// The address to bind to is none of this machine, or not allowed; or a group cannot be joined.
     Bind,
     /// The system did not do its part.
     Io,
@@ -86,7 +86,7 @@ impl Error {
             Self::ResolveTimeout { .. } => ErrorKind::TimedOut(Stage::Resolving),
             Self::NoInterface { .. } | Self::AddressFamily { .. } => ErrorKind::NoRoute,
             Self::Option(_) => ErrorKind::Option,
-            Self::Request(_) => ErrorKind::Request,
+            Self::Request(_) | Self::NotGroup { .. } => ErrorKind::Request,
             Self::NotSent { .. } => ErrorKind::TimedOut(Stage::Waiting),
             Self::NoAck { .. } => ErrorKind::TimedOut(Stage::Acknowledgement),
             Self::NoResponse { .. } => ErrorKind::TimedOut(Stage::Response),
@@ -101,7 +101,7 @@ impl Error {
             Self::Disconnected => ErrorKind::Disconnected,
             Self::Aborted => ErrorKind::Aborted,
             Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => ErrorKind::AddressInUse,
-            Self::Bind { .. } => ErrorKind::Bind,
+            Self::Bind { .. } | Self::Join { .. } => ErrorKind::Bind,
             Self::Io(_) => ErrorKind::Io,
             Self::Config(_) | Self::Route(_) => ErrorKind::Config,
         }

@@ -90,6 +90,8 @@ pub(crate) enum Ask {
     Ping,
     Request(Request),
     Observe(Request),
+    /// All answers of a group.
+    Group(Request),
 }
 
 /// How it ended, or went over into what goes on.
@@ -98,6 +100,8 @@ pub(crate) enum Finish {
     Pong(Timing),
     /// A response in parts. The request is the caller's to forget.
     Began(RequestId, Head),
+    /// A request to a group was sent. It is the caller's to forget.
+    Collecting(RequestId),
     /// The observer is the caller's to let go.
     Observing(ObserverId),
 }
@@ -201,6 +205,11 @@ impl<R: Runtime> Race<R> {
                     Err(error) => return Err(error),
                 }
             }
+            if matches!(self.ask, Ask::Group(_))
+                && let Some(Running::Request(id)) = self.running.pop()
+            {
+                return Ok(Finish::Collecting(id));
+            }
             let (running, outcome) = match poll_fn(|cx| self.poll_step(cx)).await {
                 Step::Repeated => {
                     // The first address has had its chance. It keeps it, unless two servers might both act, or both
@@ -256,7 +265,7 @@ impl<R: Runtime> Race<R> {
     const fn is_harmless(&self) -> bool {
         match &self.ask {
             Ask::Ping | Ask::Observe(_) => true,
-            Ask::Request(request) => request.code.is_safe(),
+            Ask::Request(request) | Ask::Group(request) => request.code.is_safe(),
         }
     }
 
@@ -320,6 +329,12 @@ impl<R: Runtime> Race<R> {
                 Ask::Request(request) => {
                     let request = state.request(now, id, peer, request.clone(), &how)?;
                     state.waiting.set_number(request, self.number);
+                    Running::Request(request)
+                }
+                Ask::Group(request) => {
+                    let request = state.request(now, id, peer, request.clone(), &how)?;
+                    state.waiting.set_number(request, self.number);
+                    state.waiting.collect(request);
                     Running::Request(request)
                 }
                 Ask::Ping => Running::Request(state.ping(now, id, peer, &how)?),

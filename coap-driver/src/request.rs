@@ -16,6 +16,7 @@ use crate::client::Client;
 use crate::download::{Download, Transfer};
 use crate::error::Error;
 use crate::events::{RequestNumber, Teller};
+use crate::group::{Asked, GroupResponses};
 use crate::progress::{Progress, ProgressHook};
 use crate::proxy::{Proxy, Through};
 use crate::race::{Ask, Deadline, Finish, Race, resolve};
@@ -53,6 +54,8 @@ pub struct RequestBuilder<R: Runtime> {
     timeout: Option<Duration>,
     reader: Option<BoxReader>,
     body_size: Option<u64>,
+    /// For what of a group's answers is asked again.
+    max_body: Option<usize>,
     on_progress: Option<ProgressHook>,
     resume: Option<Resume>,
     abort: Option<Signal>,
@@ -76,6 +79,7 @@ impl<R: Runtime> RequestBuilder<R> {
             timeout: None,
             reader: None,
             body_size: None,
+            max_body: None,
             on_progress: None,
             resume: None,
             abort: None,
@@ -140,6 +144,7 @@ impl<R: Runtime> RequestBuilder<R> {
     /// [`Error::Blockwise`]. It does not count for [`download`](Self::download).
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.how = self.how.max_body(bytes);
+        self.max_body = Some(bytes);
         self
     }
 
@@ -287,7 +292,53 @@ impl<R: Runtime> RequestBuilder<R> {
                 let transfer = Transfer::new(client, id, epoch, abort, teller);
                 Ok(Download::in_parts(transfer, head, resume.as_ref(), on_progress))
             }
-            Finish::Pong(_) | Finish::Observing(_) => Err(Error::Closed),
+            Finish::Pong(_) | Finish::Observing(_) | Finish::Collecting(_) => Err(Error::Closed),
+        }
+    }
+
+    /// Sends it to a group, Non-confirmable, and gives the answers of its members as they come: see [`GroupResponses`]. They are
+    /// collected for its [`timeout`](Self::timeout), or without one for MAX_SERVER_RESPONSE_DELAY (250 s: RFC 7390 §2.5).
+    ///
+    /// The interface is that of the zone in the URI, or of [`from`](Self::from), or of the socket's options, which have the hop
+    /// limit too.
+    ///
+    /// # Errors
+    /// [`Error::NotGroup`]: it is for one peer, perhaps a proxy. Those of a request that is not sent.
+    pub async fn multicast(self) -> Result<GroupResponses<R>, Error> {
+        let Self { client, target, mut request, how, timeout, reader, max_body, abort, through, number, .. } = self;
+        let deadline = Deadline::new(&client, timeout);
+        let mut teller = Teller::new(client.clone(), number);
+        let sent = async {
+            if let Some(reader) = reader {
+                // Refused by the endpoint: one datagram is all that goes to a group.
+                drop(reader);
+                request.body = Body::Parts { size: None };
+            }
+            let target = through.route(client.proxy(), target?, &mut request.options)?;
+            let peers = resolve(&client, &target, deadline).await?;
+            let group = peers.iter().find(|peer| peer.is_multicast()).or_else(|| peers.first()).copied();
+            let group = group.ok_or(Error::Closed)?;
+            if !group.is_multicast() {
+                return Err(Error::NotGroup { peer: group });
+            }
+            let ask = Ask::Group(request.clone());
+            let mut race = Race::new(client.clone(), ask, how.non_confirmable(), deadline).with_number(number);
+            match race.run(vec![group]).await? {
+                Finish::Collecting(id) => Ok((group, id)),
+                _ => Err(Error::Closed),
+            }
+        };
+        match sent.await {
+            Ok((group, id)) => {
+                let epoch = deadline.epoch();
+                let asked = Asked { client, group, id, epoch, abort, teller, request, max_body };
+                Ok(GroupResponses::new(asked))
+            }
+            Err(error) => {
+                let error = client.name_end(deadline.epoch(), error);
+                teller.failed(&error);
+                Err(error)
+            }
         }
     }
 

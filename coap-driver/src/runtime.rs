@@ -112,6 +112,18 @@ pub trait UdpSocket: Send + Sync + 'static {
     ///
     /// What the system says.
     fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Hears what is sent to `group` from now on, on the interface of this index; 0: the system's choice. A group that was
+    /// joined there before is no error.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: there is no such interface, it does not know groups, or it is of the other address family.
+    /// `Unsupported` from a socket that cannot do it.
+    fn join(&self, group: IpAddr, interface: u32) -> io::Result<()> {
+        let _ = (group, interface);
+        Err(io::Error::new(io::ErrorKind::Unsupported, "the sockets of this runtime join no groups"))
+    }
 }
 
 /// How a socket is set up. Made by [`SocketOptions::default`] and changed field by field, or by its methods:

@@ -286,8 +286,16 @@ impl State {
             return;
         }
         let reply = Reply::new(from, response, timing);
-        if let Some((client, request)) = self.waiting.owner(id).filter(|_| self.waiting.is_to_group(id)) {
+        if !self.waiting.is_to_group(id) {
+            return self.settle(id, wake, |_, _| Outcome::Reply(reply));
+        }
+        if let Some((client, request)) = self.waiting.owner(id) {
             self.feeds.tell(client, wake, || ClientEvent::GroupResponse { request, reply: reply.clone() });
+        }
+        let Some(reply) = self.waiting.add_member(id, reply, wake) else { return };
+        // Who wants one response wants all of it.
+        if reply.options.block2().is_some_and(|block| block.more()) {
+            return;
         }
         self.settle(id, wake, |_, _| Outcome::Reply(reply));
         self.stop_collecting(now, id);

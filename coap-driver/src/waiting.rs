@@ -8,6 +8,7 @@ use coap_core::{BodyId, Failure, Instant, Peer, RequestId, Response, Timing};
 
 use crate::error::{Error, Unreachable};
 use crate::events::RequestNumber;
+use crate::group::Members;
 use crate::progress::Progress;
 use crate::queues::Table;
 use crate::reply::{Reply, owned};
@@ -92,6 +93,8 @@ struct Waiter {
     moved: Option<Progress>,
     wanted: Option<usize>,
     inflow: Option<Box<Inflow>>,
+    /// All answers of a group are wanted: those that have come.
+    members: Option<Box<Members>>,
     outcome: Option<Outcome>,
 }
 
@@ -118,6 +121,7 @@ impl Waiting {
             moved: None,
             wanted: None,
             inflow: None,
+            members: None,
             outcome: None,
         };
         self.requests.insert(id, waiter);
@@ -138,6 +142,44 @@ impl Waiting {
 
     pub(crate) fn is_to_group(&self, id: RequestId) -> bool {
         self.requests.get(&id).is_some_and(|waiter| waiter.peer.is_multicast())
+    }
+
+    // ----- Groups ----------------------------------------------------------------------------------------------
+
+    /// Wants all answers of a group, which `poll_member` gives.
+    pub(crate) fn collect(&mut self, id: RequestId) {
+        if let Some(waiter) = self.requests.get_mut(&id) {
+            waiter.members = Some(Box::default());
+        }
+    }
+
+    /// An answer of a group; it comes back if one is enough.
+    pub(crate) fn add_member(&mut self, id: RequestId, reply: Reply, wake: &mut Vec<Waker>) -> Option<Reply> {
+        let Some(waiter) = self.requests.get_mut(&id) else { return Some(reply) };
+        let Some(members) = &mut waiter.members else { return Some(reply) };
+        members.add(reply);
+        wake.extend(waiter.waker.take());
+        None
+    }
+
+    /// The next answer of a group, and then why there are no more.
+    pub(crate) fn poll_member(&mut self, id: RequestId, cx: &Context<'_>) -> Poll<Result<Reply, Outcome>> {
+        let Some(waiter) = self.requests.get_mut(&id) else { return Poll::Ready(Err(Outcome::Closed)) };
+        if let Some(reply) = waiter.members.as_mut().and_then(|members| members.take()) {
+            return Poll::Ready(Ok(reply));
+        }
+        // It stays until it is forgotten.
+        if let Some(outcome) = &waiter.outcome {
+            return Poll::Ready(Err(outcome.clone()));
+        }
+        waiter.wait(cx);
+        Poll::Pending
+    }
+
+    /// How many answers of a group were dropped.
+    pub(crate) fn lost_members(&self, id: RequestId) -> u64 {
+        let waiter = self.requests.get(&id);
+        waiter.and_then(|waiter| waiter.members.as_ref()).map_or(0, |members| members.lost)
     }
 
     /// Lets events about one of its bodies find the request.
@@ -318,6 +360,7 @@ impl Waiter {
     /// What has come in parts is of no use any more either: the client is closed.
     fn close(&mut self, wake: &mut Vec<Waker>) {
         self.inflow = None;
+        self.members = None;
         self.end(Outcome::Closed, wake);
     }
 

@@ -71,6 +71,12 @@ pub type RequestBuilder = coap_driver::RequestBuilder<TokioRuntime>;
 /// A question for links: see [`coap_driver::DiscoverBuilder`].
 pub type DiscoverBuilder = coap_driver::DiscoverBuilder<TokioRuntime>;
 
+/// The answers of a group: see [`coap_driver::GroupResponses`].
+pub type GroupResponses = coap_driver::GroupResponses<TokioRuntime>;
+
+/// What the servers of a group have: see [`coap_driver::GroupDiscovery`].
+pub type GroupDiscovery = coap_driver::GroupDiscovery<TokioRuntime>;
+
 /// A response that is read as it comes: see [`coap_driver::Download`].
 pub type Download = coap_driver::Download<TokioRuntime>;
 

@@ -3,7 +3,7 @@
 //! Registered for reading only. With interest in writing the system would wake the reactor each time that a datagram
 //! has left the send queue, once per answer, for nothing: a UDP socket is practically always writable.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::task::{Context, Poll, ready};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -106,6 +106,10 @@ impl UdpSocket for TokioSocket {
             *full = Some(watched);
         }
         result
+    }
+
+    fn join(&self, group: IpAddr, interface: u32) -> io::Result<()> {
+        self.fd.get_ref().join(group, interface)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

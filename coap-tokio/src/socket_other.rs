@@ -1,6 +1,6 @@
 //! UDP sockets on tokio's reactor where there are no file descriptors.
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::task::{Context, Poll, ready};
 use std::io;
 
@@ -43,6 +43,10 @@ impl UdpSocket for TokioSocket {
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.watched.poll_send_ready(cx)
+    }
+
+    fn join(&self, group: IpAddr, interface: u32) -> io::Result<()> {
+        self.socket.join(group, interface)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -13,14 +13,16 @@ use core::pin::Pin;
 use core::time::Duration;
 use std::io;
 
+use coap_core::link_format::{self, Filter, Link};
+use coap_core::{Code, ContentFormat, Local, Options};
 use coap_driver::Error;
-use coap_driver::router::Router;
+use coap_driver::router::{Answer, Router};
 use coap_tokio::{Server, TokioRuntime};
 
 pub(crate) use plugtest::Extra;
 pub(crate) use resources::{Clock, router};
 
-use crate::args::ServeArgs;
+use crate::args::{JoinArg, ServeArgs};
 use crate::exit::{Exit, Failure, reason};
 use crate::{say, show, stop, trace};
 use files::Files;
@@ -35,6 +37,10 @@ pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
     let server = bind(&args).await?;
     for addr in server.local_addrs() {
         say(format_args!("coap: listening on coap://{addr}"));
+    }
+    for JoinArg { group, interface } in args.join.iter().filter(|_| !args.noise.quiet) {
+        let interface = interface.as_ref().map(|name| format!(" on {}", show::one_line(name))).unwrap_or_default();
+        say(format_args!("coap: in the group {group}{interface}"));
     }
     if !args.noise.quiet {
         say(format_args!("coap: serving {}", show::one_line(&summary)));
@@ -95,6 +101,9 @@ async fn bind(args: &ServeArgs) -> Result<Server, Failure> {
     for addr in args.bind()? {
         builder = builder.bind(addr);
     }
+    for JoinArg { group, interface } in &args.join {
+        builder = builder.join(*group, interface.as_deref());
+    }
     if args.noise.shows_messages() {
         builder = builder.on_message(trace::by_the_clock());
     }
@@ -112,6 +121,19 @@ fn cannot_listen(addr: &str, cause: &io::Error) -> Failure {
         _ => "",
     };
     Failure::new(Exit::Network, format_args!("cannot listen on {addr}: {}{advice}", reason(cause)))
+}
+
+/// The links that the query selects; silence if a group was asked and there are none (RFC 6690 §4.1).
+fn select(links: impl IntoIterator<Item = Link<'static>>, options: &Options, asked: Local) -> Answer {
+    let filter = match Filter::new(options.uri_query()) {
+        Ok(filter) => filter,
+        Err(error) => return Answer::new(Code::BAD_REQUEST).with_body(error.to_string()),
+    };
+    let mut selected = links.into_iter().filter(|link| filter.matches(link)).peekable();
+    if asked.group.is_some() && selected.peek().is_none() {
+        return Answer::silence();
+    }
+    Answer::new(Code::CONTENT).with_content(ContentFormat::LINK_FORMAT, link_format::document(selected))
 }
 
 /// A link in the format of RFC 6690: each segment percent-encoded where a URI needs it, `parameters` as they are.

@@ -2,18 +2,19 @@
 
 use core::time::Duration;
 
-use bytes::Bytes;
-use coap_core::{Code, ContentFormat, Options};
+use coap_core::link_format::{self, Link};
+use coap_core::{Code, ContentFormat, Local, Options};
 use coap_driver::router::{Answer, IntoResponse, MethodRouter, Payload, Query, Resource, Router, get, post};
 
 use super::files::{self, Files};
 use super::large::large;
+use super::select;
 use super::store;
 use crate::clock::{since_1970, timestamp};
 
 const WELCOME: &str = "\
 This is `coap serve`. Resources:
-/hello        20 bytes of text
+/hello        20 bytes of text, for a group too
 /time         the time here, UTC; observable, each second
 /large        1280 bytes of text, or ?size=
 /store/NAME   GET, PUT, POST (append), DELETE, observable; POST /store makes a name
@@ -59,15 +60,17 @@ impl Clock {
 /// Everything that is served; `files` under `/files`.
 pub(crate) fn router(files: Option<Files>, clock: &Clock) -> Router {
     let links = if files.is_some() { format!("{LINKS},</files/>;ct=40;title=\"Files\"") } else { LINKS.to_owned() };
-    let links = Bytes::from(links);
+    let discover = move |options: Options, asked: Local| {
+        core::future::ready(select(link_format::links(&links).flatten().map(Link::into_owned), &options, asked))
+    };
     let router = Router::new()
         .route("/", get(async || WELCOME))
-        .route("/hello", get(async || HELLO))
+        .route("/hello", get(async || HELLO).multicast())
         .route("/time", get(time).observable(&clock.0))
         .route("/large", get(large))
         .route("/slow", get(slow))
         .route("/echo", echoing())
-        .route("/.well-known/core", get(move || core::future::ready((ContentFormat::LINK_FORMAT, links.clone()))))
+        .route("/.well-known/core", get(discover).multicast())
         .nest("/store", store::router());
     match files {
         Some(files) => router.nest("/files", files::router(files)),

@@ -6,6 +6,8 @@ mod check;
 mod client;
 mod discover;
 mod files;
+mod group;
+
 mod harness;
 mod observe;
 mod plugtest;

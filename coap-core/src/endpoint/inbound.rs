@@ -290,12 +290,12 @@ impl Endpoint {
         self.on_rejected(now, flight);
     }
 
-    /// The block options are understood; to a group, Block2 only where it says that the whole body is here. An option that is
-    /// for requests only is as good as unknown (RFC 7252 §5.4).
+    /// The block options are understood; to a group, Block2 only in the first block: the rest is asked of its member alone
+    /// (RFC 7959 §2.8). An option that is for requests only is as good as unknown (RFC 7252 §5.4).
     pub(super) fn is_understood_in_response(&self, message: &Message, number: OptionNumber, of_group: bool) -> bool {
         match number {
             OptionNumber::BLOCK1 | OptionNumber::BLOCK2 if !of_group => true,
-            OptionNumber::BLOCK2 => message.options.block2().is_some_and(|block| block.num() == 0 && !block.more()),
+            OptionNumber::BLOCK2 => message.options.block2().is_some_and(|block| block.num() == 0),
             number => {
                 let defined = number.definition().is_none_or(|known| known.in_response);
                 defined && self.config.is_understood(number)

@@ -125,6 +125,16 @@ impl Socket {
         }
     }
 
+    /// Joins a group as [`UdpSocket::join`](crate::UdpSocket::join) says. An IPv6 socket for both families joins those of IPv4
+    /// where the system lets it (Linux, Android).
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn join(&self, group: IpAddr, interface: u32) -> io::Result<()> {
+        options::join(socket2::SockRef::from(&self.io), self.family == Family::V4, group.to_canonical(), interface)
+    }
+
     /// The address that it is bound to.
     ///
     /// # Errors

@@ -1,6 +1,9 @@
 //! What a socket is told about groups and priority before it is bound.
 
+use core::net::{IpAddr, Ipv4Addr};
 use std::io;
+
+use socket2::InterfaceIndexOrAddress;
 
 use crate::runtime::SocketOptions;
 
@@ -19,6 +22,43 @@ pub(super) fn apply(socket: &socket2::Socket, families: Families, options: &Sock
     if families != Families::V4 {
         apply_v6(socket, options)?;
     }
+    Ok(())
+}
+
+/// Joins a group; once more is no error.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn join(socket: socket2::SockRef<'_>, v4_only: bool, group: IpAddr, interface: u32) -> io::Result<()> {
+    let joined = match group {
+        IpAddr::V4(group) => {
+            let interface = match interface {
+                0 => InterfaceIndexOrAddress::Address(Ipv4Addr::UNSPECIFIED),
+                index => InterfaceIndexOrAddress::Index(index),
+            };
+            socket.join_multicast_v4_n(&group, &interface)
+        }
+        IpAddr::V6(_) if v4_only => {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "an IPv6 group on an IPv4 socket"));
+        }
+        IpAddr::V6(group) => socket.join_multicast_v6(&group, interface),
+    };
+    match joined {
+        // It is a member already.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+        joined => joined?,
+    }
+    only_what_is_joined(&socket, v4_only, group)
+}
+
+/// By itself Linux gives a socket the datagrams of all groups that anybody on the machine has joined, on any interface.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn only_what_is_joined(socket: &socket2::Socket, v4_only: bool, group: IpAddr) -> io::Result<()> {
+    if group.is_ipv4() || v4_only { socket.set_multicast_all_v4(false) } else { socket.set_multicast_all_v6(false) }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn only_what_is_joined(_: &socket2::Socket, _: bool, _: IpAddr) -> io::Result<()> {
     Ok(())
 }
 

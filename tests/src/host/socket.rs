@@ -157,6 +157,17 @@ impl UdpSocket for SimSocket {
         timer.poll(cx).map(Ok)
     }
 
+    fn join(&self, group: IpAddr, interface: u32) -> io::Result<()> {
+        if !matches!(interface, 0 | INTERFACE) {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "no such interface"));
+        }
+        let mut world = self.shared.lock();
+        let Some(bound) = world.sockets.get(&self.id).filter(|bound| !bound.broken) else { return Err(closed()) };
+        let host = bound.host;
+        world.out.push_back(Out::Join { host, group });
+        Ok(())
+    }
+
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.local)
     }

@@ -106,6 +106,7 @@ pub(crate) enum Arrived {
 /// What a host has for the simulation.
 pub(crate) enum Out {
     Datagram { host: Node, from: UdpAddr, to: UdpAddr, payload: Bytes },
+    Join { host: Node, group: IpAddr },
     Note(String),
 }
 

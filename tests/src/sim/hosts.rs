@@ -156,6 +156,7 @@ impl Sim {
             let Some(out) = self.hosts.lock().out.pop_front() else { return };
             match out {
                 Out::Datagram { host, from, to, payload } => self.send_from(host, from, to, payload),
+                Out::Join { host, group } => self.join(host, group),
                 Out::Note(text) => self.note(format_args!("{text}")),
             }
         }

@@ -1,9 +1,11 @@
 //! MUL: requests to groups (RFC 7252 §8; RFC 7390 §2.5).
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::collections::BTreeSet;
 
 use coap_core::{Code, Event, Local, Peer, Request, RequestError, RequestOptions, Response, Type};
+use coap_driver::router::{Router, get};
+use coap_sim::Sim;
 use hex_literal::hex;
 
 use crate::rig::{Rig, answer, content, list, peer, secs};
@@ -109,6 +111,34 @@ fn mul_06_discovery_that_finds_nothing_is_silent_to_a_group() {
     rig.sent_nothing();
     rig.receive(peer(2), &query);
     assert_eq!(rig.sent().1.code, Code::CONTENT);
+}
+
+#[test]
+fn mul_07_a_server_joins_all_coap_nodes_and_knows_what_was_sent_to_them() {
+    let mut sim = Sim::from_env(1);
+    let (host, asking) = (sim.host("server"), sim.host("client"));
+    let groups = ["224.0.1.187", "ff02::fd", "ff05::fd"];
+    let joined = groups.iter().fold(host.builder().bind("[::]:5683"), |builder, group| {
+        builder.join(group.parse::<IpAddr>().unwrap(), Some("eth0"))
+    });
+    let server = sim.block_on(joined.server()).unwrap();
+    let _serving = sim.spawn(server.serve(Router::new().route("/quiet", get(async || "quiet").rt("quiet"))));
+    let client = sim.block_on(asking.client()).unwrap();
+    for group in ["224.0.1.187", "[ff02::fd%25eth0]", "[ff05::fd]"] {
+        let mut asked = |path: &str| {
+            let request = client.get(format!("coap://{group}{path}")).timeout(secs(20));
+            sim.block_on(async {
+                let mut responses = request.multicast().await.unwrap();
+                responses.next().await.map(|(from, reply)| (from.udp().unwrap().ip(), reply.unwrap().code))
+            })
+        };
+        let ip = if group.starts_with('[') { host.ip() } else { host.ipv4() };
+        assert_eq!(asked("/.well-known/core"), Some((ip, Code::CONTENT)), "{group}");
+        // Taken for a request to a group: this route is for one peer at a time.
+        assert_eq!(asked("/quiet"), None, "{group}");
+    }
+    let alone = sim.block_on(async { client.get(format!("coap://[{}]/quiet", host.ip())).await }).unwrap();
+    assert_eq!(alone.code, Code::CONTENT);
 }
 
 #[test]

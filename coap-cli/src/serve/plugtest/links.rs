@@ -1,9 +1,10 @@
 //! `/.well-known/core`: what is listed, and how it is filtered (RFC 6690 §4.1).
 
-use coap_core::link_format::{self, Filter, Link};
-use coap_core::{Code, ContentFormat, Options};
-use coap_driver::router::State;
+use coap_core::link_format::{self, Link};
+use coap_core::{ContentFormat, Local, Options};
+use coap_driver::router::{Answer, State};
 
+use super::super::select;
 use super::{Plugtest, Shared};
 
 /// What is always there.
@@ -44,13 +45,8 @@ const CREATED: &str = "</create1>;title=\"Is there when somebody has put it\"";
 /// What `/path` says.
 const BELOW_PATH: &str = "</path/sub1>,</path/sub2>,</path/sub3>";
 
-pub(super) async fn discover(
-    State(plugtest): Shared,
-    options: Options,
-) -> Result<(ContentFormat, String), (Code, String)> {
-    let filter = Filter::new(options.uri_query()).map_err(|error| (Code::BAD_REQUEST, error.to_string()))?;
-    let links = links(&plugtest).into_iter().filter(|link| filter.matches(link));
-    Ok((ContentFormat::LINK_FORMAT, link_format::document(links)))
+pub(super) async fn discover(State(plugtest): Shared, options: Options, asked: Local) -> Answer {
+    select(links(&plugtest), &options, asked)
 }
 
 pub(super) async fn below_path() -> (ContentFormat, &'static str) {

@@ -90,7 +90,7 @@ impl Plugtest {
     /// Everything that is served.
     pub(crate) fn router(self: Arc<Self>) -> Router {
         let mut router = Router::new()
-            .route("/.well-known/core", get(links::discover))
+            .route("/.well-known/core", get(links::discover).multicast())
             .route("/", get(async || text::WELCOME))
             .route("/test", get(test).put(change_test).post(create_test).delete(delete_test))
             .route("/separate", get(separate).put(separate_change).post(separate_change))
