@@ -240,7 +240,7 @@ pub(crate) struct DiscoverArgs {
     /// ?rt=light or ?href=/lamps* selects.
     #[arg(required_unless_present = "multicast")]
     pub(crate) uri: Option<String>,
-    /// Ask a group instead, and show who answers within --timeout (6 s): 224.0.1.187 and [ff02::fd] without a GROUP, which may
+    /// Ask a group instead, and show who answers within --timeout (6 s): 224.0.1.187 and `[ff02::fd]` without a GROUP, which may
     /// have a zone ([ff02::fd%eth0]), a port and a query.
     #[arg(long, value_name = "GROUP", num_args = 0..=1, conflicts_with = "uri")]
     pub(crate) multicast: Option<Option<String>>,

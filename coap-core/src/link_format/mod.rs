@@ -1,6 +1,6 @@
 //! The CoRE link format: what a server says of its resources (RFC 6690), with what RFC 8288 says of links in general.
 //!
-//! A document is a list of links, as `/.well-known/core` answers with. [`parse`] and [`links`] read one, strictly;
+//! A document is a list of links, as `/.well-known/core` answers with. [`parse()`] and [`links`] read one, strictly;
 //! [`document`] and [`write_into`] write one; a [`Filter`] is the condition of a query on links (RFC 6690 §4.1).
 //!
 //! ```

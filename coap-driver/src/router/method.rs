@@ -28,7 +28,7 @@ const METHODS: [Code; 7] = [Code::GET, Code::POST, Code::PUT, Code::DELETE, Code
 ///
 /// If-Match and If-None-Match (RFC 7252 §5.10.8) are seen to where the route has a GET handler: it is asked first, and its
 /// ETag, or its 4.04, decides whether the request is carried out or answered 4.12. What happens between the two is not
-/// noticed. A handler that must know takes [`Preconditions`](super::Preconditions), and then it decides alone.
+/// noticed. A handler that must know takes [`Preconditions`], and then it decides alone.
 pub struct MethodRouter<S = ()> {
     entries: Vec<Entry<S>>,
     pub(super) listing: Listing,
