@@ -145,7 +145,10 @@ fn observers(observers: usize, changes: usize) {
         }
         sent += told;
     }
-    println!("{:.2} µs of the server a notification, {sent} to {observers} observers", per(server.cpu() - before, sent));
+    println!(
+        "{:.2} µs of the server a notification, {sent} to {observers} observers",
+        per(server.cpu() - before, sent)
+    );
 }
 
 /// The server that is observed: each line of its input is a change.
