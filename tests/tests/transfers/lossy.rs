@@ -208,10 +208,10 @@ fn r16_as_many_succeed_as_the_attempts_at_each_block_allow() {
     repeat_with("r16_as_many", 1_000);
 }
 
-/// 10 MB, longer than either side keeps, in both directions.
+/// 10 MB, longer than either side keeps, in both directions; `COAP_BYTES` for another length.
 #[test]
 fn r16_ten_megabytes_at_10_percent_loss() {
-    const LEN: u64 = 10_000_000;
+    let len = std::env::var("COAP_BYTES").map_or(10_000_000, |bytes| bytes.parse().unwrap());
     let runs = count(1);
     let seed = coap_sim::seed_from_env(1);
     for code in [Code::GET, Code::PUT] {
@@ -221,16 +221,16 @@ fn r16_ten_megabytes_at_10_percent_loss() {
             sim.keep_trace(100);
             let client = sim.node("client", Config::default());
             let server = sim.node("server", Config::default());
-            let stream = Stream::new(LEN);
+            let stream = Stream::new(len);
             let uploaded = Rc::clone(&stream.uploaded);
             sim.run_app(server, stream);
             sim.link(client, server, Link::lossy(0.1));
             let ends = Rc::new(RefCell::new(Ends::default()));
-            sim.run_app(client, Reader { len: LEN, ends: Rc::clone(&ends) });
+            sim.run_app(client, Reader { len, ends: Rc::clone(&ends) });
             let how = RequestOptions::new().block_size(BlockSize::MAX);
             let (asked, how) = match code {
                 Code::GET => (request(code, "file"), how.in_parts()),
-                _ => (request(code, "file").with_body(Body::Parts { size: Some(LEN) }), how),
+                _ => (request(code, "file").with_body(Body::Parts { size: Some(len) }), how),
             };
             sim.request(client, server, asked, &how).unwrap();
             while sim.step(coap_core::Instant::from_micros(u64::MAX)) {
@@ -239,13 +239,13 @@ fn r16_ten_megabytes_at_10_percent_loss() {
             }
             let ends = ends.borrow();
             let bytes = if code == Code::GET { ends.received.map_or(0, |(_, end)| end) } else { *uploaded.borrow() };
-            if ends.complete && bytes == LEN {
+            if ends.complete && bytes == len {
                 arrived += 1;
             } else {
                 assert!(ends.failure.is_some(), "{ends:?}, {bytes} bytes");
             }
         }
-        println!("R-16, {code} of 10 MB at 10 % loss: {arrived} of {runs} arrived");
+        println!("R-16, {code} of {len} bytes at 10 % loss: {arrived} of {runs} arrived");
         assert!(arrived * 100 >= runs * 99, "{arrived} of {runs}");
     }
     repeat_with("r16_ten", 100);
