@@ -1,7 +1,6 @@
 //! The resources of a plugtest server: what the ETSI and OMA tests for CoAP ask for, and what the scenario scripts run
 //! against. No I/O and no clock: a request goes in, and out comes what to do about it.
 
-mod links;
 mod server;
 mod table;
 
@@ -9,9 +8,9 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use coap_core::link_format::{self, Filter};
 use coap_core::{Code, ContentFormat, ETag, Local, Options, Request, Response};
 
-use self::links::Filter;
 use self::table::{Entry, Listing, TABLE};
 use crate::app::Reply;
 
@@ -80,7 +79,7 @@ impl Plugtest {
         let mut new = Self { contents: BTreeMap::new(), versions: 0, created: 0, runs: BTreeMap::new() };
         for entry in &TABLE {
             if let Some(content) = entry.start.content() {
-                new.store(entry.link.path, content);
+                new.store(entry.path, content);
             }
         }
         new
@@ -142,7 +141,7 @@ impl Plugtest {
     /// Which resource is asked for, and that it has the method.
     fn route(&self, request: &Request) -> Result<(String, Option<&'static Entry>), Code> {
         let path = path_of(&request.options).ok_or(Code::NOT_FOUND)?;
-        let entry = TABLE.iter().find(|entry| entry.link.path == path);
+        let entry = TABLE.iter().find(|entry| entry.path == path);
         let created = path.starts_with("/large-create/") && self.contents.contains_key(&path);
         let methods = match entry {
             Some(entry) => entry.methods,
@@ -261,9 +260,11 @@ impl Plugtest {
         if options.accept().is_some_and(|wanted| wanted != ContentFormat::LINK_FORMAT) {
             return Err(Code::NOT_ACCEPTABLE);
         }
-        let filters: Vec<_> = options.uri_query().filter_map(Filter::parse).collect();
-        let listed = TABLE.iter().filter(|entry| entry.listing == Listing::Listed).map(|entry| entry.link);
-        let text = links::document(listed.filter(|link| filters.iter().all(|filter| filter.matches(link))));
+        let filter = Filter::new(options.uri_query()).map_err(|_| Code::BAD_REQUEST)?;
+        let listed = TABLE.iter().filter(|entry| entry.listing == Listing::Listed);
+        let listed: Vec<_> = listed.map(|entry| format!("<{}>{}", entry.path, entry.attributes)).collect();
+        let links = listed.iter().flat_map(|link| link_format::links(link).flatten());
+        let text = link_format::document(links.filter(|link| filter.matches(link)));
         if text.is_empty() && local.group.is_some() {
             return Ok(Reply::Never);
         }

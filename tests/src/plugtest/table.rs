@@ -2,12 +2,12 @@
 
 use coap_core::{Code, ContentFormat};
 
-use super::links::Link;
-
 /// A resource of the table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    pub(super) link: Link,
+    pub(super) path: &'static str,
+    /// What is said about it, as it stands in the link format.
+    pub(super) attributes: &'static str,
     pub(super) methods: &'static [Code],
     pub(super) start: Start,
     pub(super) listing: Listing,
@@ -45,12 +45,12 @@ impl Start {
 }
 
 const fn entry(path: &'static str, methods: &'static [Code], start: Start) -> Entry {
-    Entry { link: Link { path, attributes: &[] }, methods, start, listing: Listing::Listed }
+    Entry { path, attributes: "", methods, start, listing: Listing::Listed }
 }
 
 impl Entry {
-    const fn with(mut self, attributes: &'static [(&'static str, &'static str)]) -> Self {
-        self.link.attributes = attributes;
+    const fn with(mut self, attributes: &'static str) -> Self {
+        self.attributes = attributes;
         self
     }
 
@@ -77,11 +77,11 @@ pub(super) const TABLE: [Entry; 31] = [
     entry("/seg1/seg2/seg3", GET, Start::Text("three segments")),
     entry("/query", GET, Start::Text("")),
     entry("/separate", GET_PUT_POST, Start::Text("that took a while")),
-    entry("/large", GET, Start::Large).with(&[("rt", "block"), ("sz", "1280")]),
-    entry("/large-separate", GET, Start::Large).with(&[("rt", "block"), ("sz", "1280")]),
-    entry("/large-update", GET_PUT, Start::Text("to be replaced")).with(&[("rt", "block")]),
-    entry("/large-create", GET_POST, Start::Links("")).with(&[("rt", "block")]),
-    entry("/large-post", POST, Start::Large).with(&[("rt", "block")]),
+    entry("/large", GET, Start::Large).with(r#";rt="block";sz=1280"#),
+    entry("/large-separate", GET, Start::Large).with(r#";rt="block";sz=1280"#),
+    entry("/large-update", GET_PUT, Start::Text("to be replaced")).with(r#";rt="block""#),
+    entry("/large-create", GET_POST, Start::Links("")).with(r#";rt="block""#),
+    entry("/large-post", POST, Start::Large).with(r#";rt="block""#),
     entry("/obs", GET_PUT_POST_DELETE, Start::Text("as it was")),
     entry("/obs-non", GET_PUT_POST_DELETE, Start::Text("as it was")),
     entry("/obs-large", GET, Start::Large),
@@ -89,16 +89,16 @@ pub(super) const TABLE: [Entry; 31] = [
     entry("/obs-pumping-non", GET, Start::Text("small")),
     entry("/obs-reset", POST, Start::Text("")),
     entry("/location-query", POST, Start::Text("")),
-    entry("/multi-format", GET, Start::Text("plain")).with(&[("ct", "0 41")]),
+    entry("/multi-format", GET, Start::Text("plain")).with(r#";ct="0 41""#),
     entry("/validate", GET_PUT_DELETE, Start::Text("first")),
     entry("/create1", GET_PUT_DELETE, Start::Absent),
     entry("/create2", PUT_DELETE, Start::Absent).named_only(),
     entry("/create3", PUT_DELETE, Start::Absent).named_only(),
-    entry("/link1", GET, Start::Text("link 1")).with(&[("rt", "Type1 Type2"), ("if", "If1")]),
-    entry("/link2", GET, Start::Text("link 2")).with(&[("rt", "Type2 Type3"), ("if", "If2")]),
-    entry("/link3", GET, Start::Text("link 3")).with(&[("rt", "Type1 Type3"), ("if", "foo")]),
-    entry("/link4", GET, Start::Text("link 4")).with(&[("rt", "")]).named_only(),
-    entry("/path", GET, Start::Links(SUBS)).with(&[("ct", "40")]),
+    entry("/link1", GET, Start::Text("link 1")).with(r#";rt="Type1 Type2";if="If1""#),
+    entry("/link2", GET, Start::Text("link 2")).with(r#";rt="Type2 Type3";if="If2""#),
+    entry("/link3", GET, Start::Text("link 3")).with(r#";rt="Type1 Type3";if="foo""#),
+    entry("/link4", GET, Start::Text("link 4")).with(r#";rt="""#).named_only(),
+    entry("/path", GET, Start::Links(SUBS)).with(r#";ct=40"#),
     entry("/path/sub1", GET, Start::Text("sub 1")),
     entry("/path/sub2", GET, Start::Text("sub 2")),
     entry("/path/sub3", GET, Start::Text("sub 3")),
