@@ -53,7 +53,7 @@ impl IntoTarget for Made {
 impl<R: Runtime> DiscoverBuilder<R> {
     pub(crate) fn new(client: Client<R>, target: impl IntoTarget) -> Self {
         let target = target.into_target();
-        let uri = target.as_ref().ok().and_then(Target::uri).cloned();
+        let uri = target.as_ref().ok().and_then(Target::to_uri);
         let request = RequestBuilder::new(client, Code::GET, Made(target));
         if uri.as_ref().is_some_and(|uri| !uri.path().is_empty()) {
             return Self { request, uri };

@@ -88,14 +88,6 @@ impl<T: AsRef<str>> IntoTarget for (Peer, T) {
 }
 
 impl Target {
-    /// The URI, if it was made with one.
-    pub(crate) const fn uri(&self) -> Option<&Uri> {
-        match &self.0 {
-            Kind::Uri(uri) | Kind::At(_, uri) => Some(uri),
-            Kind::Peer(_) => None,
-        }
-    }
-
     /// The options that say which resource.
     pub(crate) fn options(&self) -> Options {
         match &self.0 {
