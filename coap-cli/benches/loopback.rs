@@ -10,13 +10,16 @@
 //! its own, beside as many from 16.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod process;
+
 use core::net::SocketAddr;
 use core::time::Duration;
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::env;
+use std::io::ErrorKind;
 use std::net::UdpSocket;
-use std::process::{Child, Command, Stdio};
 use std::time::Instant;
-use std::{env, fs, thread};
+
+use process::{Process, figure};
 
 const SOCKETS: usize = 16;
 const IN_FLIGHT: usize = 2;
@@ -37,7 +40,7 @@ fn main() {
 fn ratio(rounds: usize, requests: usize) {
     let mut ratios = Vec::new();
     for round in 1..=rounds {
-        let [floor, ours] = [Server::floor(), Server::coap()].map(|server| {
+        let [floor, ours] = [Process::own("floor"), Process::coap()].map(|server| {
             let mut load = Load::new(server.address);
             load.run(requests / 10);
             let before = server.cpu();
@@ -52,19 +55,23 @@ fn ratio(rounds: usize, requests: usize) {
 }
 
 fn memory(requests: usize) {
-    let server = Server::coap();
+    let server = Process::coap();
     let mut load = Load::new(server.address);
-    println!("at the start: {} KiB", server.resident());
+    println!("at the start: {} KiB", figure(server.child.id(), "VmRSS:"));
     for tenth in 1..=10 {
         let before = server.cpu();
         load.run(requests / 10);
         let cost = (server.cpu() - before).as_secs_f64() * 1e6 / (requests / 10) as f64;
-        println!("after {} requests: {} KiB, {cost:.2} µs a request", tenth * requests / 10, server.resident());
+        println!(
+            "after {} requests: {} KiB, {cost:.2} µs a request",
+            tenth * requests / 10,
+            figure(server.child.id(), "VmRSS:")
+        );
     }
 }
 
 fn peers(peers: usize) {
-    let server = Server::coap();
+    let server = Process::coap();
     let mut load = Load::new(server.address);
     load.run(peers / 10);
     let before = server.cpu();
@@ -88,56 +95,10 @@ fn peers(peers: usize) {
         }
     }
     let new = (server.cpu() - before).as_secs_f64() * 1e6 / peers as f64;
-    println!("16 peers: {known:.2} µs a request; {peers} new peers: {new:.2} µs; {} KiB", server.resident());
-}
-
-/// A server process, which ends with this value.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn floor() -> Self {
-        let mut child = Command::new(env::current_exe().unwrap()).arg("floor").stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { child, address: line.trim().parse().unwrap() }
-    }
-
-    fn coap() -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_coap"));
-        let mut child = command.args(["serve", "--bind", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let port = lines.find_map(|line| {
-            let behind = line.rsplit_once("127.0.0.1:")?.1;
-            behind.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok()
-        });
-        // What else it says is read and dropped.
-        thread::spawn(move || lines.for_each(drop));
-        Self { child, address: SocketAddr::from(([127, 0, 0, 1], port.unwrap())) }
-    }
-
-    /// User and system time so far, in ticks of 10 ms.
-    fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        Duration::from_millis(ticks * 10)
-    }
-
-    fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    println!(
+        "16 peers: {known:.2} µs a request; {peers} new peers: {new:.2} µs; {} KiB",
+        figure(server.child.id(), "VmRSS:")
+    );
 }
 
 /// Clients that ask again as soon as they have their answer.

@@ -10,18 +10,20 @@
 //!   acknowledged its last state; CPU time of the server a notification.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use core::net::SocketAddr;
+mod process;
+
 use core::time::Duration;
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{ErrorKind, Write};
 use std::net::UdpSocket;
-use std::process::{Child, Command, Stdio};
 use std::time::Instant;
-use std::{env, fs, thread};
+use std::{env, thread};
 
 use bytes::Bytes;
 use coap_tokio::router::{Resource, Router, get};
 use coap_tokio::{BlockSize, Client, Config, Server};
 use tokio::io::AsyncReadExt;
+
+use process::{Process, figure};
 
 const BLOCK: usize = 1_024;
 const OF_A_SOCKET: usize = 16;
@@ -76,7 +78,7 @@ async fn body(rounds: usize, bytes: usize) {
 
 async fn bodies(times: usize) {
     for (what, server, path) in
-        [("kept", Process::observed(), "/body"), ("made block by block", Process::coap(), "/large?size=100000")]
+        [("kept", Process::own("observed"), "/body"), ("made block by block", Process::coap(), "/large?size=100000")]
     {
         let (time, blocks) = fetch(&server, path, times).await;
         println!("{what}: {:.2} µs of the server a block, {blocks} blocks", per(time, blocks));
@@ -103,7 +105,7 @@ async fn fetch(server: &Process, path: &str, times: usize) -> (Duration, usize) 
 }
 
 fn observers(observers: usize, changes: usize) {
-    let mut server = Process::observed();
+    let mut server = Process::own("observed");
     let sockets: Vec<_> = (0..observers.div_ceil(OF_A_SOCKET))
         .map(|_| {
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -167,56 +169,6 @@ async fn observed() {
         }
     });
     server.serve(router).await.unwrap();
-}
-
-/// A server process, which ends with this value.
-struct Process {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Process {
-    fn observed() -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
-        let mut child = command.arg("observed").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { child, address: line.trim().parse().unwrap() }
-    }
-
-    fn coap() -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_coap"));
-        let mut child = command.args(["serve", "--bind", "127.0.0.1:0"]).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let port = lines.find_map(|line| {
-            let behind = line.rsplit_once("127.0.0.1:")?.1;
-            behind.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok()
-        });
-        thread::spawn(move || lines.for_each(drop));
-        Self { child, address: SocketAddr::from(([127, 0, 0, 1], port.unwrap())) }
-    }
-
-    /// User and system time so far, in ticks of 10 ms.
-    fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        Duration::from_millis(ticks * 10)
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A figure of /proc/ID/status, in KiB.
-fn figure(id: u32, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 fn per(time: Duration, times: usize) -> f64 {
