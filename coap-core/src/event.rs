@@ -9,6 +9,7 @@ use crate::addr::{Local, Peer};
 use crate::exchange::{Incoming, Outgoing};
 use crate::message::{Request, Response};
 use crate::observe::{ObserverId, TopicId};
+use crate::session::SessionEnd;
 use crate::slab::Key;
 use crate::wire::{Code, OptionNumber, Token, Type};
 
@@ -261,6 +262,8 @@ pub enum Failure {
     NoMessageId,
     /// The body could not be transferred in blocks.
     Blockwise(BlockFailure),
+    /// The session with the peer ended, or never came to stand.
+    Session(SessionEnd),
     /// The endpoint was shut down.
     Shutdown,
 }
@@ -318,6 +321,7 @@ impl fmt::Display for Failure {
             }
             Self::NoMessageId => write!(f, "no free Message ID: too many messages to this peer in a short time"),
             Self::Blockwise(reason) => write!(f, "blockwise transfer failed: {reason}"),
+            Self::Session(why) => why.fmt(f),
             Self::Shutdown => write!(f, "the endpoint was shut down"),
         }
     }
@@ -363,4 +367,6 @@ pub enum Closed {
     NoAck,
     /// The network reported that the observer cannot be reached.
     Unreachable,
+    /// The session of the peer ended: nothing that belongs to it can be said any more (RFC 7252 §9.1.1, RFC 7641 §7).
+    Session(SessionEnd),
 }

@@ -78,6 +78,7 @@ mod observe;
 mod outbox;
 mod peers;
 mod reliability;
+mod session;
 mod slab;
 mod stats;
 mod time;
@@ -92,6 +93,7 @@ pub use event::{BlockFailure, BodyId, Closed, Event, Failure, IncomingId, Incomi
 pub use link_format::{Link, LinkFormatError};
 pub use message::{BlockSize, Body, Request, RequestOptions, Reregistration, Response};
 pub use observe::{ObserverId, Reliability, TopicId, TopicOptions};
+pub use session::SessionEnd;
 pub use stats::Stats;
 pub use time::Instant;
 pub use transmission::{ParameterError, TransmissionBuilder, TransmissionParameters};

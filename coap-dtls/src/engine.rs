@@ -1,0 +1,149 @@
+//! The seam between the session layer and a DTLS library: one handshake, and the records after it, of one session.
+//!
+//! An engine knows no other session and no table. It never panics, whatever comes in, and forged datagrams neither end it
+//! nor make it say more than came in. The layer keeps its deadline and ends it.
+
+use core::task::Waker;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use coap_core::{Instant, SessionEnd, UdpAddr};
+
+use crate::identity::PeerIdentity;
+use crate::verify::ServerName;
+
+/// One session: its handshake, then its records.
+pub(crate) trait Engine: Send {
+    /// A datagram of the peer's address, whoever sent it.
+    fn handle(&mut self, now: Instant, datagram: &[u8]);
+
+    /// `poll_timeout` has passed: a flight is sent again.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// When `handle_timeout` has something to do.
+    fn poll_timeout(&self) -> Option<Instant>;
+
+    /// One message for the peer.
+    fn send(&mut self, now: Instant, plaintext: &[u8]) -> Result<(), SendError>;
+
+    /// Says close_notify, if there is a session to close.
+    fn close(&mut self, now: Instant);
+
+    /// What there is to send, to hand up or to know; `None`: nothing more for now. Asked after every call and every kick, until
+    /// it is `None`. `buf` is as long as a datagram can be.
+    fn poll<'a>(&mut self, now: Instant, buf: &'a mut [u8]) -> Option<Output<'a>>;
+}
+
+/// What an engine tells.
+#[derive(Debug)]
+pub(crate) enum Output<'a> {
+    /// A datagram to send to the peer.
+    Datagram(&'a [u8]),
+    /// The handshake is done, and this is the peer: it has been verified. Told once, before any plaintext.
+    Established(PeerIdentity),
+    /// A message of the peer.
+    Plaintext(&'a [u8]),
+    /// The session is over, and why: nothing but datagrams comes after it.
+    Ended(SessionEnd),
+}
+
+/// Why a message is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendError {
+    /// The handshake is not done, or the session is over.
+    NotEstablished,
+    /// It is longer than a record of this session may be.
+    TooLarge,
+    /// As many records have been sent as a key may be used for.
+    Exhausted,
+}
+
+/// Makes the engines of a client. Made once for each configuration: what costs is done before the first session.
+pub(crate) trait Connector: Send + Sync {
+    /// Begins a handshake with the server at `peer`, which must prove to be `name`. The first flight is polled from the engine.
+    fn connect(&self, now: Instant, peer: UdpAddr, name: Option<&ServerName>, kick: Kick) -> Box<dyn Engine>;
+
+    /// By how many bytes a record is longer than its message, at most.
+    fn overhead(&self) -> usize;
+}
+
+/// Makes the engines of a server.
+pub(crate) trait Acceptor: Send + Sync {
+    /// True if an engine is made only for a hello with a cookie of the layer (`accept_proven`).
+    fn is_stateless(&self) -> bool;
+
+    /// Begins a handshake with a client whose address is not proven; the hello is handed in next.
+    fn accept(&self, now: Instant, peer: UdpAddr, kick: Kick) -> Box<dyn Engine>;
+
+    /// Begins a handshake with a client that has shown `cookie` in its second hello, `hello` (a whole datagram), which was made
+    /// for its address by the layer, in a HelloVerifyRequest with message_seq 0. `None`: the hello cannot be used.
+    fn accept_proven(
+        &self,
+        now: Instant,
+        peer: UdpAddr,
+        hello: &[u8],
+        cookie: &[u8; 32],
+        kick: Kick,
+    ) -> Option<Box<dyn Engine>>;
+
+    /// By how many bytes a record is longer than its message, at most.
+    fn overhead(&self) -> usize;
+}
+
+/// Tells the layer that an engine whose handshake runs elsewhere has something to poll.
+#[derive(Clone, Debug)]
+pub(crate) struct Kick {
+    kicks: Arc<Mutex<Kicks>>,
+    session: u64,
+}
+
+/// The engines that have something to poll, and who must be woken for it.
+#[derive(Debug, Default)]
+struct Kicks {
+    sessions: Vec<u64>,
+    waker: Option<Waker>,
+}
+
+/// The layer's end of all [`Kick`]s.
+#[derive(Debug, Default)]
+pub(crate) struct Kickers(Arc<Mutex<Kicks>>);
+
+impl Kickers {
+    /// What the engine of a session is given.
+    pub(crate) fn kick(&self, session: u64) -> Kick {
+        Kick { kicks: self.0.clone(), session }
+    }
+
+    /// The next session whose engine has something.
+    pub(crate) fn pop(&self) -> Option<u64> {
+        lock(&self.0).sessions.pop()
+    }
+
+    /// Who is woken at the next kick. True if there has been one already.
+    pub(crate) fn register(&self, waker: &Waker) -> bool {
+        let mut kicks = lock(&self.0);
+        if !kicks.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            kicks.waker = Some(waker.clone());
+        }
+        !kicks.sessions.is_empty()
+    }
+}
+
+impl Kick {
+    /// There is something to poll.
+    pub(crate) fn kick(&self) {
+        let waker = {
+            let mut kicks = lock(&self.kicks);
+            if !kicks.sessions.contains(&self.session) {
+                kicks.sessions.push(self.session);
+            }
+            kicks.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+fn lock(kicks: &Mutex<Kicks>) -> MutexGuard<'_, Kicks> {
+    kicks.lock().unwrap_or_else(PoisonError::into_inner)
+}
