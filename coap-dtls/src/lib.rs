@@ -1,6 +1,7 @@
 //! Secure sessions for CoAP (RFC 7252 §9): an endpoint and a DTLS session layer in one state machine.
 #![forbid(unsafe_code)]
 
+mod authorities;
 mod builder;
 mod capabilities;
 mod config;
@@ -8,9 +9,13 @@ mod credentials;
 mod engine;
 mod files;
 mod identity;
+#[cfg(any(test, feature = "keygen"))]
+pub mod keygen;
 mod pem;
+mod signatures;
 mod verify;
 
+pub use authorities::WebPkiVerifier;
 pub use builder::{ClientEnd, ConfigError, SecurityBuilder, SecurityConfig, ServerEnd};
 pub use capabilities::{Capabilities, Capability};
 pub use config::{Backend, CertConfig, ClientAuth, ClientSecurity, EmsPolicy, SecurityMode, ServerSecurity, Versions};
@@ -18,4 +23,6 @@ pub use credentials::{CertifiedKey, ClientPsk, CredentialError, PskKey, PskLooku
 pub use files::{FileError, certificates_from_file, certificates_from_pem};
 pub use identity::PeerIdentity;
 pub use rustls_pki_types::CertificateDer;
-pub use verify::{CertificateError, PeerVerifier, Role, ServerName};
+pub use verify::{
+    CertificateError, DangerousAcceptAny, NoServerName, PeerVerifier, Role, ServerName, SpkiPins, spki_sha256,
+};
