@@ -1,13 +1,21 @@
 //! Secure sessions for CoAP (RFC 7252 §9): an endpoint and a DTLS session layer in one state machine.
 #![forbid(unsafe_code)]
 
+mod builder;
+mod capabilities;
 mod config;
 mod credentials;
 mod engine;
+mod files;
 mod identity;
+mod pem;
 mod verify;
 
-pub use config::{Backend, ClientAuth, ClientSecurity, EmsPolicy, HandshakeTimer, ServerSecurity, Versions};
-pub use credentials::{CertifiedKey, ClientPsk, PskKey, PskLookup, PskStore};
+pub use builder::{ClientEnd, ConfigError, SecurityBuilder, SecurityConfig, ServerEnd};
+pub use capabilities::{Capabilities, Capability};
+pub use config::{Backend, CertConfig, ClientAuth, ClientSecurity, EmsPolicy, SecurityMode, ServerSecurity, Versions};
+pub use credentials::{CertifiedKey, ClientPsk, CredentialError, PskKey, PskLookup, PskStore, PskTable};
+pub use files::{FileError, certificates_from_file, certificates_from_pem};
 pub use identity::PeerIdentity;
+pub use rustls_pki_types::CertificateDer;
 pub use verify::{CertificateError, PeerVerifier, Role, ServerName};
