@@ -26,3 +26,8 @@ pub use rustls_pki_types::CertificateDer;
 pub use verify::{
     CertificateError, DangerousAcceptAny, NoServerName, PeerVerifier, Role, ServerName, SpkiPins, spki_sha256,
 };
+
+/// The examples of the document are code that compiles.
+#[cfg(all(doctest, feature = "dimpl"))]
+#[doc = include_str!("../../docs/dtls.md")]
+mod document {}
