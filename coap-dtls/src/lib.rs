@@ -4,9 +4,11 @@
 mod builder;
 mod capabilities;
 mod config;
+mod cookie;
 mod credentials;
 mod engine;
 mod files;
+mod hello;
 mod identity;
 mod pem;
 mod verify;
