@@ -121,6 +121,9 @@ impl SecureEndpoint {
         self.layer.handle_timeout(now);
         self.settle(now);
         self.endpoint.handle_timeout(now);
+        while let Some(session) = self.endpoint.poll_silent() {
+            self.layer.on_silence(session);
+        }
     }
 
     /// The network reports that nobody listens at an address. Anybody can report that: it ends a handshake that we have begun
