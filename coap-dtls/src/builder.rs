@@ -9,9 +9,8 @@ use std::time::SystemTime;
 use crate::backend;
 use crate::capabilities::Capability;
 use crate::config::{
-    Backend, ClientAuth, ClientCredential, ClientInner, ClientParts, ClientSecurity, Clock, Common, EmsPolicy,
-    HandshakeTimer, KeyLog, SecurityMode, ServerCertificate, ServerInner, ServerParts, ServerPsk, ServerSecurity,
-    Versions,
+    Backend, ClientAuth, ClientCredential, ClientInner, ClientParts, ClientSecurity, Common, EmsPolicy, HandshakeTimer,
+    SecurityMode, ServerCertificate, ServerInner, ServerParts, ServerPsk, ServerSecurity, Versions,
 };
 use crate::credentials::{CertifiedKey, CredentialError, PskStore, checked_identity};
 use crate::engine::{Acceptor, Connector};
@@ -35,11 +34,13 @@ pub enum SecurityConfig {}
 
 impl SecurityConfig {
     /// Of a client: with a [`ClientPsk`](crate::ClientPsk) or a [`CertConfig`](crate::CertConfig).
+    #[must_use]
     pub fn client(mode: impl Into<SecurityMode>) -> SecurityBuilder<ClientEnd> {
         SecurityBuilder::new(ClientEnd { mode: mode.into() })
     }
 
     /// Of a server: pre-shared keys, a certificate, or both.
+    #[must_use]
     pub fn server() -> SecurityBuilder<ServerEnd> {
         SecurityBuilder::new(ServerEnd::default())
     }
@@ -54,9 +55,9 @@ pub struct SecurityBuilder<E> {
     ems: EmsPolicy,
     timer: HandshakeTimer,
     max_record: usize,
-    clock: Clock,
+    clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
     seed: Option<u64>,
-    key_log: Option<KeyLog>,
+    key_log: Option<Arc<dyn Fn(&str) + Send + Sync>>,
 }
 
 /// The wishes of a client alone.
