@@ -42,6 +42,8 @@ pub enum SessionEnd {
     Full,
     /// The network reported that the peer cannot be reached.
     Unreachable,
+    /// There is no such session, or it was over before.
+    Gone,
 }
 
 impl fmt::Display for SessionEnd {
@@ -66,6 +68,7 @@ impl fmt::Display for SessionEnd {
             Self::Exhausted => "the keys of the session are worn out",
             Self::Full => "no room for another secure session",
             Self::Unreachable => "the network reports that the peer cannot be reached",
+            Self::Gone => "there is no such session any more",
         };
         f.write_str(text)
     }

@@ -5,6 +5,8 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+#[cfg(feature = "dimpl")]
+use crate::backend;
 use crate::capabilities::Capability;
 use crate::config::{
     Backend, ClientAuth, ClientCredential, ClientInner, ClientParts, ClientSecurity, Common, EmsPolicy, HandshakeTimer,
@@ -287,7 +289,9 @@ fn wish(backend: Backend, wished: bool, what: Capability) -> Result<(), ConfigEr
 fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, ConfigError> {
     match parts.common.backend {
         #[cfg(feature = "dimpl")]
-        Backend::Dimpl => Err(ConfigError::NoBackend),
+        Backend::Dimpl => {
+            backend::dimpl::connector(parts).map_err(|_| ConfigError::Backend { backend: Backend::Dimpl })
+        }
         #[cfg(feature = "webrtc-dtls")]
         Backend::WebrtcDtls => Err(ConfigError::NoBackend),
     }
@@ -296,7 +300,7 @@ fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, ConfigError> {
 fn acceptor(parts: &ServerParts) -> Result<Box<dyn Acceptor>, ConfigError> {
     match parts.common.backend {
         #[cfg(feature = "dimpl")]
-        Backend::Dimpl => Err(ConfigError::NoBackend),
+        Backend::Dimpl => backend::dimpl::acceptor(parts).map_err(|_| ConfigError::Backend { backend: Backend::Dimpl }),
         #[cfg(feature = "webrtc-dtls")]
         Backend::WebrtcDtls => Err(ConfigError::NoBackend),
     }
