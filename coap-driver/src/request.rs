@@ -64,6 +64,10 @@ pub struct RequestBuilder<R: Runtime> {
 }
 
 impl<R: Runtime> RequestBuilder<R> {
+    pub(crate) const fn client(&self) -> &Client<R> {
+        &self.client
+    }
+
     pub(crate) fn new(client: Client<R>, method: Code, target: impl IntoTarget) -> Self {
         let target = target.into_target().map_err(Error::Uri);
         let number = client.draw_number();

@@ -84,7 +84,7 @@ impl State {
 
     pub(crate) fn hang_up_all(&mut self, _now: Instant) {}
 
-    pub(crate) fn register(&mut self, _waker: &Waker) -> bool {
+    pub(crate) fn register(&self, _waker: &Waker) -> bool {
         false
     }
 }

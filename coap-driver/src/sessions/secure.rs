@@ -211,7 +211,7 @@ impl State {
     }
 
     /// Wakes the driver task when a handshake that runs elsewhere has something. True: one has already.
-    pub(crate) fn register(&mut self, waker: &Waker) -> bool {
+    pub(crate) fn register(&self, waker: &Waker) -> bool {
         self.endpoint.register(waker)
     }
 

@@ -12,8 +12,8 @@ use coap_core::{
     Response, SessionId, UdpAddr,
 };
 use coap_dtls::{
-    CertConfig, CertificateDer, CertificateError, CertifiedKey, ClientAuth, ClientPsk, ClientSecurity, Limits, PeerVerifier,
-    PskTable, Role, SecureEndpoint, SecurityConfig, ServerName, ServerSecurity, Versions,
+    CertConfig, CertificateDer, CertificateError, CertifiedKey, ClientAuth, ClientPsk, ClientSecurity, Limits,
+    PeerVerifier, PskTable, Role, SecureEndpoint, SecurityConfig, ServerName, ServerSecurity, Versions,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
