@@ -418,7 +418,7 @@ const fn advice_on_sessions(why: SessionEnd) -> &'static str {
         }
         SessionEnd::WrongKey => "; check the identity and the key",
         SessionEnd::UnknownAuthority => "; trust the authority that has signed the certificate, or check the server",
-        SessionEnd::NameMismatch => "; ask for the server by the name in its certificate",
+        SessionEnd::NameMismatch => "; ask for it by the name in its certificate, or check the address",
         SessionEnd::Expired => "; check the clock here, and the certificate there",
         SessionEnd::NoCertificate | SessionEnd::BadCertificate => "; check the certificates of both ends",
         SessionEnd::Alert(_) | SessionEnd::Protocol => {
