@@ -55,6 +55,19 @@ impl Outbox {
         fits
     }
 
+    /// Drops what is to be sent to a peer, and hands `drop` each of it.
+    pub(crate) fn drop_to(&mut self, peer: &Peer, mut dropped: impl FnMut(What)) {
+        let waiting = self.queue.len();
+        for _ in 0..waiting {
+            let Some(datagram) = self.queue.pop_front() else { break };
+            if datagram.to == *peer {
+                dropped(datagram.what);
+            } else {
+                self.queue.push_back(datagram);
+            }
+        }
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Outbound> {
         let next = self.queue.pop_front();
         if self.queue.is_empty() && self.queue.capacity() > 256 {

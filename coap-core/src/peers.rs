@@ -45,12 +45,34 @@ pub(crate) struct PeerRecord {
     pub(crate) observing: OfPeer,
     /// Parameters of its own.
     pub(crate) transmission: Option<Box<TransmissionParameters>>,
+    path: PathState,
+}
+
+/// Whether anything can be sent to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PathState {
+    Up,
+    /// Its session is being made: requests wait for that.
+    Pending,
+    /// Its session is over, and what belonged to it is being ended. Nobody finds the record any more.
+    Closed,
 }
 
 impl PeerRecord {
     /// It has shown that it receives what is sent to its address.
     pub(crate) fn is_proven(&self) -> bool {
         self.proof == Proof::Given
+    }
+
+    /// Its session stands, or it needs none.
+    #[inline]
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.path == PathState::Up
+    }
+
+    /// Its session is being made.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.path == PathState::Pending
     }
 
     /// Where requests of this type wait.
@@ -188,6 +210,7 @@ impl Peers {
             credit,
             observing: OfPeer::new(),
             transmission: None,
+            path: PathState::Up,
         };
         let new = self.records.insert(record);
         let Self { records, index, hash, .. } = self;
@@ -227,6 +250,29 @@ impl Peers {
             record.idle_since = now;
             self.idle[Proof::None as usize].remove(&mut self.records, key.index(), idle);
             self.idle[Proof::Given as usize].push_back(&mut self.records, key.index(), idle);
+        }
+    }
+
+    /// Notes that the session of a peer is being made, or stands. False: it is so already.
+    pub(crate) fn set_path(&mut self, key: PeerKey, path: PathState) -> bool {
+        let Some(record) = self.records.get_mut(key) else { return false };
+        core::mem::replace(&mut record.path, path) != path
+    }
+
+    /// From here on nobody finds the record of a peer, and nothing is sent to it. It stays until it is forgotten.
+    pub(crate) fn close(&mut self, key: PeerKey) {
+        self.hold(key);
+        self.set_path(key, PathState::Closed);
+        let Some(record) = self.records.get(key) else { return };
+        if let Ok(entry) = self.index.find_entry(self.hash.peer(&record.peer), |other| *other == key.index()) {
+            entry.remove();
+        }
+    }
+
+    /// Forgets a peer whose session is over, whatever holds it.
+    pub(crate) fn forget_closed(&mut self, key: PeerKey) {
+        if self.records.get(key).is_some_and(|record| record.path == PathState::Closed) {
+            self.forget(key.index());
         }
     }
 
@@ -294,6 +340,7 @@ pub(crate) mod testing {
             credit: Credit::full(now, 0),
             observing: OfPeer::new(),
             transmission: None,
+            path: PathState::Up,
         }
     }
 }

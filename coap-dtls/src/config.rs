@@ -80,6 +80,60 @@ pub enum ClientAuth {
     Required,
 }
 
+/// How a client proves who it is, and knows the server.
+///
+/// The third mode of RFC 7252 §9, raw public keys, is not here: no backend has it
+/// ([`Capability::RawPublicKeys`](crate::Capability::RawPublicKeys)). [`SpkiPins`](crate::SpkiPins) do the same with
+/// self-signed certificates.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum SecurityMode {
+    /// Both know a key (RFC 7252 §9.1.3.1).
+    PreSharedKey(ClientPsk),
+    /// The server shows a certificate (RFC 7252 §9.1.3.3), and the client too, if it has one.
+    Certificate(CertConfig),
+}
+
+impl From<ClientPsk> for SecurityMode {
+    fn from(psk: ClientPsk) -> Self {
+        Self::PreSharedKey(psk)
+    }
+}
+
+impl From<CertConfig> for SecurityMode {
+    fn from(certificate: CertConfig) -> Self {
+        Self::Certificate(certificate)
+    }
+}
+
+/// How a client does with certificates.
+#[derive(Clone)]
+pub struct CertConfig {
+    pub(crate) own: Option<CertifiedKey>,
+    pub(crate) verifier: Arc<dyn PeerVerifier>,
+}
+
+impl CertConfig {
+    /// Servers that `verifier` accepts: [`WebPkiVerifier`](crate::WebPkiVerifier), [`SpkiPins`](crate::SpkiPins) or one's own.
+    #[must_use]
+    pub fn new(verifier: impl PeerVerifier + 'static) -> Self {
+        Self { own: None, verifier: Arc::new(verifier) }
+    }
+
+    /// What the client shows to a server that asks for it.
+    #[must_use]
+    pub fn own(mut self, own: CertifiedKey) -> Self {
+        self.own = Some(own);
+        self
+    }
+}
+
+impl fmt::Debug for CertConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CertConfig").field("own", &self.own).finish_non_exhaustive()
+    }
+}
+
 /// What both ends wish.
 #[derive(Clone)]
 pub(crate) struct Common {
@@ -134,7 +188,7 @@ pub enum EmsPolicy {
 /// When a flight of a handshake is sent again (RFC 6347 §4.2.4.1; RFC 7925 §11 wants 9 s for constrained peers), and when the
 /// handshake is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HandshakeTimer {
+pub(crate) struct HandshakeTimer {
     pub(crate) initial: Duration,
     pub(crate) deadline: Duration,
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use coap_core::{
     Block, BlockSize, Body, BodyId, Code, Config, Datagram, ETag, Endpoint, Event, IncomingId, Instant, Local, Message,
     ObserverId, OptionNumber, Options, Peer, Reliability, Request, RequestId, RequestOptions, Reregistration, Response,
-    Token, TopicId, TopicOptions, Type, Usage,
+    SessionEnd, SessionId, Token, TopicId, TopicOptions, Type, Usage,
 };
 use libfuzzer_sys::fuzz_target;
 use rand_chacha::ChaCha8Rng;
@@ -52,6 +52,15 @@ enum Step {
         len: Option<u8>,
     },
     Unreachable {
+        peer: u8,
+    },
+    /// The session of a peer is being made, or stands.
+    Path {
+        peer: u8,
+        stands: bool,
+    },
+    /// It ends, and the peer makes another.
+    Close {
         peer: u8,
     },
     Pass {
@@ -181,6 +190,8 @@ struct Script {
 
 struct Run {
     endpoint: Endpoint,
+    /// The numbers of the sessions that there are.
+    sessions: [u64; SESSIONS],
     now: Instant,
     sent: Vec<Message>,
     open: BTreeSet<RequestId>,
@@ -198,16 +209,27 @@ fn method(code: u8) -> Code {
     [Code::GET, Code::PUT, Code::POST, Code::FETCH][usize::from(code % 4)]
 }
 
-fn peer(n: u8) -> Peer {
-    Peer::from(SocketAddr::from(([192, 0, 2, 1], 1 + u16::from(n % 8))))
-}
+/// How many of the eight peers are sessions.
+const SESSIONS: usize = 3;
 
 impl Run {
+    /// One of eight peers.
+    fn peer(&self, n: u8) -> Peer {
+        let n = usize::from(n % 8);
+        match self.sessions.get(n) {
+            Some(number) => Peer::Session(SessionId::new(*number)),
+            None => Peer::from(SocketAddr::from(([192, 0, 2, 1], 1 + n as u16))),
+        }
+    }
+
     fn drain(&mut self) {
         let mut buf = [0; 1_152];
         while let Some(transmit) = self.endpoint.poll_transmit(&mut buf) {
             let message = Message::decode(Bytes::copy_from_slice(&buf[..transmit.len])).expect("what we send decodes");
             assert!(transmit.from.group.is_none());
+            if let Peer::Session(session) = transmit.to {
+                assert!(self.sessions.contains(&session.number()), "something is sent in a session that is over");
+            }
             self.sent.push(message);
         }
         while let Some(event) = self.endpoint.poll_event() {
@@ -277,7 +299,7 @@ impl Run {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Bytes { peer: n, multicast, bytes } => self.receive(peer(n), multicast, bytes),
+            Step::Bytes { peer: n, multicast, bytes } => self.receive(self.peer(n), multicast, bytes),
             Step::Message { peer: n, multicast, kind, code, id, token, option } => {
                 let sent = |n: u8| self.sent.iter().rev().nth(usize::from(n % 16));
                 let kind = [Type::Confirmable, Type::NonConfirmable, Type::Acknowledgement, Type::Reset]
@@ -302,7 +324,7 @@ impl Run {
                 };
                 let mut bytes = vec![0; message.encoded_len()];
                 message.encode(&mut bytes).expect("it fits");
-                self.receive(peer(n), multicast, bytes);
+                self.receive(self.peer(n), multicast, bytes);
             }
             Step::Fitting { peer: n, kind, code, id, token, observe, block1, block2, etag, size, len } => {
                 let sent = |n: u8| self.sent.iter().rev().nth(usize::from(n % 16));
@@ -348,9 +370,17 @@ impl Run {
                 };
                 let mut bytes = vec![0; message.encoded_len()];
                 message.encode(&mut bytes).expect("it fits");
-                self.receive(peer(n), false, bytes);
+                self.receive(self.peer(n), false, bytes);
             }
-            Step::Unreachable { peer: n } => self.endpoint.handle_unreachable(self.now, peer(n)),
+            Step::Unreachable { peer: n } => self.endpoint.handle_unreachable(self.now, self.peer(n)),
+            Step::Path { peer: n, stands: false } => drop(self.endpoint.hold(self.now, self.peer(n))),
+            Step::Path { peer: n, stands: true } => self.endpoint.release(self.now, self.peer(n)),
+            Step::Close { peer: n } => {
+                if let Some(number) = self.sessions.get_mut(usize::from(n % 8)) {
+                    self.endpoint.close_session(self.now, SessionId::new(*number), SessionEnd::Peer);
+                    *number += SESSIONS as u64;
+                }
+            }
             Step::Pass { millis } => self.pass(Duration::from_millis(u64::from(millis % 300_000))),
             Step::Request { peer: n, non, timeout, reported } => {
                 let mut how = RequestOptions::new();
@@ -363,7 +393,7 @@ impl Run {
                 if let Some(timeout) = timeout {
                     how = how.timeout(Duration::from_millis(timeout.into()));
                 }
-                if let Ok(id) = self.endpoint.request(self.now, peer(n), Request::get(), &how) {
+                if let Ok(id) = self.endpoint.request(self.now, self.peer(n), Request::get(), &how) {
                     self.requests.push(id);
                     assert!(self.open.insert(id), "a handle twice");
                 }
@@ -377,7 +407,7 @@ impl Run {
                 }
             }
             Step::Ping { peer: n } => {
-                if let Ok(id) = self.endpoint.ping(self.now, peer(n)) {
+                if let Ok(id) = self.endpoint.ping(self.now, self.peer(n)) {
                     self.requests.push(id);
                     assert!(self.open.insert(id), "a handle twice");
                 }
@@ -407,7 +437,7 @@ impl Run {
                 let len = u64::from(len % 4_000);
                 let body = if parts { Body::Parts { size: Some(len) } } else { vec![8; len as usize].into() };
                 let request = Request::new(method(code)).with_body(body);
-                if let Ok(id) = self.endpoint.request(self.now, peer(n), request, &how) {
+                if let Ok(id) = self.endpoint.request(self.now, self.peer(n), request, &how) {
                     self.requests.push(id);
                     assert!(self.open.insert(id), "a handle twice");
                     if in_parts || parts || resume.is_some() {
@@ -419,7 +449,7 @@ impl Run {
                 let pause = Duration::from_secs(u64::from(attempts));
                 let how = RequestOptions::new().reregistration(Reregistration::new(attempts % 4, pause));
                 let how = if non { how.non_confirmable() } else { how };
-                if let Ok(id) = self.endpoint.observe(self.now, peer(n), Request::get(), &how) {
+                if let Ok(id) = self.endpoint.observe(self.now, self.peer(n), Request::get(), &how) {
                     self.requests.push(id);
                     assert!(self.open.insert(id), "a handle twice");
                     self.endless.insert(id);
@@ -548,6 +578,7 @@ fuzz_target!(|script: Script| {
     let config = config.build().expect("these limits can be");
     let mut run = Run {
         endpoint: Endpoint::new(config, ChaCha8Rng::seed_from_u64(1)),
+        sessions: core::array::from_fn(|n| n as u64),
         now: Instant::from_secs(1),
         sent: Vec::new(),
         open: BTreeSet::new(),
@@ -579,6 +610,9 @@ fuzz_target!(|script: Script| {
         run.endpoint.close_topic(run.now, topic, None);
     }
     run.observers.clear();
+    for n in 0..8 {
+        run.endpoint.release(run.now, run.peer(n));
+    }
     run.drain();
     run.pass(Duration::from_secs(100_000));
     assert!(run.open.is_empty(), "a request without an outcome");

@@ -459,9 +459,16 @@ impl Endpoint {
     /// A token that is not in use (RFC 7252 §5.3.1).
     pub(super) fn draw_token(&mut self, to: &Peer) -> Result<Token, RequestError> {
         for _ in 0..TOKEN_DRAWS {
-            let (bytes, draw) = (self.rng.next_u64().to_le_bytes(), self.rng.next_u32());
+            let (mut bytes, draw) = (self.rng.next_u64().to_le_bytes(), self.rng.next_u32());
             let least = self.config.min_token_len;
-            let len = u32::from(least) + draw % u32::from(9 - least);
+            let mut len = u32::from(least) + draw % u32::from(9 - least);
+            if let Peer::Session(_) = to {
+                // RFC 9175 §4.2: counted, so that a late response fits no later request of the same session. Half of it stays
+                // random, because not every session is a secure one.
+                self.session_tokens = self.session_tokens.wrapping_add(1);
+                bytes[..4].copy_from_slice(&self.session_tokens.to_be_bytes());
+                len = 8;
+            }
             let token = bytes.get(..len as usize).and_then(Token::new);
             if let Some(token) = token.filter(|token| !self.outgoing.is_in_use(token, to)) {
                 return Ok(token);

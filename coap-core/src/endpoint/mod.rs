@@ -7,6 +7,7 @@
 //!   handle_timeout ───► time.rs                                                                      ▼
 //!   publish ──────────► topics.rs: all observers wait ─► notify.rs, one at a time ─────────► poll_transmit
 //!   request, ping ────► client.rs ──► turn.rs: in flight, or waiting for its turn ─────────► poll_transmit
+//!   hold, release, close_session ──► sessions.rs: what waits for a session, goes out with it, and ends with it
 //! ```
 
 mod blocks;
@@ -20,6 +21,7 @@ mod observing;
 mod parts;
 mod server;
 mod serving;
+mod sessions;
 mod settings;
 mod streams;
 #[cfg(test)]
@@ -30,11 +32,13 @@ mod turn;
 mod upload;
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use core::fmt;
 
 use rand_core::CryptoRng;
 
 pub use self::errors::{RequestError, RespondError, SupplyError, TransmissionError};
+use self::sessions::Closing;
 pub use self::settings::Scope;
 pub use self::turn::{Place, Why};
 use crate::addr::{Local, Peer, Transmit};
@@ -64,6 +68,7 @@ use crate::wire::Type;
 ///   [`cancel`](Self::cancel), [`respond`](Self::respond), [`ignore`](Self::ignore), [`publish`](Self::publish), for
 ///   bodies that come or go part by part [`collect`](Self::collect), [`consumed`](Self::consumed) and
 ///   [`supply`](Self::supply), and others. They refuse what cannot be, and change nothing then.
+/// * of whoever makes sessions: [`hold`](Self::hold), [`release`](Self::release), [`close_session`](Self::close_session).
 /// * `poll_*`: what to send, when to wake up, what happened.
 /// * getters.
 ///
@@ -95,6 +100,10 @@ pub struct Endpoint {
     /// The furthest count of the Message IDs of a peer that was forgotten early.
     id_floor: u64,
     resets: Credit,
+    /// Sessions that are over, and of which something is left.
+    closing: VecDeque<Closing>,
+    /// How many tokens were drawn for requests in sessions.
+    session_tokens: u32,
     turn: Turn,
     phase: Phase,
     stats: Stats,
@@ -136,6 +145,8 @@ impl Endpoint {
             group_ids: MessageIds::multicast(rng.next_u64()),
             id_floor: 0,
             resets: Credit::full(Instant::ZERO, config.max_resets_per_second as usize),
+            closing: VecDeque::new(),
+            session_tokens: 0,
             turn: Turn::Incoming,
             phase: Phase::Open,
             stats: Stats::default(),
@@ -322,15 +333,20 @@ impl Endpoint {
         let start = MessageIds::start_for(now, self.config.transmission.exchange_lifetime(), self.id_floor);
         let message_ids = MessageIds::unicast(self.hash.peer(&peer), start);
         let credit = Credit::full(now, self.config.max_datagram);
-        match self.peers.admit(now, peer, message_ids, credit)? {
-            Admitted::New(key) => Some(key),
+        let new = match self.peers.admit(now, peer, message_ids, credit)? {
+            Admitted::New(key) => key,
             Admitted::Instead { new, forgotten, count } => {
                 self.id_floor = self.id_floor.max(count);
                 self.stats.peers_evicted += 1;
                 self.stats.forgotten_early += self.recent.forget_peer(now, forgotten);
-                Some(new)
+                new
             }
+        };
+        if let Peer::Session(_) = peer {
+            // Nobody forges the sender of what comes in a session.
+            self.prove(now, new);
         }
+        Some(new)
     }
 
     /// The parameters for a peer.

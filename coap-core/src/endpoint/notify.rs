@@ -263,7 +263,7 @@ impl Endpoint {
     }
 
     /// The peer answered with what only its address could know.
-    fn prove(&mut self, now: Instant, peer: PeerKey) {
+    pub(super) fn prove(&mut self, now: Instant, peer: PeerKey) {
         self.recent.prove(peer);
         self.peers.prove(now, peer);
     }

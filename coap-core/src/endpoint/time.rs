@@ -8,7 +8,7 @@ use crate::reliability::{Owner, Step};
 use crate::time::Instant;
 
 /// How much one call does: 100,000 peers that fade at once must not stall the loop of the caller.
-const WORK: usize = 256;
+pub(super) const WORK: usize = 256;
 
 /// The earlier of two times of which either may not come. Asked after every step, where comparing the options costs more.
 fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
@@ -26,6 +26,8 @@ impl Endpoint {
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
         let mut work = WORK;
+        // Before anything is due: what is left of a session that is over must end with it.
+        work -= self.end_sessions(now, work);
         work -= self.acknowledge_owed(now, work);
         work -= self.recent.expire(now, work);
         work -= self.forget_peers(now, work);
@@ -47,7 +49,7 @@ impl Endpoint {
             self.recent.next_expiry(),
             self.peers.next_expiry(lifetime),
             self.transfers.next_expiry(lifetime),
-            self.topics.is_stalled.then_some(self.now),
+            (self.topics.is_stalled || !self.closing.is_empty()).then_some(self.now),
         ];
         all.into_iter().fold(None, earlier)
     }

@@ -8,7 +8,7 @@ use crate::event::RequestId;
 use crate::exchange::{self, NewRequest, OutgoingKey, Stage};
 use crate::message::Pacing;
 use crate::outbox::What;
-use crate::peers::PeerKey;
+use crate::peers::{PeerKey, PeerRecord};
 use crate::reliability::{Backoff, InFlight, Owner};
 use crate::time::Instant;
 use crate::transmission::TransmissionParameters;
@@ -32,6 +32,7 @@ impl Endpoint {
         let record = self.peers.get(found.peer?)?;
         let parameters = self.transmission(found.peer?);
         let why = match message.kind {
+            _ if record.is_pending() => Why::Session,
             Type::Confirmable if record.in_flight >= u32::from(parameters.nstart()) => Why::Nstart,
             _ if self.lacks_message_id(self.now, found.peer?) => Why::MessageIds,
             _ => Why::ProbingRate,
@@ -41,8 +42,10 @@ impl Endpoint {
 
     /// Puts a request among those that wait for their turn; it may have come at once.
     pub(super) fn queue(&mut self, now: Instant, peer: PeerKey, key: OutgoingKey, kind: Type) {
-        if let Some(record) = self.peers.get_mut(peer) {
-            record.queue_of(kind).push_back(self.outgoing.slab_mut(), key.index(), exchange::waiting);
+        let Some(record) = self.peers.get_mut(peer) else { return };
+        record.queue_of(kind).push_back(self.outgoing.slab_mut(), key.index(), exchange::waiting);
+        if !record.is_reachable() {
+            return self.wait_for_session(key);
         }
         self.limit(key, now + self.config.response_timeout);
         let unpaced = self.outgoing.get(key).is_some_and(|request| request.pacing == Pacing::Unpaced);
@@ -55,7 +58,8 @@ impl Endpoint {
 
     /// Starts what may start of the requests that wait for a peer.
     pub(super) fn drain(&mut self, now: Instant, peer: PeerKey) {
-        if self.peers.get(peer).is_none_or(|record| record.backlog.len() + record.paced.len() == 0) {
+        let idle = |record: &PeerRecord| record.backlog.len() + record.paced.len() == 0 || !record.is_reachable();
+        if self.peers.get(peer).is_none_or(idle) {
             return self.deadlines.set(Reason::Pacing, peer.index(), None);
         }
         let parameters = *self.transmission(peer);
@@ -125,7 +129,7 @@ impl Endpoint {
         let Some(record) = self.peers.get(peer) else { return false };
         let Some(message) = &new.message else { return false };
         let parameters = self.transmission(peer);
-        if self.lacks_message_id(now, peer) {
+        if !record.is_reachable() || self.lacks_message_id(now, peer) {
             return true;
         }
         match (message.kind, new.pacing) {
@@ -198,4 +202,6 @@ pub enum Why {
     ProbingRate,
     /// All Message IDs towards the peer were used within EXCHANGE_LIFETIME.
     MessageIds,
+    /// The session with the peer is being made ([`Endpoint::hold`]).
+    Session,
 }

@@ -10,7 +10,7 @@ use crate::addr::Peer;
 use crate::blockwise::client::{MOST_AHEAD, Operation, Rules, Tags};
 use crate::exchange::{Bodies, NewRequest, OutgoingKey, Stage};
 use crate::message::{BlockSize, Blocks, Body, Request, RequestOptions};
-use crate::peers::PeerKey;
+use crate::peers::{PeerKey, PeerRecord};
 use crate::time::Instant;
 use crate::wire::{Block, Code, Message, OptionNumber, Options, Token};
 
@@ -154,7 +154,10 @@ impl Endpoint {
     /// the next body for the same resource (RFC 9175 §3.3: its tag is not recycled before it has concluded).
     pub(super) fn note_abandoned(&mut self, now: Instant, key: OutgoingKey) {
         let Some(request) = self.outgoing.get(key).filter(|request| request.attempts > 0) else { return };
-        if let Some(peer) = request.peer.filter(|_| request.operation().is_some_and(Operation::leaves_blocks_behind)) {
+        // What was sent in a session that is over comes into no other.
+        let reaches = |peer: &PeerKey| self.peers.get(*peer).is_some_and(PeerRecord::is_reachable);
+        let leaves = request.operation().is_some_and(Operation::leaves_blocks_behind);
+        if let Some(peer) = request.peer.filter(|peer| leaves && reaches(peer)) {
             self.tags.need_until(now + self.transmission(peer).exchange_lifetime());
         }
     }

@@ -177,6 +177,11 @@ impl Incomings {
         self.requests.get_mut(key)
     }
 
+    /// Behind the last place that was ever used.
+    pub(crate) const fn end(&self) -> u32 {
+        self.requests.end()
+    }
+
     pub(crate) fn key_at(&self, index: u32) -> Option<IncomingKey> {
         self.requests.key_at(index)
     }

@@ -94,6 +94,16 @@ impl Flights {
         self.messages.key_at(index)
     }
 
+    /// Behind the last place that was ever used.
+    pub(crate) const fn end(&self) -> u32 {
+        self.messages.end()
+    }
+
+    /// Whether a message is to this peer.
+    pub(crate) fn is_to(&self, key: FlightKey, peer: PeerKey) -> bool {
+        self.messages.get(key).is_some_and(|flight| flight.peer == peer)
+    }
+
     /// Nobody waits for an acknowledgement of this message any more.
     pub(crate) fn close(&mut self, key: FlightKey) -> Option<InFlight> {
         let flight = self.messages.remove(key)?;

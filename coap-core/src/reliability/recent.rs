@@ -287,6 +287,17 @@ impl Recent {
         if known.until > now { known.entries.len() as u64 } else { 0 }
     }
 
+    /// Drops up to `most` entries of a peer of which nothing can come again, and says how many.
+    pub(crate) fn drop_of(&mut self, peer: PeerKey, most: usize) -> usize {
+        let mut dropped = 0;
+        while let Some(known) = self.of_peer(peer).filter(|_| dropped < most) {
+            let Some(oldest) = known.entries.front() else { break };
+            self.forget(oldest);
+            dropped += 1;
+        }
+        dropped
+    }
+
     /// When the next entry fades.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
         self.lanes.iter().filter_map(|lane| self.entries.at(lane.front()?)).map(|entry| entry.fades).min()

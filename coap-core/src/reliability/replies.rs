@@ -86,6 +86,12 @@ impl Replies {
         }
     }
 
+    /// Whether any reply is kept, or waits to be sent.
+    #[cfg(test)]
+    pub(crate) fn holds_any(&self) -> bool {
+        !self.chunks.is_empty()
+    }
+
     fn chunk_mut(&mut self, reply: ReplyRef) -> Option<&mut Chunk> {
         self.chunks.get_mut(reply.chunk.wrapping_sub(self.first) as usize)
     }

@@ -8,6 +8,7 @@ mod blocks;
 mod congestion;
 mod dedup;
 mod document;
+mod dtls;
 mod extensions;
 mod format;
 mod links;

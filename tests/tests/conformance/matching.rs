@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use coap_core::{Code, Message, RequestOptions, Token, Type};
+use coap_core::{Code, Message, Peer, RequestOptions, SessionId, Token, Type};
 use hex_literal::hex;
 
 use crate::rig::{Rig, answer, empty, encode, peer, secs};
@@ -63,6 +63,21 @@ fn tok_05_tokens_have_32_random_bits_and_do_not_repeat() {
     }
     // Each bit is set in half of them: 2,000 expected, with a standard deviation of 32.
     assert!(ones.iter().all(|count| (1_840..2_160).contains(count)), "{ones:?}");
+}
+
+#[test]
+fn tok_06_no_token_is_used_twice_in_a_session() {
+    let mut rig = Rig::new();
+    let session = Peer::Session(SessionId::new(1 << 63 | 1));
+    let mut seen = BTreeSet::new();
+    for _ in 0..10_000 {
+        let id = rig.get(session);
+        let (_, request) = rig.sent();
+        // RFC 9175 §4.2: a sequence number; the rest is random still.
+        assert_eq!(request.token.len(), 8);
+        assert!(seen.insert(request.token.as_bytes()[..4].to_vec()), "{} again", request.token);
+        assert!(rig.endpoint.cancel(rig.now, id));
+    }
 }
 
 #[test]

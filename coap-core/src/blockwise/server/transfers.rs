@@ -254,6 +254,11 @@ impl Transfers {
         self.transfers.get_mut(key)
     }
 
+    /// The one of a peer, of which `peers` is the list, that has been silent longest.
+    pub(crate) fn first_of(&self, peers: &List) -> Option<TransferKey> {
+        self.transfers.key_at(peers.front()?)
+    }
+
     /// Whether it is kept only in case its last answer was lost.
     pub(crate) fn is_done(&self, key: TransferKey) -> bool {
         self.transfers.get(key).is_some_and(|transfer| transfer.standing == Standing::Done)

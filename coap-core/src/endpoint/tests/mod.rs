@@ -20,6 +20,7 @@ mod observing_again;
 mod observing_blocks;
 mod random;
 mod server;
+mod sessions;
 mod topics;
 
 use alloc::collections::VecDeque;

@@ -1,0 +1,87 @@
+//! DTL: secure sessions (RFC 7252 §9), as far as the endpoint sees to them: what the handshakes do is in the tests of the session layer.
+
+use coap_core::{
+    Closed, Code, Event, Failure, Peer, Place, Request, RequestOptions, SessionEnd, SessionId, TopicOptions, Type,
+};
+use hex_literal::hex;
+
+use crate::rig::{Rig, answer, content, empty, peer, secs};
+
+/// The session before a handshake, and the one after it.
+const OLD: SessionId = SessionId::new(1 << 63 | 1);
+const NEW: SessionId = SessionId::new(1 << 63 | 2);
+
+#[test]
+fn dtl_04_after_a_new_handshake_nothing_old_is_repeated() {
+    let mut rig = Rig::new();
+    let id = rig.get(Peer::Session(OLD));
+    let (_, request) = rig.sent();
+    // And a separate response that waits for its acknowledgement.
+    rig.receive(Peer::Session(OLD), &hex!("41 01 1234 0b b1 61"));
+    let incoming = rig.handed_up();
+    rig.pass(secs(1));
+    rig.respond(incoming.id, content("hi"));
+    rig.sent.clear();
+    rig.endpoint.close_session(rig.now, OLD, SessionEnd::Replaced);
+    rig.drain();
+    assert_eq!(rig.failure().1, Failure::Session(SessionEnd::Replaced));
+    assert_eq!(rig.endpoint.place(id), None);
+    // What acknowledges or answers it in the new session means nothing there.
+    let late = Peer::Session(NEW);
+    rig.receive(late, &empty(Type::Acknowledgement, request.message_id));
+    rig.receive(late, &answer(Type::Acknowledgement, Code::CONTENT, request.message_id, &request, b"late"));
+    rig.pass(secs(300));
+    rig.said_nothing();
+    rig.sent_nothing();
+    // Asked again it is a new message.
+    rig.get(late);
+    let (to, again) = rig.sent();
+    assert_eq!(to, late);
+    assert_ne!(again.token, request.token);
+}
+
+#[test]
+fn dtl_05_notifications_stay_in_the_session_of_their_registration() {
+    let mut rig = Rig::new();
+    let topic = rig.endpoint.open_topic(TopicOptions::new());
+    let mut observers = Vec::new();
+    for session in [OLD, NEW] {
+        // GET /a with Observe 0.
+        rig.receive(Peer::Session(session), &hex!("41 01 1234 0b 60 51 61"));
+        let incoming = rig.handed_up();
+        let accepted = rig.endpoint.accept_observer(rig.now, incoming.id, topic, content("0")).unwrap();
+        observers.push(accepted.unwrap());
+        rig.drain();
+    }
+    rig.sent.clear();
+    assert!(rig.endpoint.publish(rig.now, topic, content("1")));
+    rig.endpoint.close_session(rig.now, OLD, SessionEnd::Peer);
+    rig.drain();
+    let Event::ObserverLost { id, why, .. } = rig.event() else { panic!("the observer was not lost") };
+    assert_eq!((id, why), (observers[0], Closed::Session(SessionEnd::Peer)));
+    let (to, notification) = rig.sent();
+    assert_eq!((to, &notification.payload[..]), (Peer::Session(NEW), &b"1"[..]));
+    rig.pass(secs(1));
+    // A Reset from elsewhere for it ends nothing.
+    for other in [Peer::Session(OLD), peer(1)] {
+        rig.receive(other, &empty(Type::Reset, notification.message_id));
+    }
+    assert_eq!(rig.endpoint.topic_observers(topic), 1);
+}
+
+#[test]
+fn a_request_waits_for_its_session_and_is_sent_in_no_other() {
+    let mut rig = Rig::new();
+    rig.endpoint.hold(rig.now, Peer::Session(OLD)).unwrap();
+    let ids = [(); 2].map(|()| rig.get(Peer::Session(OLD)));
+    rig.pass(secs(100));
+    rig.sent_nothing();
+    assert!(ids.iter().all(|id| matches!(rig.endpoint.place(*id), Some(Place::Waiting { .. }))));
+    rig.endpoint.close_session(rig.now, OLD, SessionEnd::WrongKey);
+    rig.endpoint.request(rig.now, Peer::Session(NEW), Request::get(), &RequestOptions::new()).unwrap();
+    rig.drain();
+    assert_eq!(rig.failure().1, Failure::Session(SessionEnd::WrongKey));
+    assert_eq!(rig.failure().1, Failure::Session(SessionEnd::WrongKey));
+    assert_eq!(rig.sent().0, Peer::Session(NEW));
+    rig.sent_nothing();
+}
