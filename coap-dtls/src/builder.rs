@@ -5,6 +5,8 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+#[cfg(feature = "webrtc-dtls")]
+use crate::backend::webrtc;
 use crate::capabilities::Capability;
 use crate::config::{
     Backend, ClientAuth, ClientCredential, ClientInner, ClientParts, ClientSecurity, Common, EmsPolicy, HandshakeTimer,
@@ -289,7 +291,7 @@ fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, ConfigError> {
         #[cfg(feature = "dimpl")]
         Backend::Dimpl => Err(ConfigError::NoBackend),
         #[cfg(feature = "webrtc-dtls")]
-        Backend::WebrtcDtls => Err(ConfigError::NoBackend),
+        Backend::WebrtcDtls => webrtc::connector(parts).map_err(|_| refused(Backend::WebrtcDtls)),
     }
 }
 
@@ -298,8 +300,14 @@ fn acceptor(parts: &ServerParts) -> Result<Box<dyn Acceptor>, ConfigError> {
         #[cfg(feature = "dimpl")]
         Backend::Dimpl => Err(ConfigError::NoBackend),
         #[cfg(feature = "webrtc-dtls")]
-        Backend::WebrtcDtls => Err(ConfigError::NoBackend),
+        Backend::WebrtcDtls => webrtc::acceptor(parts).map_err(|_| refused(Backend::WebrtcDtls)),
     }
+}
+
+/// What a backend refuses here has been looked at before, so that it has no name.
+#[cfg(feature = "webrtc-dtls")]
+fn refused(backend: Backend) -> ConfigError {
+    ConfigError::Backend { backend }
 }
 
 impl<E> fmt::Debug for SecurityBuilder<E> {

@@ -1,7 +1,7 @@
 //! The libraries that do the handshakes, each behind the seam of `engine.rs`.
 
 #[cfg(feature = "webrtc-dtls")]
-// pub(crate) mod webrtc;
+pub(crate) mod webrtc;
 use core::fmt;
 
 /// Why a backend cannot be made from what was wished.
