@@ -10,6 +10,7 @@ use pkcs8::{EncryptedPrivateKeyInfoRef, ObjectIdentifier, PrivateKeyInfoRef};
 use rustls_pki_types::CertificateDer;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
+use x509_cert::der::asn1::AnyRef;
 use zeroize::Zeroizing;
 
 use crate::credentials::{CredentialError, PrivateKey};
@@ -89,7 +90,11 @@ fn why_not(der: &[u8]) -> CredentialError {
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 
 fn from_encrypted(der: &[u8], passphrase: Option<&str>) -> Result<PrivateKey, CredentialError> {
-    let info = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| BAD_KEY)?;
+    let info = EncryptedPrivateKeyInfoRef::try_from(der).map_err(|_| match AnyRef::from_der(der) {
+        // Well-formed, by a cipher that is not known.
+        Ok(_) => CredentialError::Encryption,
+        Err(_) => BAD_KEY,
+    })?;
     let passphrase = passphrase.ok_or(CredentialError::NoPassphrase)?;
     let clear = info.decrypt(passphrase).map_err(|error| match error {
         pkcs8::Error::EncryptedPrivateKey(error) if error != pkcs8::pkcs5::Error::DecryptFailed => {

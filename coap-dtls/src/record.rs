@@ -23,11 +23,14 @@ pub(crate) const OVERHEAD: usize = HEADER + EXPLICIT + TAG;
 /// RFC 5246 §6.2.1.
 pub(crate) const MAX_PLAINTEXT: usize = 1 << 14;
 /// RFC 6347 §4.1: before the number would wrap, the keys are given up. The last number is kept for the alert that says so.
-const MAX_RECORDS: u64 = (1 << 48) - 1;
+const MAX_RECORDS: u64 = NUMBER;
 /// Each forgery is taken for good with a chance of 2^-64; after so many, one has been with 2^-32. RFC 9147 §4.5.3 wants such a
 /// limit. Its own for this cipher, 2^7, would let anyone end a session with 128 datagrams; these take half a day at 100,000 a
 /// second.
 const MAX_FORGERIES: u64 = 1 << 32;
+
+/// The part of epoch and number, as they are written, that is the number.
+const NUMBER: u64 = (1 << 48) - 1;
 
 pub(crate) const VERSION_1_0: [u8; 2] = [0xfe, 0xff];
 pub(crate) const VERSION_1_2: [u8; 2] = [0xfe, 0xfd];
@@ -62,7 +65,7 @@ impl<'a> Record<'a> {
         let mut header = [0; HEADER];
         header[0] = content as u8;
         header[1..3].copy_from_slice(&VERSION_1_2);
-        header[3..11].copy_from_slice(&(u64::from(epoch) << 48 | number & (1 << 48) - 1).to_be_bytes());
+        header[3..11].copy_from_slice(&(u64::from(epoch) << 48 | number & NUMBER).to_be_bytes());
         header[11..].copy_from_slice(&length.to_be_bytes());
         header
     }
@@ -87,7 +90,7 @@ pub(crate) fn records(mut datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
         let (bytes, next) = datagram.split_at(HEADER + length);
         datagram = next;
         let both = u64::from_be_bytes(epoch_number);
-        Some(Record { content, epoch: (both >> 48) as u16, number: both & (1 << 48) - 1, bytes })
+        Some(Record { content, epoch: (both >> 48) as u16, number: both & NUMBER, bytes })
     })
 }
 

@@ -272,6 +272,7 @@ impl Endpoint {
 
     /// Nobody acknowledged a message in flight.
     pub(super) fn give_up_flight(&mut self, now: Instant, flight: FlightKey) {
+        self.note_silent(self.flights.get(flight).map(|flight| flight.peer));
         match self.flights.get(flight).map(|flight| flight.owner) {
             Some(Owner::Request(key)) if self.try_again(now, key) => {}
             Some(Owner::Request(key)) => {
@@ -290,6 +291,9 @@ impl Endpoint {
 
     /// The time of a request is over, at whatever stage.
     pub(super) fn give_up_request(&mut self, now: Instant, key: OutgoingKey) {
+        if self.is_unacknowledged(key) {
+            self.note_silent(self.outgoing.get(key).and_then(|request| request.peer));
+        }
         if self.wait_on(now, key) || self.try_again(now, key) {
             return;
         }
@@ -313,6 +317,12 @@ impl Endpoint {
             Stage::Observing | Stage::Settled(_) => return,
         };
         self.settle(now, key, outcome);
+    }
+
+    /// A request is on its way, and wants to be acknowledged.
+    fn is_unacknowledged(&self, key: OutgoingKey) -> bool {
+        let Some(Stage::InFlight(flight)) = self.outgoing.get(key).map(|request| &request.stage) else { return false };
+        self.flights.get(*flight).is_some_and(|flight| flight.backoff.is_some())
     }
 
     /// The network says that a peer is not there.

@@ -41,7 +41,7 @@ pub use self::errors::{RequestError, RespondError, SupplyError, TransmissionErro
 use self::sessions::Closing;
 pub use self::settings::Scope;
 pub use self::turn::{Place, Why};
-use crate::addr::{Local, Peer, Transmit};
+use crate::addr::{Local, Peer, SessionId, Transmit};
 use crate::blockwise::Budget;
 use crate::blockwise::client::{News, Part, Tags};
 use crate::blockwise::server::Transfers;
@@ -102,6 +102,8 @@ pub struct Endpoint {
     resets: Credit,
     /// Sessions that are over, and of which something is left.
     closing: VecDeque<Closing>,
+    /// Sessions in which a message was not acknowledged.
+    silent: VecDeque<SessionId>,
     /// How many tokens were drawn for requests in sessions.
     session_tokens: u32,
     turn: Turn,
@@ -146,6 +148,7 @@ impl Endpoint {
             id_floor: 0,
             resets: Credit::full(Instant::ZERO, config.max_resets_per_second as usize),
             closing: VecDeque::new(),
+            silent: VecDeque::new(),
             session_tokens: 0,
             turn: Turn::Incoming,
             phase: Phase::Open,

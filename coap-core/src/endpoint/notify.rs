@@ -300,6 +300,7 @@ impl Endpoint {
         match backoff.due(now) {
             Step::GiveUp => {
                 self.stats.unacknowledged_notifications += 1;
+                self.note_silent(Some(peer));
                 return self.remove(now, key, Some(Closed::NoAck));
             }
             Step::Wait => {}

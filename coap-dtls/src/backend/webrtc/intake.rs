@@ -92,7 +92,7 @@ impl Intake {
                 (0, Content::ChangeCipherSpec) if proven && record.body() == [1] => {
                     self.relay(&mut taken, Content::ChangeCipherSpec, &[1]);
                 }
-                (0, Content::Alert) if proven => taken.alert = taken.alert.or(last_alert(record.body())),
+                (0, Content::Alert) if proven => taken.alert = taken.alert.or_else(|| last_alert(record.body())),
                 (1, content) if proven => self.keep(content, &record, &mut taken),
                 _ => {}
             }
@@ -109,7 +109,8 @@ impl Intake {
         while let Some((piece, rest)) = Piece::read(body) {
             body = rest;
             let whole = piece.body.len() == piece.length;
-            if !proven && !(whole && piece.kind == message::CLIENT_HELLO && piece.length <= MAX_HELLO) {
+            let is_hello = whole && piece.kind == message::CLIENT_HELLO && piece.length <= MAX_HELLO;
+            if !(proven || is_hello) {
                 continue;
             }
             if piece.number < self.next {

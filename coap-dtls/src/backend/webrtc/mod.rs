@@ -43,10 +43,11 @@ use webrtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use self::path::Path;
 use self::session::Session;
 use self::takeover::{Expected, KeyLog};
-use crate::backend::BackendError;
+use crate::backend::Refused;
 use crate::config::{ClientAuth, ClientCredential, ClientParts, Common, EmsPolicy, ServerParts, Versions};
 use crate::credentials::{CertifiedKey, ClientPsk, PskLookup, PskStore};
 use crate::engine::{Acceptor, Connector, Engine, Kick};
+use crate::hello::ClientHello;
 use crate::record::OVERHEAD;
 use crate::verify::{PeerVerifier, Role, ServerName};
 
@@ -59,34 +60,33 @@ const ECDSA_CCM_8: [u8; 2] = [0xc0, 0xae];
 const MAX_HANDSHAKES: usize = 4096;
 
 /// Makes what connects as `parts` say.
-pub(crate) fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, BackendError> {
+pub(crate) fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, Refused> {
     let credential = match &parts.credential {
         ClientCredential::Psk(psk) => ClientSide::Psk(psk.clone()),
-        ClientCredential::Certificate { own, verifier } => {
-            ClientSide::Certificate { own: own.as_ref().map(certificate).transpose()?, verifier: verifier.clone() }
-        }
+        ClientCredential::Certificate { own, verifier } => ClientSide::Certificate {
+            own: own.as_ref().map(certificate).transpose()?.map(Box::new),
+            verifier: verifier.clone(),
+        },
     };
     let plan = ClientPlan { credential, settings: Settings::new(&parts.common)? };
     Ok(Box::new(WebrtcConnector(Arc::new(plan))))
 }
 
 /// Makes what accepts as `parts` say.
-pub(crate) fn acceptor(parts: &ServerParts) -> Result<Box<dyn Acceptor>, BackendError> {
+pub(crate) fn acceptor(parts: &ServerParts) -> Result<Box<dyn Acceptor>, Refused> {
     let psk = parts.psk.as_ref().map(|psk| PskSide { store: psk.store.clone(), hint: psk.hint.clone() });
     let certificate = match &parts.certificate {
         None => None,
         Some(side) => {
             let verifier = match side.clients {
                 ClientAuth::None => None,
-                ClientAuth::Optional | ClientAuth::Required => Some(
-                    side.verifier.clone().ok_or(BackendError::Unsupported("client certificates without a verifier"))?,
-                ),
+                ClientAuth::Optional | ClientAuth::Required => Some(side.verifier.clone().ok_or(Refused)?),
             };
             Some(CertificateSide { own: certificate(&side.own)?, clients: side.clients, verifier })
         }
     };
     if psk.is_none() && certificate.is_none() {
-        return Err(BackendError::Unsupported("a server without credentials"));
+        return Err(Refused);
     }
     let plan = ServerPlan { psk, certificate, settings: Settings::new(&parts.common)? };
     Ok(Box::new(WebrtcAcceptor(Arc::new(plan))))
@@ -111,20 +111,30 @@ impl Connector for WebrtcConnector {
 }
 
 impl Acceptor for WebrtcAcceptor {
-    fn is_stateless(&self) -> bool {
+    /// The cookie is the library's, of each handshake its own, and it takes no other.
+    fn is_stateless(&self, _: &ClientHello<'_>) -> bool {
         false
     }
 
-    fn accept(&self, _: Instant, peer: UdpAddr, kick: Kick) -> Box<dyn Engine> {
+    fn accept(&self, _: Instant, peer: UdpAddr, kick: Kick) -> Option<Box<dyn Engine>> {
         let settings = &self.0.settings;
-        Box::new(match Handle::try_current() {
+        if settings.places.available_permits() == 0 {
+            return None;
+        }
+        Some(Box::new(match Handle::try_current() {
             Ok(runtime) => Session::accept(runtime, self.0.clone(), peer, kick),
             Err(_) => Session::failed(SessionEnd::NoRuntime, settings.max_record),
-        })
+        }))
     }
 
-    /// The cookie is the library's, and cannot be given to it.
-    fn accept_proven(&self, _: Instant, _: UdpAddr, _: &[u8], _: &[u8; 32], _: Kick) -> Option<Box<dyn Engine>> {
+    fn accept_proven(
+        &self,
+        _: Instant,
+        _: UdpAddr,
+        _: &ClientHello<'_>,
+        _: &[u8; 32],
+        _: Kick,
+    ) -> Option<Box<dyn Engine>> {
         None
     }
 
@@ -141,7 +151,7 @@ struct ClientPlan {
 
 enum ClientSide {
     Psk(ClientPsk),
-    Certificate { own: Option<Certificate>, verifier: Arc<dyn PeerVerifier> },
+    Certificate { own: Option<Box<Certificate>>, verifier: Arc<dyn PeerVerifier> },
 }
 
 /// What all handshakes of a server have in common.
@@ -173,12 +183,12 @@ struct Settings {
 }
 
 impl Settings {
-    fn new(common: &Common) -> Result<Self, BackendError> {
+    fn new(common: &Common) -> Result<Self, Refused> {
         if common.versions == Versions::V12AndV13 {
-            return Err(BackendError::Unsupported("DTLS 1.3"));
+            return Err(Refused);
         }
         if common.seed.is_some() {
-            return Err(BackendError::Unsupported("a handshake from a seed"));
+            return Err(Refused);
         }
         Ok(Self {
             ems: match common.ems {
@@ -251,7 +261,7 @@ impl ClientPlan {
             }
             ClientSide::Certificate { own, verifier } => {
                 let mut config = self.settings.config(CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Ccm_8);
-                config.certificates = own.iter().cloned().collect();
+                config.certificates = own.iter().map(|own| Certificate::clone(own)).collect();
                 config.verify_peer_certificate =
                     Some(self.settings.verify(verifier, Role::Server, name.cloned(), path));
                 (config, Expected::Certificate)
@@ -337,10 +347,10 @@ fn indicated(name: Option<&ServerName>) -> String {
 }
 
 /// A certificate as the library has them.
-fn certificate(own: &CertifiedKey) -> Result<Certificate, BackendError> {
+fn certificate(own: &CertifiedKey) -> Result<Certificate, Refused> {
     let der = own.key.der();
     let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der.secret_pkcs8_der(), &SystemRandom::new())
-        .map_err(|_| BackendError::Key)?;
+        .map_err(|_| Refused)?;
     Ok(Certificate {
         certificate: own.chain.clone(),
         private_key: CryptoPrivateKey {

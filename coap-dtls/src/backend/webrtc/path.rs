@@ -1,8 +1,8 @@
 //! Between the library, whose handshake runs in a task, and the engine: two short queues, and what is learned on the way.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;

@@ -62,6 +62,8 @@ enum Side {
     Server {
         plan: Arc<ServerPlan>,
         peer: UdpAddr,
+        /// It has been told that the client is where it says it is.
+        told: bool,
     },
 }
 
@@ -116,7 +118,7 @@ impl Session {
     pub(super) fn accept(runtime: Handle, plan: Arc<ServerPlan>, peer: UdpAddr, kick: Kick) -> Self {
         let max_record = plan.settings.max_record;
         let path = Path::new(Role::Server, plan.settings.initial, kick.clone());
-        let side = Side::Server { plan, peer };
+        let side = Side::Server { plan, peer, told: false };
         let handshake = Handshake { intake: Intake::new(Role::Server), path, task: None, side, kick, runtime };
         Self { phase: Phase::Handshake(Box::new(handshake)), outbox: VecDeque::new(), max_record }
     }
@@ -195,6 +197,11 @@ impl Engine for Session {
     fn poll<'a>(&mut self, now: Instant, buf: &'a mut [u8]) -> Option<Output<'a>> {
         loop {
             self.settle();
+            if let Phase::Handshake(handshake) = &mut self.phase
+                && handshake.proves()
+            {
+                return Some(Output::Proven);
+            }
             let waiting = self.outbox.pop_front().or_else(|| match &self.phase {
                 Phase::Handshake(handshake) => handshake.path.next_datagram(),
                 Phase::Open(_) | Phase::Ended(_) => None,
@@ -269,7 +276,7 @@ impl Handshake {
 
     /// The first hello, whole and alone in a record for the library: what it offers says which credentials are used.
     fn begin_server(&mut self, hello: &[u8]) -> Result<(), (SessionEnd, Option<Vec<u8>>)> {
-        let Side::Server { plan, peer } = &self.side else { return Ok(()) };
+        let Side::Server { plan, peer, .. } = &self.side else { return Ok(()) };
         let body = hello.get(HEADER + 12..).unwrap_or_default();
         let suites = message::suites(body).ok_or((SessionEnd::Protocol, None))?;
         let Some((config, expected)) = plan.config(suites, *peer, &self.path) else {
@@ -291,6 +298,17 @@ impl Handshake {
             drop(place);
         });
         Ok(Task(task.abort_handle()))
+    }
+
+    /// True once: when a client has come back with its cookie.
+    fn proves(&mut self) -> bool {
+        match &mut self.side {
+            Side::Server { told, .. } if !*told => {
+                *told = self.path.is_proven();
+                *told
+            }
+            Side::Client { .. } | Side::Server { .. } => false,
+        }
     }
 
     fn role(&self) -> Role {
