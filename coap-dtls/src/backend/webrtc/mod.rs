@@ -360,4 +360,5 @@ fn certificate(own: &CertifiedKey) -> Result<Certificate, Refused> {
     })
 }
 
-// TESTS
+#[cfg(test)]
+mod tests;

@@ -71,13 +71,14 @@ impl Path {
         self.lock().outgoing.is_proven()
     }
 
-    /// A datagram of this length has come from the peer, and this much of it is for the library.
-    pub(super) fn deliver(&self, length: usize, relay: Vec<Vec<u8>>, repeated: bool) {
+    /// A datagram of this length has come from the peer, and this much of it is for the library. `again`: it is
+    /// the first hello once more.
+    pub(super) fn deliver(&self, length: usize, relay: Vec<Vec<u8>>, again: bool) {
         let mut state = self.lock();
         state.outgoing.received(length, !relay.is_empty());
-        if repeated {
-            let again = state.outgoing.repeat_request();
-            state.push(again);
+        if again {
+            let request = state.outgoing.repeat_request();
+            state.push(request);
         }
         for datagram in relay {
             if state.inbound.len() < MAX_QUEUED {
@@ -86,6 +87,11 @@ impl Path {
         }
         drop(state);
         self.arrived.notify_one();
+    }
+
+    /// What an unproven peer may still be sent: to go on with in another handshake.
+    pub(super) fn credit(&self) -> usize {
+        self.outgoing(Outgoing::credit)
     }
 
     /// The next datagram for the peer.

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use webrtc_dtls::config::Config;
 
-use super::intake::{Intake, last_alert};
+use super::intake::{Again, Intake, Taken, last_alert};
 use super::path::Path;
 use super::takeover::{Expected, Takeover, run};
 use super::{ClientPlan, ServerPlan, Settings, message};
@@ -238,16 +238,20 @@ impl Engine for Session {
 impl Handshake {
     /// A datagram of the peer. `Err`: the handshake is over, and perhaps the peer is told.
     fn handle(&mut self, datagram: &[u8]) -> Result<(), (SessionEnd, Option<Vec<u8>>)> {
-        let taken = self.intake.take(datagram, self.path.is_proven());
+        let proven = self.path.is_proven();
+        let mut taken = self.intake.take(datagram, proven);
         if let Some(description) = taken.alert {
             return self.on_alert(description).map_err(|why| (why, None));
+        }
+        if !proven && taken.again == Some(Again::Other) {
+            taken = self.begin_again(datagram);
         }
         if self.task.is_none()
             && let Some(hello) = taken.relay.first()
         {
             self.begin_server(hello)?;
         }
-        self.path.deliver(datagram.len(), taken.relay, taken.repeated);
+        self.path.deliver(datagram.len(), taken.relay, taken.again == Some(Again::Same));
         Ok(())
     }
 
@@ -272,6 +276,19 @@ impl Handshake {
         self.task = None;
         self.task = Some(self.spawn(&plan.settings, config, Role::Client, expected)?);
         Ok(())
+    }
+
+    /// Another first hello has come before a cookie. The library would mix the two up, so that the newer gets a handshake of its
+    /// own in place of the older: whoever forges one delays the real client only until that repeats its own. What may be sent is
+    /// what is left.
+    fn begin_again(&mut self, datagram: &[u8]) -> Taken {
+        let Side::Server { plan, .. } = &self.side else { return Taken::default() };
+        self.task = None;
+        let credit = self.path.credit();
+        self.path = Path::new(Role::Server, plan.settings.initial, self.kick.clone());
+        self.path.deliver(credit, Vec::new(), false);
+        self.intake = Intake::new(Role::Server);
+        self.intake.take(datagram, false)
     }
 
     /// The first hello, whole and alone in a record for the library: what it offers says which credentials are used.
