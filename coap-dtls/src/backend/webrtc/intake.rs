@@ -44,8 +44,6 @@ pub(super) struct Intake {
     relayed: u64,
     /// Encrypted records, in the order in which they came.
     sealed: Vec<Vec<u8>>,
-    /// What the client has drawn in its first hello.
-    random: [u8; 32],
 }
 
 /// What a datagram amounts to.
@@ -55,17 +53,8 @@ pub(super) struct Taken {
     pub(super) relay: Vec<Vec<u8>>,
     /// The peer says, for all that one can tell, that it has given up, and why.
     pub(super) alert: Option<u8>,
-    /// It has repeated its first hello, or another has come by its name.
-    pub(super) again: Option<Again>,
-}
-
-/// A first hello after a first hello.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Again {
-    /// The same.
-    Same,
-    /// Another: by a client that has started anew, or by someone else.
-    Other,
+    /// It has repeated its first hello.
+    pub(super) repeated: bool,
 }
 
 /// A message of which not all has come, or which comes too early.
@@ -91,7 +80,7 @@ struct Piece<'a> {
 
 impl Intake {
     pub(super) fn new(role: Role) -> Self {
-        Self { role, next: 0, parts: Vec::new(), relayed: 0, sealed: Vec::new(), random: [0; 32] }
+        Self { role, next: 0, parts: Vec::new(), relayed: 0, sealed: Vec::new() }
     }
 
     /// Looks through a datagram. `proven` says that the peer is where it says it is; a server's clients are not at first.
@@ -125,10 +114,7 @@ impl Intake {
                 continue;
             }
             if piece.number < self.next {
-                if is_hello && piece.number == 0 && message::suites(piece.body).is_some() {
-                    taken.again =
-                        Some(if message::random(piece.body) == Some(self.random) { Again::Same } else { Again::Other });
-                }
+                taken.repeated |= is_hello && piece.number == 0;
                 continue;
             }
             if !proven && piece.number > self.next {
@@ -169,9 +155,6 @@ impl Intake {
             let part = self.parts.swap_remove(index);
             if !message::is_acceptable(self.role, part.kind, &part.body) {
                 return;
-            }
-            if part.number == 0 && part.kind == message::CLIENT_HELLO {
-                self.random = message::random(&part.body).unwrap_or_default();
             }
             self.next = self.next.saturating_add(1);
             let mut offset = 0;

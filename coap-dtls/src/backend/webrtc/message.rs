@@ -56,11 +56,6 @@ pub(super) fn suites(body: &[u8]) -> Option<impl Iterator<Item = [u8; 2]>> {
         .then(|| suites.chunks_exact(2).filter_map(|suite| suite.try_into().ok()))
 }
 
-/// What the client has drawn for a hello.
-pub(super) fn random(hello: &[u8]) -> Option<[u8; 32]> {
-    hello.get(2..)?.first_chunk().copied()
-}
-
 fn server_hello(body: &mut Reader<'_>) -> Option<()> {
     body.take(2 + 32)?;
     body.vector8()?;

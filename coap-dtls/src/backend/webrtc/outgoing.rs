@@ -71,11 +71,6 @@ impl Outgoing {
         self.proven
     }
 
-    /// How many bytes an unproven peer may still be sent.
-    pub(super) fn credit(&self) -> usize {
-        self.credit
-    }
-
     /// Such a datagram has come in, with something for the library or without.
     pub(super) fn received(&mut self, length: usize, has_message: bool) {
         if !self.proven {

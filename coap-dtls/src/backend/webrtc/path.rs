@@ -71,12 +71,12 @@ impl Path {
         self.lock().outgoing.is_proven()
     }
 
-    /// A datagram of this length has come from the peer, and this much of it is for the library. `again`: it is
+    /// A datagram of this length has come from the peer, and this much of it is for the library. `repeated`: it is
     /// the first hello once more.
-    pub(super) fn deliver(&self, length: usize, relay: Vec<Vec<u8>>, again: bool) {
+    pub(super) fn deliver(&self, length: usize, relay: Vec<Vec<u8>>, repeated: bool) {
         let mut state = self.lock();
         state.outgoing.received(length, !relay.is_empty());
-        if again {
+        if repeated {
             let request = state.outgoing.repeat_request();
             state.push(request);
         }
@@ -87,11 +87,6 @@ impl Path {
         }
         drop(state);
         self.arrived.notify_one();
-    }
-
-    /// What an unproven peer may still be sent: to go on with in another handshake.
-    pub(super) fn credit(&self) -> usize {
-        self.outgoing(Outgoing::credit)
     }
 
     /// The next datagram for the peer.

@@ -185,18 +185,6 @@ async fn forged_datagrams_in_a_handshake_are_not_more_than_a_delay() {
     assert!(pair.works().await);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_forged_hello_gives_way_to_the_real_one() {
-    let mut pair = psk();
-    pair.server.engine.handle(NOW, &HELLO);
-    pair.server.poll(Duration::ZERO);
-    sleep(Duration::from_millis(10)).await;
-    pair.server.engine.handle(NOW, &HELLO);
-    pair.settle().await;
-    assert!(pair.works().await);
-    assert_eq!(tasks().await, 0);
-}
-
 /// A hello without extended_master_secret, whatever the client has said.
 fn without_ems(datagram: &[u8]) -> Vec<u8> {
     let Some(place) = datagram.windows(4).position(|part| part == [0, 0x17, 0, 0]) else { return datagram.to_vec() };

@@ -43,6 +43,7 @@ struct End {
     proven: bool,
     /// All that it has sent, and when.
     sent: Vec<(Duration, Vec<u8>)>,
+    buf: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,15 @@ struct Pair {
 
 impl End {
     fn new(engine: Box<dyn Engine>) -> Self {
-        Self { engine, identity: None, got: Vec::new(), ended: None, proven: false, sent: Vec::new() }
+        Self {
+            engine,
+            identity: None,
+            got: Vec::new(),
+            ended: None,
+            proven: false,
+            sent: Vec::new(),
+            buf: vec![0; 65_535],
+        }
     }
 
     fn connect(security: &ClientSecurity, name: Option<&ServerName>) -> Self {
@@ -77,8 +86,7 @@ impl End {
     /// Polls all that there is, and hands out what is to be sent.
     fn poll(&mut self, at: Duration) -> Vec<Vec<u8>> {
         let mut datagrams = Vec::new();
-        let mut buf = vec![0; 65_535];
-        while let Some(output) = self.engine.poll(NOW, &mut buf) {
+        while let Some(output) = self.engine.poll(NOW, &mut self.buf) {
             match output {
                 Output::Datagram(datagram) => datagrams.push(datagram.to_vec()),
                 Output::Proven => self.proven = true,
