@@ -1,5 +1,6 @@
 //! Endpoints whose sessions are made by `webrtc-dtls`, in the virtual time of tokio; and over loopback with libcoap.
 #![cfg(feature = "webrtc-dtls")]
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 #[allow(dead_code, reason = "a part of it is used")]
 mod common;
