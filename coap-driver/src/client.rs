@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::Waker;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use coap_core::{Body, Code, Instant, Request, Scope, Stats, TransmissionError, TransmissionParameters};
+use coap_core::{Body, Code, Instant, Peer, Request, Scope, Stats, TransmissionError, TransmissionParameters};
 
 use crate::builder::{BindAddr, Builder};
 use crate::counts::SocketStats;
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::events::RequestNumber;
 use crate::observation::ObserveBuilder;
 use crate::proxy::{Proxy, Through};
-use crate::race::{Deadline, resolve};
+use crate::race::{Deadline, Destination, resolve};
 use crate::request::{PingBuilder, RequestBuilder};
 use crate::runtime::Runtime;
 use crate::shared::Shared;
@@ -153,9 +153,15 @@ impl<R: Runtime> Client<R> {
         let target = target.into_target()?;
         let mut options = target.options();
         let target = Through::default().route(self.proxy(), target, &mut options)?;
-        let peers = resolve(self, &target, Deadline::new(self, None)).await?;
+        let Destination { mut peers, secure } = resolve(self, &target, Deadline::new(self, None)).await?;
         let mut wake = Vec::new();
-        let observers = self.shared().command(|state, now| state.leave_resource(now, &peers, &options, &mut wake));
+        let observers = self.shared().command(|state, now| {
+            if let Some(secure) = &secure {
+                let addrs = peers.iter().filter_map(Peer::udp);
+                peers = addrs.filter_map(|addr| state.session_with(addr, secure)).collect();
+            }
+            state.leave_resource(now, &peers, &options, &mut wake)
+        });
         wake.into_iter().for_each(Waker::wake);
         Ok(observers)
     }
@@ -207,14 +213,16 @@ impl<R: Runtime> Client<R> {
     }
 
     /// Ends all requests, downloads and observations of this client and its clones with [`Error::Disconnected`], those that wait
-    /// for a name or for their turn included, and tells the servers that nobody observes any more. What is sent afterwards is
-    /// not concerned: the sockets stay, and a server on them goes on.
+    /// for a name or for their turn included, and tells the servers that nobody observes any more. Secure sessions that no other
+    /// client on the same sockets uses are closed with close_notify. What is sent afterwards is not concerned, but for a new
+    /// handshake: the sockets stay, and a server on them goes on.
     pub fn disconnect(&self) {
         let mut wake = Vec::new();
         self.group.shared.command(|state, now| {
             // Under the lock: what starts after it belongs to the next epoch, what started before is ended here.
             self.group.epoch.fetch_add(1, Ordering::Relaxed);
             state.close_client(now, self.group.id, &mut wake);
+            state.hang_up(now, self.group.id);
         });
         wake.into_iter().for_each(Waker::wake);
     }
@@ -272,6 +280,7 @@ impl<R: Runtime> Group<R> {
         let mut wake = Vec::new();
         self.shared.command(|state, now| {
             state.close_client(now, self.id, &mut wake);
+            state.hang_up(now, self.id);
             state.feeds.close(Some(self.id), &mut wake);
             state.remove_user();
         });

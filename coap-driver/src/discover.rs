@@ -100,8 +100,13 @@ impl<R: Runtime> DiscoverBuilder<R> {
     }
 
     async fn ask(self) -> Result<Discovery, DiscoverError> {
-        let reply = self.request.await?;
-        Discovery::read(&reply, self.uri.as_ref())
+        let Self { request, uri } = self;
+        let client = request.client().clone();
+        let reply = request.await?;
+        // Of a session the address counts, where no URI was named.
+        let there = || client.shared().lock().told_as(reply.from);
+        let uri = uri.or_else(|| base(there(), Scheme::Coaps, None));
+        Discovery::read(&reply, uri.as_ref())
     }
 }
 
@@ -229,7 +234,7 @@ impl Discovery {
         if reply.code != Code::CONTENT || format.is_some_and(|format| format != ContentFormat::LINK_FORMAT) {
             return Err(DiscoverError::NoLinks { code: reply.code, format });
         }
-        let base = base(reply.from, uri).map(Arc::new);
+        let base = base(reply.from, Scheme::Coap, uri).map(Arc::new);
         let mut read = Self { from: reply.from, base, links: Vec::new() };
         let text = match core::str::from_utf8(&reply.payload) {
             Ok(text) => text,
@@ -249,13 +254,13 @@ impl Discovery {
 }
 
 /// RFC 7252 §8.2: of a group the address of who answered counts. So it does where no host was named.
-fn base(from: Peer, uri: Option<&Uri>) -> Option<Uri> {
+fn base(from: Peer, scheme: Scheme, uri: Option<&Uri>) -> Option<Uri> {
     match uri {
         Some(uri) if uri.ip().is_none_or(|ip| !ip.is_multicast() && !ip.is_unspecified()) => Some(uri.clone()),
         _ => {
             let mut options = uri.map(Uri::options).unwrap_or_default();
             options.remove(OptionNumber::URI_HOST);
-            let there = Uri::from_options(Scheme::Coap, from.udp()?.socket_addr(), &options).ok()?;
+            let there = Uri::from_options(scheme, from.udp()?.socket_addr(), &options).ok()?;
             if uri.is_some() { Some(there) } else { there.join("/.well-known/core").ok() }
         }
     }

@@ -64,6 +64,10 @@ pub struct RequestBuilder<R: Runtime> {
 }
 
 impl<R: Runtime> RequestBuilder<R> {
+    pub(crate) const fn client(&self) -> &Client<R> {
+        &self.client
+    }
+
     pub(crate) fn new(client: Client<R>, method: Code, target: impl IntoTarget) -> Self {
         let target = target.into_target().map_err(Error::Uri);
         let number = client.draw_number();
@@ -315,7 +319,7 @@ impl<R: Runtime> RequestBuilder<R> {
                 request.body = Body::Parts { size: None };
             }
             let target = through.route(client.proxy(), target?, &mut request.options)?;
-            let peers = resolve(&client, &target, deadline).await?;
+            let peers = resolve(&client, &target, deadline).await?.peers;
             let group = peers.iter().find(|peer| peer.is_multicast()).or_else(|| peers.first()).copied();
             let group = group.ok_or(Error::Closed)?;
             if !group.is_multicast() {
@@ -323,7 +327,7 @@ impl<R: Runtime> RequestBuilder<R> {
             }
             let ask = Ask::Group(request.clone());
             let mut race = Race::new(client.clone(), ask, how.non_confirmable(), deadline).with_number(number);
-            match race.run(vec![group]).await? {
+            match race.run(group).await? {
                 Finish::Collecting(id) => Ok((group, id)),
                 _ => Err(Error::Closed),
             }

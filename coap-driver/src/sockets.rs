@@ -4,11 +4,12 @@ use core::task::{Context, Poll};
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use coap_core::{Datagram, Endpoint, Instant, Local, Peer, Transmit};
+use coap_core::{Datagram, Instant, Local, Peer, Transmit};
 
 use crate::counts::SocketStats;
 use crate::error::Unreachable;
 use crate::runtime::{Received, RecvBatch, UdpSocket};
+use crate::sessions::{Machine, longest_datagram};
 use crate::state::State;
 use crate::traffic::{Direction, Hook, Traffic};
 use crate::transport::Link;
@@ -139,7 +140,13 @@ impl<S: UdpSocket> Sockets<S> {
     }
 
     /// Takes from the endpoint what there is room for. True: there may be more.
-    pub(crate) fn collect(&mut self, endpoint: &mut Endpoint) -> bool {
+    pub(crate) fn collect(&mut self, endpoint: &mut Machine) -> bool {
+        let longest = longest_datagram(endpoint);
+        if longest > self.max_datagram && self.queue.is_empty() {
+            // A session whose records are longer.
+            self.max_datagram = longest;
+            self.outgoing = vec![0; SEND_BATCH * longest].into_boxed_slice();
+        }
         while let Some(slot) = slot(&self.outgoing, self.max_datagram, self.queue.len()) {
             let Some(transmit) = endpoint.poll_transmit(&mut self.outgoing[slot]) else { return false };
             self.queue.push(transmit);
@@ -180,7 +187,9 @@ impl<S: UdpSocket> Sockets<S> {
 
     fn send_one(&self, cx: &mut Context<'_>, transmit: &Transmit, datagram: &[u8]) -> Poll<Delivery> {
         let to = transmit.to;
-        let reaches = |socket: &&Link<S>| socket.reaches(to);
+        // RFC 7983: a record of DTLS begins with 20 to 63, and a message of CoAP with 64 to 127.
+        let is_plain = datagram.first().is_none_or(|first| *first >= 64);
+        let reaches = |socket: &&Link<S>| socket.reaches(to) && !(is_plain && socket.is_secure());
         // The one that it belongs to; a request without a wish goes through any that can.
         let preferred = self.sockets.get(usize::from(transmit.from.socket)).and_then(Option::as_ref).filter(reaches);
         let Some(socket) = preferred.or_else(|| self.sockets.iter().flatten().find(reaches)) else {
@@ -246,6 +255,7 @@ mod tests {
     use rand::rngs::StdRng;
 
     use super::*;
+    use crate::sessions::Credentials;
 
     /// A socket that takes `room` datagrams, and then what `error` says.
     #[derive(Debug)]
@@ -297,11 +307,11 @@ mod tests {
     }
 
     /// Sockets at `locals`, with requests to as many peers as `peers` says waiting in the endpoint.
-    fn sockets(sockets: Vec<(Fake, &str)>, peers: u16) -> (Sockets<Fake>, Endpoint) {
+    fn sockets(sockets: Vec<(Fake, &str)>, peers: u16) -> (Sockets<Fake>, Machine) {
         let config = Config::default();
         let sockets = sockets.into_iter().map(|(socket, local)| Link::Udp(socket, local.parse().unwrap()));
         let sockets = Sockets::new(sockets.collect(), config.max_datagram());
-        let mut endpoint = Endpoint::new(config, StdRng::seed_from_u64(1));
+        let mut endpoint = Credentials::default().machine(config, Box::new(StdRng::seed_from_u64(1)));
         for port in 1..=peers {
             let to = SocketAddr::from(([192, 0, 2, 1], port)).into();
             endpoint.request(Instant::ZERO, to, Request::get(), &RequestOptions::new()).unwrap();
@@ -357,7 +367,7 @@ mod tests {
         assert!(!lossy.has_news());
     }
 
-    fn sockets_of(error: io::ErrorKind) -> (Sockets<Fake>, Endpoint) {
+    fn sockets_of(error: io::ErrorKind) -> (Sockets<Fake>, Machine) {
         sockets(vec![(Fake::new(0, error), "192.0.2.9:5683")], 1)
     }
 

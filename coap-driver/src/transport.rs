@@ -75,20 +75,22 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 pub(crate) enum Link<S> {
     /// A socket, and the address that it is bound to.
     Udp(S, SocketAddr),
+    /// One for secure sessions alone.
+    Secure(S, SocketAddr),
     Custom(Box<dyn Transport>),
 }
 
 impl<S: UdpSocket> Link<S> {
     pub(crate) fn poll_recv(&self, cx: &mut Context<'_>, batch: &mut RecvBatch) -> Poll<io::Result<()>> {
         match self {
-            Self::Udp(socket, _) => socket.poll_recv(cx, batch),
+            Self::Udp(socket, _) | Self::Secure(socket, _) => socket.poll_recv(cx, batch),
             Self::Custom(transport) => transport.poll_recv(cx, batch),
         }
     }
 
     pub(crate) fn try_send(&self, to: Peer, from: &Local, payload: &[u8]) -> io::Result<()> {
         match self {
-            Self::Udp(socket, _) => match to.udp() {
+            Self::Udp(socket, _) | Self::Secure(socket, _) => match to.udp() {
                 Some(to) => socket.try_send(to, from, payload),
                 None => Err(io::ErrorKind::InvalidInput.into()),
             },
@@ -98,14 +100,21 @@ impl<S: UdpSocket> Link<S> {
 
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Udp(socket, _) => socket.poll_writable(cx),
+            Self::Udp(socket, _) | Self::Secure(socket, _) => socket.poll_writable(cx),
             Self::Custom(transport) => transport.poll_writable(cx),
         }
     }
 
+    /// Nothing leaves here in the clear.
+    pub(crate) const fn is_secure(&self) -> bool {
+        matches!(self, Self::Secure(..))
+    }
+
     pub(crate) fn reaches(&self, peer: Peer) -> bool {
         match self {
-            Self::Udp(_, local) => peer.udp().is_some_and(|to| can_send(*local, to.socket_addr())),
+            Self::Udp(_, local) | Self::Secure(_, local) => {
+                peer.udp().is_some_and(|to| can_send(*local, to.socket_addr()))
+            }
             Self::Custom(transport) => transport.reaches(peer),
         }
     }
@@ -115,6 +124,7 @@ impl<S> core::fmt::Debug for Link<S> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Udp(_, local) => f.debug_tuple("Udp").field(local).finish(),
+            Self::Secure(_, local) => f.debug_tuple("Secure").field(local).finish(),
             Self::Custom(_) => f.write_str("Custom"),
         }
     }

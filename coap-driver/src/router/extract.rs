@@ -13,11 +13,14 @@ use coap_core::{
 use super::body::Upload;
 use super::response::Answer;
 use super::tree::Capture;
+use crate::sessions::Identity;
 
 /// A request on its way to a handler: what extractors are made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Incoming<'a> {
     pub(crate) peer: Peer,
+    /// Who the peer has shown to be, in a secure session.
+    pub(crate) identity: Option<&'a Identity>,
     pub(crate) local: Local,
     pub(crate) kind: Type,
     pub(crate) message_id: u16,
@@ -32,7 +35,19 @@ pub struct Incoming<'a> {
 impl<'a> Incoming<'a> {
     pub(crate) const fn new(incoming: &'a IncomingRequest) -> Self {
         let IncomingRequest { peer, local, kind, message_id, ref token, ref request, wanted, .. } = *incoming;
-        Self { peer, local, kind, message_id, token, request, wanted, upload: None, captures: &[] }
+        let (identity, upload) = (None, None);
+        Self { peer, identity, local, kind, message_id, token, request, wanted, upload, captures: &[] }
+    }
+
+    /// The same, from a peer that has shown who it is.
+    pub(crate) const fn with_identity(self, identity: Option<&'a Identity>) -> Self {
+        Self { identity, ..self }
+    }
+
+    /// Who the peer has shown to be, if the request came in a secure session. Authorise by this: an address proves nothing.
+    #[cfg(feature = "dtls")]
+    pub const fn identity(&self) -> Option<&'a coap_dtls::PeerIdentity> {
+        self.identity
     }
 
     /// Who asks.
@@ -128,6 +143,10 @@ pub trait FromRequest<S>: Sized {
     /// argument is called when the first block of a longer content is there, and all others when the whole is.
     const READS_PARTS: bool = false;
 
+    /// Whether this argument says who the peer has shown to be, as `PeerIdentity` does. What a handler with such an argument
+    /// answers is for that identity: those who observe are told only what it has made for theirs.
+    const SAYS_WHO: bool = false;
+
     /// Makes it.
     ///
     /// # Errors
@@ -206,6 +225,28 @@ impl<S> FromRequest<S> for Accept {
 impl<S> FromRequest<S> for Peer {
     fn from_request(incoming: &Incoming<'_>, _state: &S) -> Result<Self, Response> {
         Ok(incoming.peer())
+    }
+}
+
+/// Who the peer has shown to be; 4.01 if the request came in the clear. At a server that takes clients without a certificate it
+/// can be `PeerIdentity::Anonymous`: see [`Router::require_identity`](super::Router::require_identity).
+#[cfg(feature = "dtls")]
+impl<S> FromRequest<S> for coap_dtls::PeerIdentity {
+    const SAYS_WHO: bool = true;
+
+    fn from_request(incoming: &Incoming<'_>, _state: &S) -> Result<Self, Response> {
+        let unknown = || Response::diagnostic(Code::UNAUTHORIZED, "this is for secure sessions: ask with coaps");
+        incoming.identity.cloned().ok_or_else(unknown)
+    }
+}
+
+/// Who the peer has shown to be, if the request came in a secure session.
+#[cfg(feature = "dtls")]
+impl<S> FromRequest<S> for Option<coap_dtls::PeerIdentity> {
+    const SAYS_WHO: bool = true;
+
+    fn from_request(incoming: &Incoming<'_>, _state: &S) -> Result<Self, Response> {
+        Ok(incoming.identity.cloned())
     }
 }
 
@@ -402,6 +443,7 @@ mod tests {
         let peer = Peer::from("192.0.2.1:5683".parse::<core::net::SocketAddr>().unwrap());
         let token = Token::new(&[1]).unwrap();
         let incoming = Incoming {
+            identity: None,
             peer,
             local: Local::default(),
             kind: Type::Confirmable,

@@ -5,6 +5,8 @@ use core::future::{Future, ready};
 use std::sync::Arc;
 
 use bytes::BytesMut;
+#[cfg(feature = "dtls")]
+use coap_core::Code;
 use coap_core::{Body, Local, Peer, Request, Token, Type, Wanted};
 
 use super::body::{self, BodyReader, Upload};
@@ -12,6 +14,7 @@ use super::extract::{FromRequest, Incoming};
 use super::handler::HandlerFuture;
 use super::response::{Answer, IntoResponse};
 use super::{RouteError, Router};
+use crate::sessions::Identity;
 
 /// The most content that is put together for a handler that takes it whole and was found late, in bytes, if its route has no
 /// limit of its own.
@@ -32,6 +35,7 @@ pub struct Inbound {
     /// Method, options and content. Long content that its handler reads as it comes is not in here.
     pub request: Request,
     peer: Peer,
+    identity: Option<Identity>,
     local: Local,
     kind: Type,
     message_id: u16,
@@ -50,6 +54,7 @@ impl Inbound {
         Self {
             request: Request::new(incoming.method()).with_options(options).with_body(body),
             peer: incoming.peer,
+            identity: incoming.identity.cloned(),
             local: incoming.local,
             kind: incoming.kind,
             message_id: incoming.message_id,
@@ -62,6 +67,12 @@ impl Inbound {
     /// Who asks.
     pub const fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// Who the peer has shown to be, if the request came in a secure session. Authorise by this: an address proves nothing.
+    #[cfg(feature = "dtls")]
+    pub const fn identity(&self) -> Option<&coap_dtls::PeerIdentity> {
+        self.identity.as_ref()
     }
 
     /// Where the request arrived.
@@ -82,6 +93,7 @@ impl Inbound {
     fn incoming(&self) -> Incoming<'_> {
         Incoming {
             peer: self.peer,
+            identity: self.identity.as_ref(),
             local: self.local,
             kind: self.kind,
             message_id: self.message_id,
@@ -187,6 +199,34 @@ impl Router {
                 let method = inbound.request.code;
                 let answer = around(inbound, next.clone());
                 Box::pin(async move { answer.await.into_response(method) })
+            })
+        })
+    }
+
+    /// Lets in who has shown to be somebody in a secure session, and is allowed: all others are answered 4.01, in the clear or
+    /// anonymous, or 4.03. It stands around all that the router has, as what [`wrap`](Self::wrap) puts there.
+    ///
+    /// ```
+    /// use coap_driver::dtls::PeerIdentity;
+    /// use coap_driver::router::{Router, get};
+    ///
+    /// let router = Router::new().route("/lock", get(async || "shut"));
+    /// let router = router.require_identity(|who| matches!(who, PeerIdentity::Psk(name) if name == b"porter"));
+    /// ```
+    #[cfg(feature = "dtls")]
+    #[must_use]
+    pub fn require_identity(
+        self,
+        is_allowed: impl Fn(&coap_dtls::PeerIdentity) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.wrapped(|next| {
+            Arc::new(move |inbound| {
+                let refusal = match inbound.identity() {
+                    None | Some(coap_dtls::PeerIdentity::Anonymous) => Code::UNAUTHORIZED,
+                    Some(who) if !is_allowed(who) => Code::FORBIDDEN,
+                    Some(_) => return next.run(inbound),
+                };
+                Box::pin(ready(Answer::new(refusal)))
             })
         })
     }

@@ -61,6 +61,7 @@ pub use streamed::{Ranged, Streamed};
 pub use tree::RouteError;
 
 pub use crate::resource::Resource;
+use crate::sessions::Identity;
 use tree::{Capture, Pattern, Tree};
 
 /// What a request without a Block2 option asks for, and where one more byte would do no good.
@@ -264,6 +265,7 @@ impl Router {
             token: &Token::EMPTY,
             request,
             wanted: FIRST_BLOCK,
+            identity: None,
             upload: None,
             captures: &[],
         };
@@ -342,6 +344,15 @@ impl Work<'_> {
             Self::Around(_, reads) => *reads == Reads::Parts,
         }
     }
+
+    /// A middleware sees who asks.
+    fn says_who(&self) -> bool {
+        match self {
+            Self::Handler(handler) => handler.says_who(),
+            Self::Links(_) => false,
+            Self::Around(..) => true,
+        }
+    }
 }
 
 /// A handler that was found, with the request that it is for.
@@ -362,6 +373,11 @@ impl<'a> Call<'a> {
     /// Whether it wants content in parts as it comes; else it wants the whole.
     pub(crate) fn reads_parts(&self) -> bool {
         self.work.reads_parts()
+    }
+
+    /// Whose request it is, if the answer can depend on that.
+    pub(crate) fn who(&self) -> Option<&'a Identity> {
+        self.incoming.identity.filter(|_| self.work.says_who())
     }
 
     /// The longest content that it takes, in bytes, where its route says so.

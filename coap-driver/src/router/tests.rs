@@ -310,6 +310,7 @@ fn a_nested_router_keeps_limits_and_resources() {
     observing.options.set_observe(0);
     let peer = "192.0.2.1:5683".parse::<core::net::SocketAddr>().unwrap().into();
     let incoming = Incoming {
+        identity: None,
         peer,
         local: Local::default(),
         kind: Type::Confirmable,
