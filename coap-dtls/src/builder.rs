@@ -5,13 +5,12 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-#[cfg(feature = "dimpl")]
+#[cfg(any(feature = "dimpl", feature = "webrtc-dtls"))]
 use crate::backend;
 use crate::capabilities::Capability;
 use crate::config::{
-    Backend, ClientAuth, ClientCredential, ClientInner, ClientParts, ClientSecurity, Clock, Common, EmsPolicy,
-    HandshakeTimer, KeyLog, SecurityMode, ServerCertificate, ServerInner, ServerParts, ServerPsk, ServerSecurity,
-    Versions,
+    Backend, ClientAuth, ClientCredential, ClientInner, ClientParts, ClientSecurity, Common, EmsPolicy, HandshakeTimer,
+    SecurityMode, ServerCertificate, ServerInner, ServerParts, ServerPsk, ServerSecurity, Versions,
 };
 use crate::credentials::{CertifiedKey, CredentialError, PskStore, checked_identity};
 use crate::engine::{Acceptor, Connector};
@@ -35,11 +34,13 @@ pub enum SecurityConfig {}
 
 impl SecurityConfig {
     /// Of a client: with a [`ClientPsk`](crate::ClientPsk) or a [`CertConfig`](crate::CertConfig).
+    #[must_use]
     pub fn client(mode: impl Into<SecurityMode>) -> SecurityBuilder<ClientEnd> {
         SecurityBuilder::new(ClientEnd { mode: mode.into() })
     }
 
     /// Of a server: pre-shared keys, a certificate, or both.
+    #[must_use]
     pub fn server() -> SecurityBuilder<ServerEnd> {
         SecurityBuilder::new(ServerEnd::default())
     }
@@ -54,9 +55,9 @@ pub struct SecurityBuilder<E> {
     ems: EmsPolicy,
     timer: HandshakeTimer,
     max_record: usize,
-    clock: Clock,
+    clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
     seed: Option<u64>,
-    key_log: Option<KeyLog>,
+    key_log: Option<Arc<dyn Fn(&str) + Send + Sync>>,
 }
 
 /// The wishes of a client alone.
@@ -292,7 +293,9 @@ fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, ConfigError> {
             backend::dimpl::connector(parts).map_err(|_| ConfigError::Backend { backend: Backend::Dimpl })
         }
         #[cfg(feature = "webrtc-dtls")]
-        Backend::WebrtcDtls => Err(ConfigError::NoBackend),
+        Backend::WebrtcDtls => {
+            backend::webrtc::connector(parts).map_err(|_| ConfigError::Backend { backend: Backend::WebrtcDtls })
+        }
     }
 }
 
@@ -301,7 +304,9 @@ fn acceptor(parts: &ServerParts) -> Result<Box<dyn Acceptor>, ConfigError> {
         #[cfg(feature = "dimpl")]
         Backend::Dimpl => backend::dimpl::acceptor(parts).map_err(|_| ConfigError::Backend { backend: Backend::Dimpl }),
         #[cfg(feature = "webrtc-dtls")]
-        Backend::WebrtcDtls => Err(ConfigError::NoBackend),
+        Backend::WebrtcDtls => {
+            backend::webrtc::acceptor(parts).map_err(|_| ConfigError::Backend { backend: Backend::WebrtcDtls })
+        }
     }
 }
 

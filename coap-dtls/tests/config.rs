@@ -1,8 +1,7 @@
 //! What a configuration is refused for, and that each refusal says what to do.
 #![cfg(feature = "dimpl")]
-#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
-use core::time::Duration;
+use std::time::Duration;
 
 use coap_dtls::{
     Backend, Capability, CertConfig, CertifiedKey, ClientAuth, ClientPsk, ConfigError, CredentialError,

@@ -51,3 +51,20 @@ fn nothing_is_kept_of_a_client_before_its_cookie_has_come_back() {
     assert_eq!(flights(CLIENT, 3), [(1, 0), (1, 1), (16, 2)]);
     assert_eq!(flights(SERVER, 2), [(3, 0), (2, 1)]);
 }
+
+#[test]
+fn sessions_of_all_modes_stand_and_carry_requests() {
+    for mode in MODES {
+        let (mut wire, session) = Wire::open(mode);
+        assert!(wire.works(session), "{mode:?}");
+        assert_eq!(wire.server_sessions(), 1);
+        let Peer::Session(theirs) = wire.nodes[SERVER].served[0] else { panic!("not in a session") };
+        let identities = [(CLIENT, session), (SERVER, theirs)]
+            .map(|(node, session)| wire.nodes[node].endpoint.session(session).unwrap().identity.unwrap());
+        let expected = match mode {
+            Mode::Psk => identities.iter().all(|identity| matches!(identity, PeerIdentity::Psk(_))),
+            _ => identities.iter().all(|identity| matches!(identity, PeerIdentity::Certificate(_))),
+        };
+        assert!(expected, "{identities:?}");
+    }
+}

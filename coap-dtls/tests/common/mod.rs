@@ -4,13 +4,17 @@
 
 use core::time::Duration;
 use std::collections::VecDeque;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use coap_core::{
     Body, Code, Config, Datagram, Endpoint, Event, Failure, Instant, Local, Peer, Request, RequestId, RequestOptions,
     Response, SessionId, UdpAddr,
 };
-use coap_dtls::{ClientPsk, ClientSecurity, Limits, PskTable, SecureEndpoint, SecurityConfig, ServerSecurity};
+use coap_dtls::{
+    CertConfig, CertificateDer, CertificateError, CertifiedKey, ClientAuth, ClientPsk, ClientSecurity, Limits,
+    PeerVerifier, PskTable, Role, SecureEndpoint, SecurityConfig, ServerName, ServerSecurity, Versions,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -29,6 +33,53 @@ pub(crate) fn psk_client() -> ClientSecurity {
 /// A server that knows it.
 pub(crate) fn psk_server() -> ServerSecurity {
     SecurityConfig::server().psk(PskTable::new().with("client", "the key of the client").unwrap()).build().unwrap()
+}
+
+/// How both ends know each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Psk,
+    /// Both ends show certificates.
+    Certificates,
+    /// Both ends show certificates, and speak DTLS 1.3.
+    Dtls13,
+}
+
+pub(crate) const MODES: [Mode; 3] = [Mode::Psk, Mode::Certificates, Mode::Dtls13];
+
+/// Accepts the certificates that it was made for.
+pub(crate) struct Only(pub(crate) Vec<CertificateDer<'static>>);
+
+impl PeerVerifier for Only {
+    fn verify(
+        &self,
+        chain: &[CertificateDer<'static>],
+        _role: Role,
+        _name: Option<&ServerName>,
+        _now: SystemTime,
+    ) -> Result<(), CertificateError> {
+        let known = chain.first().is_some_and(|shown| self.0.contains(shown));
+        known.then_some(()).ok_or(CertificateError::UnknownAuthority)
+    }
+}
+
+/// A certificate of the authority of the tests, with its key.
+pub(crate) fn certificate() -> CertifiedKey {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/");
+    CertifiedKey::from_files(format!("{data}server.pem"), format!("{data}pkcs8.pem"), None).unwrap()
+}
+
+/// A client and a server that know each other.
+pub(crate) fn pair(mode: Mode) -> (ClientSecurity, ServerSecurity) {
+    let versions = match mode {
+        Mode::Psk => return (psk_client(), psk_server()),
+        Mode::Certificates => Versions::V12,
+        Mode::Dtls13 => Versions::V12AndV13,
+    };
+    let known = || Only(certificate().chain().to_vec());
+    let client = SecurityConfig::client(CertConfig::new(known()).own(certificate())).versions(versions);
+    let server = SecurityConfig::server().certificate(certificate()).client_auth(ClientAuth::Required);
+    (client.build().unwrap(), server.verifier(known()).versions(versions).build().unwrap())
 }
 
 /// An endpoint with sessions, and what has happened to it.
@@ -144,6 +195,23 @@ impl Wire {
             }
         }
         self.now = end;
+    }
+
+    /// A session that stands, at both ends.
+    pub(crate) fn open(mode: Mode) -> (Self, SessionId) {
+        let (client, server) = pair(mode);
+        let mut wire = Self::new(&server);
+        let session = wire.connect(CLIENT, &client);
+        wire.settle();
+        assert!(wire.is_open(CLIENT, session), "{mode:?}");
+        (wire, session)
+    }
+
+    /// A request in a session is answered.
+    pub(crate) fn works(&mut self, session: SessionId) -> bool {
+        let request = self.get(CLIENT, session);
+        self.settle();
+        self.answer(CLIENT, request) == Some(Code::CONTENT)
     }
 
     /// Until nothing is on the wire any more, and nobody has a timer within a second.
