@@ -527,7 +527,7 @@ impl fmt::Display for OptionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Length { number, len, min, max } if min == max => {
-                write!(f, "a value of {number} has {min} bytes, not {len}")
+                write!(f, "a value of {number} has {min} {}, not {len}", if *min == 1 { "byte" } else { "bytes" })
             }
             Self::Length { number, len, min, max } => {
                 write!(f, "a value of {number} has {min} to {max} bytes, not {len}")
