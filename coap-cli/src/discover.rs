@@ -32,6 +32,7 @@ pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
         _ => ALL_SERVERS.to_vec(),
     };
     let uris = targets.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    uris.iter().try_for_each(|uri| group::check_unused(uri, &args.group))?;
     let client = connect_for(args.noise, [], &args.group).await?;
     let asked = |uri: &Uri| {
         client.discover(uri).request(|request| {

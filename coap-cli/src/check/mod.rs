@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::args::CheckArgs;
 use crate::exit::{Exit, Failure};
 use crate::show::one_line;
-use crate::{client, ignore_gone};
+use crate::{client, group, ignore_gone};
 use wire::{Probe, Server};
 
 /// Each test, and what it is about.
@@ -143,7 +143,7 @@ fn chosen(names: &[String]) -> Result<Vec<&'static str>, Failure> {
         chosen.extend(all.clone().filter(|id| *id == short || id.split('_').next() == Some(short)));
         if chosen.len() == before {
             return Err(Failure::usage(format_args!(
-                "there is no test {name}: there are CORE_01 to CORE_23 and CORE_31, LINK_01 to LINK_09, BLOCK_01 to BLOCK_06, \
+                "there is no test '{name}': there are CORE_01 to CORE_23 and CORE_31, LINK_01 to LINK_09, BLOCK_01 to BLOCK_06, \
                  OBS_01, OBS_02 and OBS_04 to OBS_14, and the groups CORE, LINK, BLOCK and OBS"
             )));
         }
@@ -154,6 +154,9 @@ fn chosen(names: &[String]) -> Result<Vec<&'static str>, Failure> {
 /// Looks whether the server is there, at which address, and what it lists.
 async fn find(args: &CheckArgs) -> Result<Server, Failure> {
     let uri = client::parse(&args.uri)?;
+    if group::is_group(&uri) {
+        return Err(Failure::usage("a group cannot be checked: check each of its members"));
+    }
     let runtime = TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error))?;
     let client = Client::builder(runtime).client().await?;
     let core = uri.join("/.well-known/core").map_err(Failure::usage)?;

@@ -124,7 +124,7 @@ fn usage_is_checked_before_anything_is_sent() {
     coap(&["get", "-O", "ETag=123456789", &uri]).failed(2, "ETag");
     coap(&["put", "-f", "/nowhere/at/all", &uri]).failed(2, "/nowhere/at/all");
     coap(&["put", "-f", "/", &uri]).failed(2, "cannot read");
-    coap(&["get", "--random-factor", "0.5", &uri]).failed(2, "ACK_RANDOM_FACTOR");
+    coap(&["get", "--random-factor", "0.5", &uri]).failed(2, "--random-factor");
     assert!(socket.recv_from(&mut [0; 16]).is_err(), "something was sent");
 }
 
