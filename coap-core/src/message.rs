@@ -192,6 +192,7 @@ pub struct RequestOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) transmission: Option<TransmissionParameters>,
     pub(crate) from: Local,
+    pub(crate) hops: Option<u8>,
     pub(crate) pacing: Pacing,
     pub(crate) progress: Progress,
     pub(crate) blocks: Blocks,
@@ -242,6 +243,7 @@ impl RequestOptions {
             timeout: None,
             transmission: None,
             from: Local { socket: 0, ip: None, interface: 0, group: None },
+            hops: None,
             pacing: Pacing::Paced,
             progress: Progress::Quiet,
             blocks: Blocks { size: None, max_body: None, in_parts: false, resume: None, report: false },
@@ -278,6 +280,20 @@ impl RequestOptions {
     /// Sends it from this socket, address or interface.
     pub const fn from(mut self, local: Local) -> Self {
         self.from = local;
+        self
+    }
+
+    /// Sends it on the network interface of this index, where its destination leaves that open: a group, or a link-local
+    /// address without a zone. What [`from`](Self::from) says of the interface is replaced.
+    pub const fn interface(mut self, index: u32) -> Self {
+        self.from.interface = index;
+        self
+    }
+
+    /// Lets a request to a group take so many hops, in place of what the socket says: [`Transmit::hops`](crate::Transmit::hops).
+    /// To a single peer it says nothing.
+    pub const fn hops(mut self, hops: u8) -> Self {
+        self.hops = Some(hops);
         self
     }
 

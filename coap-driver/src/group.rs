@@ -21,8 +21,12 @@ use crate::waiting::Outcome;
 /// Responses that may wait for a stream that is not read. When full a further one is dropped and counted.
 const MOST_WAITING: usize = 64;
 
-/// Members whose long responses are fetched at a time. Those of others wait with the rest.
+/// Members whose long responses are fetched at a time.
 const MOST_FETCHED: usize = 8;
+
+/// Members whose long responses wait for that. A stranger who answers in the name of as many makes others wait, but not those
+/// whose answers are short. When full a further one is dropped and counted.
+const MOST_TO_FETCH: usize = 64;
 
 /// What the members of a group answer, as it comes; made by [`RequestBuilder::multicast`].
 ///
@@ -35,7 +39,8 @@ const MOST_FETCHED: usize = 8;
 ///   asked of it by unicast, with a request of its own and the time of one, even after the end of the group's: bodies of two
 ///   members, or of two states, are never joined. To other methods, which may not be repeated, the reply has the first block
 ///   and the Block2 option that says so.
-/// * 64 responses wait for a reader, and 8 long ones are fetched at a time; [`lost`](Self::lost) counts what was dropped.
+/// * 64 responses wait for a reader, 8 long ones are fetched at a time, and 64 members wait for that;
+///   [`lost`](Self::lost) counts what was dropped.
 ///
 /// ```no_run
 /// # use coap_driver::{Client, Error, Runtime};
@@ -63,6 +68,8 @@ pub struct GroupResponses<R: Runtime> {
     request: Request,
     max_body: Option<usize>,
     fetching: Vec<Fetching>,
+    /// Members, and the sizes of their blocks, that wait until fewer are fetched.
+    to_fetch: VecDeque<(Peer, BlockSize)>,
     heard: u64,
     lost: u64,
 }
@@ -91,8 +98,8 @@ impl<R: Runtime> GroupResponses<R> {
         // Which answers a group may spare is not what one member is asked (RFC 7967 §2.1).
         request.options.remove(OptionNumber::NO_RESPONSE);
         request.options.remove(OptionNumber::BLOCK2);
-        let (open, fetching) = (Some(id), Vec::new());
-        Self { client, group, open, epoch, abort, teller, request, max_body, fetching, heard: 0, lost: 0 }
+        let (open, fetching, to_fetch) = (Some(id), Vec::new(), VecDeque::new());
+        Self { client, group, open, epoch, abort, teller, request, max_body, fetching, to_fetch, heard: 0, lost: 0 }
     }
 
     /// The next answer; `None` at the end.
@@ -100,7 +107,7 @@ impl<R: Runtime> GroupResponses<R> {
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// How many responses were dropped because 64 were waiting to be read.
+    /// How many responses were dropped because 64 were waiting to be read, or 64 long ones to be fetched.
     pub fn lost(&self) -> u64 {
         self.lost + self.open.map_or(0, |id| self.client.shared().lock().waiting.lost_members(id))
     }
@@ -108,6 +115,7 @@ impl<R: Runtime> GroupResponses<R> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Peer, Result<Reply, Error>)>> {
         if self.open.is_some() && self.abort.as_ref().is_some_and(|abort| abort.poll(cx)) {
             self.fetching.clear();
+            self.to_fetch.clear();
             return Poll::Ready(Some((self.group, Err(self.end_with(Error::Aborted)))));
         }
         if let Some(fetched) = self.poll_fetched(cx) {
@@ -117,10 +125,6 @@ impl<R: Runtime> GroupResponses<R> {
             let Some(id) = self.open else {
                 return if self.fetching.is_empty() { Poll::Ready(None) } else { Poll::Pending };
             };
-            // Whoever is fetched wakes the task: then it goes on.
-            if self.fetching.len() >= MOST_FETCHED {
-                return Poll::Pending;
-            }
             let polled = self.client.shared().lock().waiting.poll_member(id, cx);
             match polled {
                 Poll::Pending => return Poll::Pending,
@@ -128,11 +132,9 @@ impl<R: Runtime> GroupResponses<R> {
                     self.heard += 1;
                     let from = reply.from;
                     let Some(size) = self.first_block(&reply) else { return Poll::Ready(Some((from, Ok(reply)))) };
-                    if self.fetching.iter().all(|fetching| fetching.from != from) {
-                        self.fetch(from, size);
-                        if let Some(fetched) = self.poll_fetched(cx) {
-                            return Poll::Ready(Some(fetched));
-                        }
+                    self.want(from, size);
+                    if let Some(fetched) = self.poll_fetched(cx) {
+                        return Poll::Ready(Some(fetched));
                     }
                 }
                 // Its time is over.
@@ -154,6 +156,11 @@ impl<R: Runtime> GroupResponses<R> {
                 && let Poll::Ready(result) = fetching.reply.as_mut().poll(cx)
             {
                 let Fetching { from, .. } = self.fetching.swap_remove(index);
+                if let Some((next, size)) = self.to_fetch.pop_front() {
+                    self.fetch(next, size);
+                    // It must be polled to be sent, and to wake the task.
+                    cx.waker().wake_by_ref();
+                }
                 return Some((from, result));
             }
         }
@@ -165,6 +172,22 @@ impl<R: Runtime> GroupResponses<R> {
         let repeatable = matches!(self.request.code, Code::GET | Code::FETCH);
         let block = reply.options.block2().filter(|block| block.more() && repeatable)?;
         BlockSize::from_szx(block.szx())
+    }
+
+    /// The long response of a member is to be fetched, once.
+    fn want(&mut self, from: Peer, size: BlockSize) {
+        let is_known = self.fetching.iter().any(|fetching| fetching.from == from)
+            || self.to_fetch.iter().any(|(known, _)| *known == from);
+        if is_known {
+            return;
+        }
+        if self.fetching.len() < MOST_FETCHED {
+            self.fetch(from, size);
+        } else if self.to_fetch.len() < MOST_TO_FETCH {
+            self.to_fetch.push_back((from, size));
+        } else {
+            self.lost = self.lost.saturating_add(1);
+        }
     }
 
     fn fetch(&mut self, from: Peer, size: BlockSize) {

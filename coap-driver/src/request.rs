@@ -216,6 +216,23 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
+    /// Sends it on the network interface of this index, where its destination leaves that open: a group, or a link-local
+    /// address without a zone. On systems other than Linux and Android the zone of a URI says so, or the socket's options.
+    pub fn interface(mut self, index: u32) -> Self {
+        self.how = self.how.interface(index);
+        self
+    }
+
+    /// Lets a request to a group take so many hops, in place of what the socket's options say: 1 stays on the link. A single
+    /// peer is asked as ever.
+    ///
+    /// On systems other than Linux and Android, over a transport of your own, and for 0 hops over IPv4, it is not sent, and ends
+    /// with [`Error::Unreachable`].
+    pub fn hops(mut self, hops: u8) -> Self {
+        self.how = self.how.hops(hops);
+        self
+    }
+
     /// Does not hold a Non-confirmable request back for PROBING_RATE (RFC 7252 §4.7): for an application that knows
     /// that its rate is acceptable.
     pub fn unpaced(mut self) -> Self {
@@ -299,8 +316,8 @@ impl<R: Runtime> RequestBuilder<R> {
     /// Sends it to a group, Non-confirmable, and gives the answers of its members as they come: see [`GroupResponses`]. They are
     /// collected for its [`timeout`](Self::timeout), or without one for MAX_SERVER_RESPONSE_DELAY (250 s: RFC 7390 §2.5).
     ///
-    /// The interface is that of the zone in the URI, or of [`from`](Self::from), or of the socket's options, which have the hop
-    /// limit too.
+    /// The interface is that of the zone in the URI, or of [`interface`](Self::interface), or of the socket's options; the hop
+    /// limit that of [`hops`](Self::hops), or of the socket's options.
     ///
     /// # Errors
     /// [`Error::NotGroup`]: it is for one peer, perhaps a proxy. Those of a request that is not sent.

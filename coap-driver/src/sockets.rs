@@ -4,7 +4,7 @@ use core::task::{Context, Poll};
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use coap_core::{Datagram, Endpoint, Instant, Local, Peer, Transmit};
+use coap_core::{Datagram, Endpoint, Instant, Local, Peer, RequestId, Transmit};
 
 use crate::counts::SocketStats;
 use crate::error::Unreachable;
@@ -31,7 +31,7 @@ pub(crate) struct Sockets<S> {
     batch: RecvBatch,
     arena: BytesMut,
     inbox: Vec<Datagram>,
-    unreachable: Vec<(Peer, Unreachable)>,
+    unreachable: Vec<Unsent>,
     /// Slots of `max_datagram` bytes, and which of them hold what is still to be sent.
     outgoing: Box<[u8]>,
     max_datagram: usize,
@@ -121,7 +121,7 @@ impl<S: UdpSocket> Sockets<S> {
                 }
                 Received::Unreachable { peer } => {
                     self.counts.unreachable = self.counts.unreachable.wrapping_add(1);
-                    self.unreachable.push((peer, Unreachable::Reported));
+                    self.unreachable.push(Unsent { peer, cause: Unreachable::Reported, group: None });
                 }
             }
         }
@@ -132,8 +132,8 @@ impl<S: UdpSocket> Sockets<S> {
         for datagram in self.inbox.drain(..) {
             state.endpoint.handle_datagram(now, datagram);
         }
-        for (peer, cause) in self.unreachable.drain(..) {
-            state.handle_unreachable(now, peer, cause);
+        for unsent in self.unreachable.drain(..) {
+            state.handle_unreachable(now, unsent);
         }
         state.socket_stats = self.counts;
     }
@@ -157,7 +157,8 @@ impl<S: UdpSocket> Sockets<S> {
                 Poll::Ready(Delivery::Lost) => self.counts.not_sent = self.counts.not_sent.wrapping_add(1),
                 Poll::Ready(Delivery::Hopeless(why)) => {
                     self.counts.not_sent = self.counts.not_sent.wrapping_add(1);
-                    self.unreachable.push((transmit.to, Unreachable::NotSent(why)));
+                    let Transmit { to: peer, group, .. } = *transmit;
+                    self.unreachable.push(Unsent { peer, cause: Unreachable::NotSent(why), group });
                 }
                 Poll::Ready(Delivery::Sent) => {
                     if let Some(look) = hook {
@@ -187,7 +188,7 @@ impl<S: UdpSocket> Sockets<S> {
             return Poll::Ready(Delivery::Hopeless(io::ErrorKind::NotConnected));
         };
         loop {
-            let error = match socket.try_send(to, &transmit.from, datagram) {
+            let error = match socket.try_send(transmit, datagram) {
                 Ok(()) => return Poll::Ready(Delivery::Sent),
                 Err(error) => error,
             };
@@ -204,12 +205,22 @@ impl<S: UdpSocket> Sockets<S> {
                 | io::ErrorKind::NetworkDown
                 | io::ErrorKind::AddrNotAvailable
                 | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::Unsupported
                 | io::ErrorKind::InvalidInput => return Poll::Ready(Delivery::Hopeless(error.kind())),
                 // As if lost in the network: it is repeated, or its sender finds out.
                 _ => return Poll::Ready(Delivery::Lost),
             }
         }
     }
+}
+
+/// What could not be delivered.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    pub(crate) peer: Peer,
+    pub(crate) cause: Unreachable,
+    /// The request to a group that it was.
+    pub(crate) group: Option<RequestId>,
 }
 
 /// What became of a datagram.
@@ -349,7 +360,7 @@ mod tests {
         assert_eq!(sockets.send(&mut context(), None), Outflow::Clear);
         assert!(sockets.has_news());
         let why = Unreachable::NotSent(io::ErrorKind::NetworkUnreachable);
-        assert_eq!(sockets.unreachable.iter().map(|(_, cause)| *cause).collect::<Vec<_>>(), [why; 2]);
+        assert_eq!(sockets.unreachable.iter().map(|unsent| unsent.cause).collect::<Vec<_>>(), [why; 2]);
         // What is no news about the peer is lost like any datagram.
         let (mut lossy, mut endpoint) = sockets_of(io::ErrorKind::ConnectionRefused);
         lossy.collect(&mut endpoint);

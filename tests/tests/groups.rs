@@ -1,12 +1,13 @@
 //! Requests to groups (RFC 7252 §8) between a client and servers of the driver, in virtual time.
 #![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
 
+use core::future::IntoFuture;
 use core::net::IpAddr;
 use core::time::Duration;
 
 use coap_core::{Code, ContentFormat, OptionNumber, Peer, Response};
 use coap_driver::router::{Router, get, post};
-use coap_driver::{Client, ClientEvent, DiscoverError, Error, ErrorKind, Reply};
+use coap_driver::{Client, ClientEvent, DiscoverError, Error, ErrorKind, Reply, Unreachable};
 use coap_sim::{Host, Sim};
 
 const GROUP: &str = "coap://[ff05::fd]";
@@ -244,6 +245,32 @@ fn a_list_of_links_that_is_wrong_is_of_its_server_alone() {
         }
         assert_eq!((good, bad), (1, 1));
     });
+}
+
+#[test]
+fn hops_that_no_socket_can_count_are_not_taken() {
+    let Scene { mut sim, client, servers } = scene([says("one")]);
+    let start = servers[0].now();
+    let request = client.get(format!("{GROUP}/x")).hops(3).timeout(Duration::from_secs(20));
+    let mut responses = sim.block_on(request.multicast()).unwrap();
+    let (_, answer) = sim.block_on(responses.next()).unwrap();
+    let error = answer.unwrap_err();
+    assert!(
+        matches!(error, Error::Unreachable { cause: Unreachable::NotSent(std::io::ErrorKind::Unsupported), .. }),
+        "{error:?}"
+    );
+    assert!(sim.block_on(responses.next()).is_none());
+    assert_eq!((client.socket_stats().not_sent, servers[0].now() - start), (1, Duration::ZERO));
+    // Another request to the group, that can be sent, is not concerned.
+    let others = client.get(format!("{GROUP}/x")).timeout(Duration::from_secs(20));
+    let mut others = sim.block_on(others.multicast()).unwrap();
+    let refused = sim.block_on(client.get(format!("{GROUP}/x")).hops(3).multicast());
+    drop(refused);
+    assert!(sim.block_on(others.next()).unwrap().1.is_ok());
+    // To one peer they mean nothing.
+    let Scene { mut sim, client, servers } = scene([says("one")]);
+    let request = client.get(format!("coap://[{}]/x", servers[0].ip())).hops(3).interface(1);
+    assert_eq!(sim.block_on(request.into_future()).unwrap().text(), Some("one"));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::deadlines::Reason;
 use crate::event::{Closed, Failure, RequestId};
 use crate::exchange::{self, Bodies, NewRequest, Outcome, Outgoing, OutgoingKey, Stage};
 use crate::message::{Body, Request, RequestOptions};
-use crate::outbox::What;
+use crate::outbox::{ToGroup, What};
 use crate::peers::{Credit, PeerKey};
 use crate::reliability::{FlightKey, Owner};
 use crate::time::Instant;
@@ -151,7 +151,7 @@ impl Endpoint {
         // A request to a group has a whole body, and so a message.
         let Some(message) = new.message.as_mut() else { return Err(RequestError::WrongBody) };
         message.message_id = message_id;
-        let (to, from, message) = (new.to, new.from, message.clone());
+        let (to, from, hops, message) = (new.to, new.from, new.hops, message.clone());
         let until = new.until.unwrap_or_else(|| now + self.config.max_server_response_delay);
         let key = self.outgoing.open(now, new);
         if let Some(request) = self.outgoing.get_mut(key) {
@@ -159,7 +159,7 @@ impl Endpoint {
             request.attempts = 1;
         }
         self.deadlines.set(Reason::Request, key.index(), Some(until));
-        self.send(to, from, What::Message(Box::new(message)));
+        self.send(to, from, What::ToGroup(Box::new(ToGroup { request: RequestId(key), message, hops })));
         Ok(RequestId(key))
     }
 
@@ -487,6 +487,7 @@ pub(super) fn new_request(
         peer: None,
         to,
         from: how.from,
+        hops: how.hops,
         message,
         bodies,
         body_key: None,

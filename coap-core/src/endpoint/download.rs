@@ -65,6 +65,7 @@ impl Endpoint {
             peer: Some(peer),
             to,
             from,
+            hops: None,
             message,
             bodies: Bodies::Blocks(Box::new(operation)),
             // It is the operation of its parent, whatever else is under way.

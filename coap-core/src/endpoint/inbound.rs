@@ -3,6 +3,8 @@
 
 use super::Endpoint;
 use crate::addr::{Datagram, Local, Peer};
+use crate::event::{Failure, RequestId};
+use crate::exchange::{Outcome, Stage};
 use crate::message::{Body, Response};
 use crate::outbox::What;
 use crate::peers::PeerKey;
@@ -60,6 +62,17 @@ impl Endpoint {
         if let Some(key) = self.peers.find(&peer) {
             self.lose_unreachable(now, key);
             self.fail_in_flight(now, key);
+        }
+    }
+
+    /// A request to a group cannot be sent: there is no way to the group, or none within its hops. It fails with
+    /// `Failure::Unreachable`; one that has ended, or was for a single peer, is left as it is. Nobody else can say that: no ICMP
+    /// message answers what is sent to a group (RFC 1122 §3.2.2).
+    pub fn handle_not_sent(&mut self, now: Instant, request: RequestId) {
+        let now = self.advance(now);
+        let found = self.outgoing.get(request.0);
+        if found.is_some_and(|request| matches!(request.stage, Stage::Group)) {
+            self.settle(now, request.0, Outcome::Failed(Failure::Unreachable));
         }
     }
 

@@ -168,10 +168,15 @@ impl Endpoint {
                 What::Notification(observer, message_id) => self.notify_again(*observer, *message_id, buf),
                 What::Empty(kind, message_id) => encode_empty(*kind, *message_id, buf),
                 What::Message(message) => message.encode(buf).ok(),
+                What::ToGroup(request) => request.message.encode(buf).ok(),
             };
             if let Some(len) = written {
                 self.stats.datagrams_sent += 1;
-                return Some(Transmit { to, from, len });
+                let (hops, group) = match what {
+                    What::ToGroup(request) => (request.hops, Some(request.request)),
+                    _ => (None, None),
+                };
+                return Some(Transmit { to, from, hops, group, len });
             }
         }
     }

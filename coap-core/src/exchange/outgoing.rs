@@ -185,6 +185,8 @@ pub(crate) struct NewRequest {
     pub(crate) peer: Option<PeerKey>,
     pub(crate) to: Peer,
     pub(crate) from: Local,
+    /// Of a request to a group.
+    pub(crate) hops: Option<u8>,
     /// `None`: the application must supply a part first.
     pub(crate) message: Option<Message>,
     pub(crate) bodies: Bodies,
