@@ -9,7 +9,7 @@ use core::pin::{Pin, pin};
 use core::time::Duration;
 use std::io::{self, IsTerminal, Write};
 
-use coap_core::{Code, OptionNumber, Options, Uri};
+use coap_core::{Code, OptionNumber, Options, Reregistration, Uri};
 use coap_driver::{Observed, Reply};
 use coap_tokio::{Observation, ObserveBuilder};
 use serde_json::{Value, json};
@@ -24,6 +24,9 @@ use crate::{exec, group, input, say, show, stop};
 
 /// How long the server has to hear that nobody observes any more.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// After the first registration that failed; twice as long after each further one. As without `--reregister`.
+const REREGISTER_PAUSE: Duration = Duration::from_secs(30);
 
 /// RFC 7252 §5.10.5: what a response without a Max-Age is fresh for, in seconds.
 const DEFAULT_MAX_AGE: u32 = 60;
@@ -95,6 +98,11 @@ fn with_options(mut asking: ObserveBuilder, args: &ObserveArgs) -> Result<Observ
     }
     if let Some(timeout) = ask.patience.timeout {
         asking = asking.timeout(timeout);
+    }
+    match args.reregister {
+        Some(0) => asking = asking.reregistration(Reregistration::OFF),
+        Some(attempts) => asking = asking.reregistration(Reregistration::new(attempts, REREGISTER_PAUSE)),
+        None => {}
     }
     Ok(asking)
 }

@@ -8,7 +8,7 @@ use coap_core::Code;
 
 use super::ask::AskArgs;
 use super::request::method;
-use super::shared::seconds;
+use super::shared::{seconds, whole};
 
 #[derive(Debug, Args)]
 pub(crate) struct ObserveArgs {
@@ -23,6 +23,10 @@ pub(crate) struct ObserveArgs {
     /// End after so many states.
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub(crate) count: Option<u64>,
+    /// How often in a row it is registered again, when nothing has come for longer than the last state is fresh: 0 to 255 (4).
+    /// The pause after a failure is 30 s, and doubles. 0: it waits for the next notification.
+    #[arg(long, value_name = "N", value_parser = whole(0, u8::MAX), allow_negative_numbers = true)]
+    pub(crate) reregister: Option<u8>,
     /// Run this command of the shell for each state, which is its standard input, instead of printing it. COAP_URI, COAP_CODE
     /// and COAP_FORMAT are in its environment.
     #[arg(long, alias = "observe-exec", value_name = "CMD", value_parser = NonEmptyStringValueParser::new())]

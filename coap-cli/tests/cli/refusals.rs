@@ -279,6 +279,7 @@ observe -s -1 h -> 2 bad --seconds '-1': not a number of seconds above 0, such a
 observe -s x h -> 2 bad --seconds 'x': not a number of seconds above 0, such as 2 or 0.5; see coap observe --help
 observe --count 0 h -> 2 bad --count '0': not a whole number from 1 on; see coap observe --help
 observe --count -1 h -> 2 bad --count '-1': not a whole number from 1 on; see coap observe --help
+observe --reregister -1 h -> 2 bad --reregister '-1': not a whole number from 0 to 255; see coap observe --help
 observe --count x h -> 2 bad --count 'x': not a whole number from 1 on; see coap observe --help
 ping -B 0 h -> 2 bad --timeout '0': not a number of seconds above 0, such as 2 or 0.5; see coap ping --help
 ping --max-retransmit 21 h -> 2 bad --max-retransmit '21': not a whole number from 0 to 20; see coap ping --help
