@@ -145,6 +145,11 @@ impl Config {
         self.max_body
     }
 
+    /// Whose answers are limited until they have proven their address.
+    pub const fn unproven_limit(&self) -> UnprovenLimit {
+        self.unproven_limit
+    }
+
     /// Whether the critical option `number` is understood: Uri-Host, Uri-Port, Uri-Path, Uri-Query, Accept, If-Match,
     /// If-None-Match, Block1 and Block2 always, others as the application said with [`ConfigBuilder::understands`].
     pub fn is_understood(&self, number: OptionNumber) -> bool {
