@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use coap_core::{BlockSize, Code, ContentFormat, Scheme, Token};
+use coap_core::{BlockSize, Code, ContentFormat, Scheme, Token, UnprovenLimit};
 use coap_driver::BindAddr;
 
 use crate::exit::{Exit, Failure};
@@ -292,8 +292,22 @@ pub(crate) struct ServeArgs {
     /// Serve this as well, without listing it: create2, create3, link4 or secure. Repeatable.
     #[arg(long = "with", value_name = "NAME", requires = "plugtest", value_delimiter = ',', value_parser = Extra::parse)]
     pub(crate) extras: Vec<Extra>,
+    /// Whose answers are held small until they have shown that they are where they say (RFC 9175): all, groups, or off. With
+    /// all, whoever knows no Echo option gets long content in blocks of 64 bytes.
+    #[arg(long, value_name = "WHOSE", default_value = "groups", value_parser = unproven_limit)]
+    pub(crate) limit_unproven: UnprovenLimit,
     #[command(flatten)]
     pub(crate) noise: NoiseArgs,
+}
+
+/// `--limit-unproven`.
+fn unproven_limit(text: &str) -> Result<UnprovenLimit, String> {
+    match text {
+        "all" => Ok(UnprovenLimit::All),
+        "groups" => Ok(UnprovenLimit::Groups),
+        "off" => Ok(UnprovenLimit::Off),
+        _ => Err("it is one of all, groups and off".to_owned()),
+    }
 }
 
 impl ServeArgs {
@@ -627,6 +641,7 @@ mod tests {
             ("coap serve --with create2", "--plugtest"),
             ("coap serve --plugtest --with create1", "/create2, /create3, /link4, /secure"),
             ("coap serve --port 65536", "65536"),
+            ("coap serve --limit-unproven some", "all, groups and off"),
             ("coap get --observe h", "--observe"),
             ("coap get -b 100 h", "16, 32, 64"),
             ("coap get -b 1048576,16 h", "1048575"),
