@@ -43,6 +43,9 @@ pub struct Config {
     pub(crate) on_change: OnChange,
     pub(crate) max_observers: usize,
     pub(crate) max_observers_per_peer: usize,
+    pub(crate) unproven_limit: UnprovenLimit,
+    pub(crate) echo_lifetime: Duration,
+    pub(crate) on_challenge: OnChallenge,
     understood: Vec<OptionNumber, MOST_UNDERSTOOD>,
 }
 
@@ -74,6 +77,9 @@ impl Default for Config {
             on_change: OnChange::Restart,
             max_observers: 4_096,
             max_observers_per_peer: 16,
+            unproven_limit: UnprovenLimit::default(),
+            echo_lifetime: Duration::from_secs(60),
+            on_challenge: OnChallenge::Repeat,
             understood: Vec::new(),
         }
     }
@@ -139,6 +145,11 @@ impl Config {
         self.max_body
     }
 
+    /// Whose answers are limited until they have proven their address.
+    pub const fn unproven_limit(&self) -> UnprovenLimit {
+        self.unproven_limit
+    }
+
     /// Whether the critical option `number` is understood: Uri-Host, Uri-Port, Uri-Path, Uri-Query, Accept, If-Match,
     /// If-None-Match, Block1 and Block2 always, others as the application said with [`ConfigBuilder::understands`].
     pub fn is_understood(&self, number: OptionNumber) -> bool {
@@ -168,6 +179,44 @@ pub enum OnChange {
     Fail,
 }
 
+/// Whose answers are limited to what an address that may be forged can be sent without harm (RFC 9175 §2.4): as long as a
+/// peer has not proven that it receives what is sent to its address, it is sent 136 bytes at most in one datagram, and in
+/// all, repetitions and notifications included, three times what it sent. Counted as the RFC does it, with 62 bytes of
+/// Ethernet, IP and UDP headers for each datagram either way.
+///
+/// A longer body goes in smaller blocks (Block2). Where not even the smallest block fits beside the options, the answer is
+/// 4.01 with an Echo value, and the request repeated with that is answered in full; if it was no GET or FETCH it has been
+/// done by then, and the answer is the code of the response alone. To a group it is silence.
+///
+/// A peer proves its address by repeating an Echo value, or by an answer to a token or Message ID that we drew: the
+/// acknowledgement of a separate response or of a notification, the response to a request of ours. A session has proven it.
+/// Asking for the next block proves nothing. A client that only asks and knows no Echo stays unproven, and gets blocks of
+/// 64 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnprovenLimit {
+    /// Nobody's.
+    Off,
+    /// Those to requests that came through a group (RFC 7252 §11.3), where one request has many answers.
+    #[default]
+    Groups,
+    /// All.
+    All,
+}
+
+/// What happens when a server wants a request repeated with an Echo value (4.01: RFC 9175 §2.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnChallenge {
+    /// It is repeated once, and the application sees what comes of that. Not the request to a group: its members' 4.01 are
+    /// handed up.
+    #[default]
+    Repeat,
+    /// The 4.01 is handed up, and no Echo value is sent but those that the application sets.
+    HandUp,
+}
+
+/// The longest `echo_lifetime`.
+const MAX_ECHO_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Makes a [`Config`]; nothing is checked before [`build`](Self::build).
 #[derive(Clone, Debug)]
 #[must_use]
@@ -190,7 +239,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Peers known at a time, about 260 bytes each; 16,384 by default. When full an idle one is forgotten, first those
+    /// Peers known at a time, about 280 bytes each; 16,384 by default. When full an idle one is forgotten, first those
     /// that have not proven their address, the one that has been idle longest before the others; when all have something open, a datagram from a new one is dropped and counted
     /// (`Stats::refused_peer`), and a request to one is refused with `RequestError::TooManyPeers`.
     pub const fn max_peers(mut self, peers: usize) -> Self {
@@ -366,6 +415,25 @@ impl ConfigBuilder {
         self
     }
 
+    /// Whose answers are limited until they have proven their address (RFC 9175 §2.4): see [`UnprovenLimit`].
+    pub const fn unproven_limit(mut self, limit: UnprovenLimit) -> Self {
+        self.wanted.unproven_limit = limit;
+        self
+    }
+
+    /// How old an Echo value of ours may be when it comes back, 1 s to 24 h; 60 s by default. An older one is none. The key
+    /// that they are made with is drawn anew as often.
+    pub const fn echo_lifetime(mut self, span: Duration) -> Self {
+        self.wanted.echo_lifetime = span;
+        self
+    }
+
+    /// What happens when a server wants a request repeated with an Echo value.
+    pub const fn on_challenge(mut self, what: OnChallenge) -> Self {
+        self.wanted.on_challenge = what;
+        self
+    }
+
     /// Declares a critical option that the application understands: without this, a request that carries it is
     /// answered 4.02 (RFC 7252 §5.4.1), and a response that carries it is rejected. Up to 32 numbers.
     pub fn understands(mut self, number: OptionNumber) -> Self {
@@ -389,6 +457,9 @@ impl ConfigBuilder {
             return Err(ConfigError::AckDelayTooLong { ack_delay: wanted.ack_delay, ack_timeout });
         }
         check_timeout(wanted.response_timeout.min(wanted.incoming_timeout).min(wanted.max_server_response_delay))?;
+        if !(Duration::from_secs(1)..=MAX_ECHO_LIFETIME).contains(&wanted.echo_lifetime) {
+            return Err(ConfigError::EchoLifetime { span: wanted.echo_lifetime });
+        }
         if wanted.block_attempts == 0 {
             return Err(ConfigError::BlockAttempts);
         }
@@ -451,6 +522,11 @@ pub enum ConfigError {
         /// What was asked for.
         entries: usize,
     },
+    /// `echo_lifetime` outside 1 s to 24 h.
+    EchoLifetime {
+        /// What was asked for.
+        span: Duration,
+    },
     /// `block_attempts` of 0: no block would ever be sent.
     BlockAttempts,
     /// More than 32 option numbers declared as understood.
@@ -478,6 +554,7 @@ impl fmt::Display for ConfigError {
             }
             Self::TimeoutTooShort { timeout } => write!(f, "a timeout of {timeout:?} is below 1 ms"),
             Self::TableTooLarge { entries } => write!(f, "a table of {entries} entries is above 16777216"),
+            Self::EchoLifetime { span } => write!(f, "an echo_lifetime of {span:?} is not between 1 s and 24 h"),
             Self::BlockAttempts => write!(f, "block_attempts 0 would send no block at all"),
             Self::TooManyUnderstood => write!(f, "more than {MOST_UNDERSTOOD} option numbers declared as understood"),
             Self::Transmission(error) => error.fmt(f),

@@ -229,6 +229,9 @@ pub struct IncomingRequest {
     pub request: Request,
     /// Which stretch of the response body is asked for: all of it can be answered, or that stretch (`Body::Range`).
     pub wanted: Wanted,
+    /// How old the Echo value was that the request came with: it was written at most so long before. `None`: it came without
+    /// one, or with one that is not ours or as old as `Config::echo_lifetime`. See `Response::challenge`.
+    pub echo_age: Option<Duration>,
 }
 
 /// A stretch of a response body that a peer asks for (Block2: RFC 7959 §2.2).

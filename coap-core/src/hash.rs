@@ -38,30 +38,9 @@ impl KeyedHash {
         hasher.finish()
     }
 
-    /// Fed by hand, because the derived `Hash` of an address spends more on lengths and discriminants than on the
-    /// address.
     #[inline]
     pub(crate) fn peer(&self, peer: &Peer) -> u64 {
-        let mut bytes = [0; 24];
-        let (word, tail) = bytes.split_at_mut(16);
-        let rest: u64 = match peer {
-            Peer::Udp(addr) => match addr.socket_addr() {
-                SocketAddr::V4(v4) => {
-                    word[..4].copy_from_slice(&v4.ip().octets());
-                    u64::from(v4.port())
-                }
-                SocketAddr::V6(v6) => {
-                    word.copy_from_slice(&v6.ip().octets());
-                    1 << 62 | u64::from(v6.scope_id()) << 16 | u64::from(v6.port())
-                }
-            },
-            Peer::Session(id) => {
-                word[..8].copy_from_slice(&id.number().to_le_bytes());
-                1 << 63
-            }
-        };
-        tail.copy_from_slice(&rest.to_le_bytes());
-        self.bytes(&bytes)
+        self.bytes(&bytes_of(peer))
     }
 
     /// For the place of a peer in its table, which is ours, and a Message ID: 48 bits need no string hash. A folded
@@ -72,6 +51,32 @@ impl KeyedHash {
         let product = (pair ^ self.key[0]) as u128 * (self.key[1] | 1) as u128;
         product as u64 ^ (product >> 64) as u64
     }
+}
+
+/// A peer in bytes, no two alike. By hand, because the derived `Hash` of an address spends more on lengths and
+/// discriminants than on the address.
+#[inline]
+pub(crate) fn bytes_of(peer: &Peer) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    let (word, tail) = bytes.split_at_mut(16);
+    let rest: u64 = match peer {
+        Peer::Udp(addr) => match addr.socket_addr() {
+            SocketAddr::V4(v4) => {
+                word[..4].copy_from_slice(&v4.ip().octets());
+                u64::from(v4.port())
+            }
+            SocketAddr::V6(v6) => {
+                word.copy_from_slice(&v6.ip().octets());
+                1 << 62 | u64::from(v6.scope_id()) << 16 | u64::from(v6.port())
+            }
+        },
+        Peer::Session(id) => {
+            word[..8].copy_from_slice(&id.number().to_le_bytes());
+            1 << 63
+        }
+    };
+    tail.copy_from_slice(&rest.to_le_bytes());
+    bytes
 }
 
 /// Observe is not repeated for the blocks after the first; an ETag of a request only spares its answer the content.

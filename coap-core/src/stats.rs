@@ -86,6 +86,14 @@ pub struct Stats {
     pub responses_suppressed: u64,
     /// Reset messages withheld by `max_resets_per_second`.
     pub resets_suppressed: u64,
+    /// Responses cut into smaller blocks because their peer has not proven its address (`Config::unproven_limit`).
+    pub unproven_shortened: u64,
+    /// Responses for which there was no room at all for that reason: 4.01 with an Echo value went instead, or the code alone.
+    pub unproven_challenged: u64,
+    /// Datagrams withheld for that reason: repetitions, notifications, answers to a group.
+    pub unproven_withheld: u64,
+    /// Requests of ours that were repeated with the Echo value that their server asked for.
+    pub challenges_answered: u64,
     /// Remembered Message IDs forgotten before their time.
     pub forgotten_early: u64,
     /// Idempotent requests served although they could not be remembered.

@@ -165,6 +165,9 @@ impl Endpoint {
 
     /// A response that fits a request of ours has arrived.
     pub(super) fn on_answer(&mut self, now: Instant, key: OutgoingKey, from: Peer, message: Message) {
+        if message.options.contains(OptionNumber::ECHO) && self.on_echo(now, key, &message) {
+            return;
+        }
         let Some(request) = self.outgoing.get(key) else { return };
         if request.observing.is_some() {
             return self.on_observed(now, key, from, message);
@@ -243,7 +246,7 @@ impl Endpoint {
         self.heard(now, key);
         if let Some(request) = self.outgoing.get_mut(key) {
             // An operation makes its further requests itself.
-            let kept = self.flights.get(flight).filter(|_| matches!(request.bodies, Bodies::Simple));
+            let kept = self.flights.get(flight).filter(|_| !matches!(request.bodies, Bodies::Blocks(_)));
             request.stage = Stage::Acknowledged(kept.map(|flight| Box::new(flight.message.clone())));
         }
         let peer = self.land(flight);

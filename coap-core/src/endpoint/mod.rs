@@ -11,6 +11,7 @@
 
 mod blocks;
 mod bodies;
+mod challenged;
 mod client;
 mod download;
 mod errors;
@@ -27,6 +28,7 @@ mod tests;
 mod time;
 mod topics;
 mod turn;
+mod unproven;
 mod upload;
 
 use alloc::boxed::Box;
@@ -43,6 +45,7 @@ use crate::blockwise::client::{News, Part, Tags};
 use crate::blockwise::server::Transfers;
 use crate::config::Config;
 use crate::deadlines::Deadlines;
+use crate::echo::Echoes;
 use crate::event::{Event, IncomingId, IncomingRequest, RequestId};
 use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
@@ -87,6 +90,7 @@ pub struct Endpoint {
     topics: Topics,
     observers: Observers,
     deadlines: Deadlines,
+    echoes: Echoes,
     /// The memory of all bodies that are put together or kept.
     budget: Budget,
     tags: Tags,
@@ -130,6 +134,7 @@ impl Endpoint {
             topics: Topics::new(),
             observers: Observers::new(hash),
             deadlines: Deadlines::default(),
+            echoes: Echoes::new(),
             budget: Budget::new(config.max_transfer_bytes),
             tags: Tags::new(),
             outbox: Outbox::new(config.max_outbox),
@@ -265,6 +270,9 @@ impl Endpoint {
                 Told::Request => {
                     let wanted = self.wanted(self.incoming.get(key)?.asked);
                     let of = self.incoming.get_mut(key)?;
+                    let request = of.take_request()?;
+                    let (echo, lifetime) = (request.options.echo(), self.config.echo_lifetime);
+                    let age = |value| self.echoes.age(of.opened, &of.from, value, lifetime);
                     return Some(Event::Request(IncomingRequest {
                         id,
                         peer: of.from,
@@ -272,8 +280,9 @@ impl Endpoint {
                         kind: of.kind,
                         message_id: of.message_id,
                         token: of.token.clone(),
-                        request: of.take_request()?,
                         wanted,
+                        echo_age: echo.and_then(age),
+                        request,
                     }));
                 }
                 Told::Closed(why) => return Some(Event::IncomingClosed { id, why }),

@@ -159,6 +159,9 @@ impl Endpoint {
 
     /// A newer state, or the first block of it.
     fn on_news(&mut self, now: Instant, key: OutgoingKey, mut message: Message) {
+        if let Some(request) = self.outgoing.get_mut(key) {
+            request.has_echoed = false;
+        }
         self.stats.responses_received += 1;
         self.stats.notifications_incomplete += u64::from(self.abandon_fetch(now, key));
         if is_partial(&message) {

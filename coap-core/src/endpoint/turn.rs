@@ -93,6 +93,8 @@ impl Endpoint {
         message.message_id = message_id;
         request.attempts = 1;
         request.last_sent = now;
+        self.add_echo(now, peer, &mut message);
+        let Some(request) = self.outgoing.get(key) else { return Ok(()) };
         let (to, from, kind, len) = (request.to, request.from, message.kind, message.encoded_len());
         let (own, pacing, until) = (request.transmission.as_deref().copied(), request.pacing, request.until);
         let parameters = own.unwrap_or_else(|| *self.transmission(peer));

@@ -37,6 +37,8 @@ pub(crate) struct Outgoing {
     pub(crate) started: Instant,
     pub(crate) last_sent: Instant,
     pub(crate) attempts: u8,
+    /// It has been repeated with the Echo value that its server asked for (RFC 9175 §2.3).
+    pub(crate) has_echoed: bool,
     /// The end that the caller set, whatever the stage.
     pub(crate) until: Option<Instant>,
     /// What makes it an observation.
@@ -253,6 +255,7 @@ impl Outgoings {
             started: now,
             last_sent: now,
             attempts: 0,
+            has_echoed: false,
             until,
             observing: None,
             repeated: None,

@@ -1,6 +1,7 @@
 //! What a route does for each method.
 
 use core::fmt;
+use core::time::Duration;
 
 use coap_core::{Code, ContentFormat, OptionNumber, Response};
 
@@ -42,6 +43,8 @@ struct Entry<S> {
     consumes: Vec<ContentFormat>,
     max_body: Option<usize>,
     observed: Option<Resource>,
+    /// How old a request may be.
+    max_age: Option<Duration>,
 }
 
 macro_rules! methods {
@@ -153,6 +156,28 @@ impl<S> MethodRouter<S> {
         self
     }
 
+    /// Has the handlers *so far* answer fresh requests only (RFC 9175 §2.3): those with an Echo value of this server that is at
+    /// most `max_age` old. Any other is answered 4.01 with such a value, without calling them, and the client repeats it with
+    /// that, as ours does by itself. Not more than `Config::echo_lifetime` (60 s by default) has an effect.
+    ///
+    /// It is for what moves something: a request that was recorded or held back is not carried out later. Without a security
+    /// layer it helps against those only who cannot read what is sent to the client. What is observed is looked at when the
+    /// observation begins, and content in blocks at its first one.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use coap_driver::router::{Router, put};
+    /// let lock = put(async || ()).fresh(Duration::from_secs(10)).get(async || "locked");
+    /// let router: Router = Router::new().route("/lock", lock);
+    /// ```
+    #[must_use]
+    pub fn fresh(mut self, max_age: Duration) -> Self {
+        for entry in self.entries.iter_mut().filter(|entry| entry.max_age.is_none()) {
+            entry.max_age = Some(max_age);
+        }
+        self
+    }
+
     /// Whether a GET or FETCH can be observed.
     pub(super) fn is_observable(&self) -> bool {
         self.entries.iter().any(|entry| entry.observed.is_some())
@@ -172,8 +197,8 @@ impl<S> MethodRouter<S> {
 
     fn on(mut self, method: Code, handler: SharedHandler<S>) -> Self {
         let (produces, consumes) = (Vec::new(), Vec::new());
-        let (max_body, observed, tags) = (None, None, Tags::Given);
-        self.entries.push(Entry { method, handler, tags, produces, consumes, max_body, observed });
+        let (max_body, observed, max_age, tags) = (None, None, None, Tags::Given);
+        self.entries.push(Entry { method, handler, tags, produces, consumes, max_body, observed, max_age });
         self
     }
 
@@ -203,6 +228,7 @@ impl<S> MethodRouter<S> {
             consumes: entry.consumes,
             max_body: entry.max_body,
             observed: entry.observed,
+            max_age: entry.max_age,
         });
         MethodRouter { entries: entries.collect(), listing: self.listing }
     }
@@ -234,6 +260,8 @@ enum Refusal {
     ContentFormat,
     /// What it could be.
     Accept(Vec<ContentFormat>),
+    /// It may be too old.
+    Age,
 }
 
 impl Refusal {
@@ -244,6 +272,7 @@ impl Refusal {
                 formats.extend(more);
                 Self::Accept(formats)
             }
+            (Self::Age, _) | (_, Self::Age) => Self::Age,
             (accept @ Self::Accept(_), _) | (_, accept @ Self::Accept(_)) => accept,
             (Self::ContentFormat, _) | (_, Self::ContentFormat) => Self::ContentFormat,
             (option @ Self::Option(_), _) | (_, option) => option,
@@ -256,6 +285,7 @@ impl Refusal {
             Self::Option(number) => bad_option(number),
             Self::ContentFormat => Response::new(Code::UNSUPPORTED_CONTENT_FORMAT),
             Self::Accept(formats) => not_acceptable(&formats),
+            Self::Age => Response::challenge(),
         }
     }
 }
@@ -274,7 +304,11 @@ impl<S> Entry<S> {
         if excludes(&self.consumes, format) || (must_be_named && format.is_none()) {
             return Some(Refusal::ContentFormat);
         }
-        excludes(&self.produces, options.accept()).then(|| Refusal::Accept(self.produces.clone()))
+        if excludes(&self.produces, options.accept()) {
+            return Some(Refusal::Accept(self.produces.clone()));
+        }
+        let is_old = |max_age| incoming.echo_age().is_none_or(|age| age > max_age);
+        self.max_age.is_some_and(is_old).then_some(Refusal::Age)
     }
 
     fn found<'a>(&'a self, incoming: &Incoming<'_>, current: Option<&'a Self>) -> Found<'a, S> {

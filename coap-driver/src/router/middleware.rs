@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::future::{Future, ready};
+use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -37,6 +38,7 @@ pub struct Inbound {
     message_id: u16,
     token: Token,
     wanted: Wanted,
+    echo_age: Option<Duration>,
     upload: Option<Arc<Upload>>,
 }
 
@@ -55,6 +57,7 @@ impl Inbound {
             message_id: incoming.message_id,
             token: incoming.token.clone(),
             wanted: incoming.wanted,
+            echo_age: incoming.echo_age,
             upload: incoming.upload.cloned(),
         }
     }
@@ -88,6 +91,7 @@ impl Inbound {
             token: &self.token,
             request: &self.request,
             wanted: self.wanted,
+            echo_age: self.echo_age,
             upload: self.upload.as_ref(),
             captures: &[],
         }

@@ -46,7 +46,7 @@ pub use body::{BodyError, BodyReader};
 pub(crate) use body::{GoAhead, Upload};
 use discovery::Discovery;
 pub use extract::{
-    Accept, BadQuery, Captured, FromRequest, Incoming, KnownETags, Payload, Preconditions, Query, State,
+    Accept, BadQuery, Captured, Freshness, FromRequest, Incoming, KnownETags, Payload, Preconditions, Query, State,
 };
 pub use handler::{Handler, HandlerFuture};
 use handler::{SharedHandler, erase, with_state};
@@ -264,6 +264,7 @@ impl Router {
             token: &Token::EMPTY,
             request,
             wanted: FIRST_BLOCK,
+            echo_age: None,
             upload: None,
             captures: &[],
         };

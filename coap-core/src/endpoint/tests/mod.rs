@@ -8,6 +8,7 @@ mod blocks_out;
 mod blocks_pair;
 mod blocks_random;
 mod blocks_up;
+mod challenged;
 mod client;
 mod corners;
 mod limits;
@@ -21,6 +22,7 @@ mod observing_blocks;
 mod random;
 mod server;
 mod topics;
+mod unproven;
 
 use alloc::collections::VecDeque;
 use alloc::vec;
