@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use coap_core::{ContentFormat, ETag};
 
 use super::super::tests::{ask, request};
-use super::super::{MaxAge, RouteError, Router, State, get, put};
+use super::super::{Accept, MaxAge, RouteError, Router, State, get, put};
 use super::*;
 
 /// A text that may be there.
@@ -93,6 +93,19 @@ fn if_match_replaces_what_the_peer_knows_and_nothing_else() {
     assert_eq!(store.lock().unwrap().as_deref(), Some("new"));
     assert_eq!(ask(&router, &with(Code::PUT, &right)).code, Code::PRECONDITION_FAILED);
     assert_eq!(ask(&router, &with(Code::DELETE, &any)).code, Code::DELETED);
+}
+
+#[test]
+fn representations_of_the_same_bytes_in_two_formats_have_two_tags() {
+    async fn number(Accept(format): Accept) -> (ContentFormat, &'static str) {
+        (format.unwrap_or(ContentFormat::TEXT_PLAIN), "5")
+    }
+    let router: Router = Router::new().route("/a", get(number).etags());
+    let tag = ask(&router, &with(Code::GET, &[])).options.etag().unwrap();
+    let mut json = with(Code::GET, &[(OptionNumber::ETAG, tag.as_bytes())]);
+    json.options.set_accept(ContentFormat::JSON);
+    let answer = ask(&router, &json);
+    assert_eq!((answer.code, answer.options.content_format()), (Code::CONTENT, Some(ContentFormat::JSON)));
 }
 
 #[test]
