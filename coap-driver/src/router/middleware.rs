@@ -11,6 +11,7 @@ use super::body::{self, BodyReader, Upload};
 use super::extract::{FromRequest, Incoming};
 use super::handler::HandlerFuture;
 use super::response::{Answer, IntoResponse};
+use super::tree::Capture;
 use super::{RouteError, Router};
 
 /// The most content that is put together for a handler that takes it whole and was found late, in bytes, if its route has no
@@ -38,10 +39,12 @@ pub struct Inbound {
     token: Token,
     wanted: Wanted,
     upload: Option<Arc<Upload>>,
+    /// Where it was routed already.
+    captures: Vec<Capture>,
 }
 
 impl Inbound {
-    fn new(incoming: &Incoming<'_>) -> Self {
+    pub(super) fn new(incoming: &Incoming<'_>) -> Self {
         let body = match &incoming.request.body {
             Body::Parts { size } => Body::Parts { size: *size },
             here => Body::from(here.as_bytes().to_vec()),
@@ -56,6 +59,7 @@ impl Inbound {
             token: incoming.token.clone(),
             wanted: incoming.wanted,
             upload: incoming.upload.cloned(),
+            captures: incoming.captures.to_vec(),
         }
     }
 
@@ -79,7 +83,7 @@ impl Inbound {
         &self.token
     }
 
-    fn incoming(&self) -> Incoming<'_> {
+    pub(super) fn incoming(&self) -> Incoming<'_> {
         Incoming {
             peer: self.peer,
             local: self.local,
@@ -89,7 +93,7 @@ impl Inbound {
             request: &self.request,
             wanted: self.wanted,
             upload: self.upload.as_ref(),
-            captures: &[],
+            captures: &self.captures,
         }
     }
 
