@@ -276,6 +276,18 @@ fn each_server_of_a_group_says_what_it_has() {
 }
 
 #[test]
+fn links_of_a_group_that_has_a_name_are_those_of_who_answers() {
+    let Scene { mut sim, client, servers } = scene([says("one")]);
+    sim.name("all.example", "ff05::fd".parse().unwrap());
+    sim.block_on(async {
+        let mut found = client.discover_multicast("coap://all.example").await.unwrap();
+        let (_, discovery) = found.next().await.unwrap();
+        let uri = discovery.unwrap().links[0].uri().unwrap().to_string();
+        assert_eq!(uri, format!("coap://[{}]/x", servers[0].ip()));
+    });
+}
+
+#[test]
 fn a_list_of_links_that_is_wrong_is_of_its_server_alone() {
     let list = |text: &'static str| {
         let answer = get(move || core::future::ready((ContentFormat::LINK_FORMAT, text))).multicast();
