@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::args::DiscoverArgs;
 use crate::client::{connect_for, parse, print, transmission};
 use crate::exit::{Exit, Failure};
-use crate::show::one_line;
+use crate::show::{json_line, one_line};
 use crate::{group, say, stop};
 
 /// The links of the largest server that somebody may want to look at.
@@ -55,7 +55,7 @@ pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
 }
 
 fn show(found: &Discovery, json: bool) -> Result<(), Failure> {
-    let text = if json { format!("{}\n", as_json(found)) } else { as_tree(found) };
+    let text = if json { json_line(&as_json(found)) } else { as_tree(found) };
     print(text.as_bytes())
 }
 

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::args::CheckArgs;
 use crate::exit::{Exit, Failure};
-use crate::show::one_line;
+use crate::show::{json_line, one_line};
 use crate::{client, ignore_gone};
 use wire::{Probe, Server};
 
@@ -218,7 +218,8 @@ impl Report {
         }
         let id = format!("TD_COAP_{id}");
         if self.json {
-            return print(&json!({ "test": id, "title": title, "verdict": verdict, "reason": reason }));
+            let object = json!({ "test": id, "title": title, "verdict": verdict, "reason": reason });
+            return print(&json_line(&object).trim_end());
         }
         let reason = if reason.is_empty() { reason } else { format!(": {}", one_line(&reason)) };
         print(&format!("{id:16} {verdict:12} {title}{reason}"))
