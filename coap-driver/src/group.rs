@@ -4,6 +4,7 @@ use core::fmt;
 use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use coap_core::{BlockSize, Code, Failure, OptionNumber, Peer, Request, RequestId};
@@ -33,8 +34,8 @@ const MOST_FETCHED: usize = 8;
 ///   §2.5). Dropping it ends it before. If the request could not be sent, or the client was closed, the last item says so,
 ///   with the group itself as the one who answered.
 /// * Of a response longer than a block a member sends the first block alone (RFC 7959 §2.8). To GET and FETCH the whole is then
-///   asked of it by unicast, with a request of its own and the time of one, even after the end of the group's: bodies of two
-///   members, or of two states, are never joined. To other methods, which may not be repeated, the reply has the first block
+///   asked of it by unicast, with a request of its own, even after the end of the group's, and with the same `timeout` if there
+///   is one: bodies of two members, or of two states, are never joined. To other methods, which may not be repeated, the reply has the first block
 ///   and the Block2 option that says so.
 /// * 64 responses wait for a reader, and 8 long ones are fetched at a time, while 64 more wait for their turn: a member that
 ///   stalls holds up no short ones. [`lost`](Self::lost) counts what was dropped.
@@ -63,6 +64,7 @@ pub struct GroupResponses<R: Runtime> {
     teller: Teller<R>,
     /// What was asked, to be asked of one member alone.
     request: Request,
+    timeout: Option<Duration>,
     max_body: Option<usize>,
     fetching: Vec<Fetching>,
     /// Whose long responses are fetched next.
@@ -86,17 +88,19 @@ pub(crate) struct Asked<R: Runtime> {
     pub(crate) abort: Option<Signal>,
     pub(crate) teller: Teller<R>,
     pub(crate) request: Request,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) max_body: Option<usize>,
 }
 
 impl<R: Runtime> GroupResponses<R> {
     pub(crate) fn new(asked: Asked<R>) -> Self {
-        let Asked { client, group, id, epoch, abort, teller, mut request, max_body } = asked;
+        let Asked { client, group, id, epoch, abort, teller, mut request, timeout, max_body } = asked;
         // Which answers a group may spare is not what one member is asked (RFC 7967 §2.1).
         request.options.remove(OptionNumber::NO_RESPONSE);
         request.options.remove(OptionNumber::BLOCK2);
         let (open, fetching, in_turn) = (Some(id), Vec::new(), VecDeque::new());
-        Self { client, group, open, epoch, abort, teller, request, max_body, fetching, in_turn, heard: 0, lost: 0 }
+        let (heard, lost) = (0, 0);
+        Self { client, group, open, epoch, abort, teller, request, timeout, max_body, fetching, in_turn, heard, lost }
     }
 
     /// The next answer; `None` at the end.
@@ -195,6 +199,7 @@ impl<R: Runtime> GroupResponses<R> {
         let asked = RequestBuilder::new(self.client.clone(), self.request.code, from);
         let asked = asked.with_request(self.request.clone()).block_size(size).no_proxy();
         let asked = self.max_body.into_iter().fold(asked, RequestBuilder::max_body);
+        let asked = self.timeout.into_iter().fold(asked, RequestBuilder::timeout);
         self.fetching.push(Fetching { from, reply: asked.into_future() });
     }
 
