@@ -162,7 +162,8 @@ async fn find(args: &CheckArgs) -> Result<Server, Failure> {
     let addr = reply.from.udp().map(|addr| addr.socket_addr());
     let addr = addr.ok_or_else(|| Failure::new(Exit::Network, "the server has no address of UDP"))?;
     let links = link_format::links(reply.text().unwrap_or_default()).map_while(Result::ok);
-    let listed = links.map(|link| link.target().to_owned()).collect();
+    // A target may be relative, a whole URI, or escaped.
+    let listed = links.filter_map(|link| link.target_uri(&core).ok()).map(|uri| wire::joined(uri.path())).collect();
     let mut base = Options::new();
     for (number, value) in &uri.options() {
         if number != OptionNumber::URI_QUERY {

@@ -127,6 +127,23 @@ fn a_relay_without_a_fault_is_none() {
     assert_eq!((code, outcomes.len()), (0, 4), "{outcomes:?}");
 }
 
+/// Whoever lists `<test>` has `/test`, and should not answer 4.04.
+#[test]
+fn a_resource_that_is_listed_by_a_relative_reference_and_missing_is_found() {
+    found("CORE_01", "4.04", |way, message| {
+        if way == Way::ToServer && message.options.uri_path().eq(["test".as_bytes()]) {
+            message.options.set(OptionNumber::URI_PATH, b"nothing").unwrap();
+        }
+        if let Ok(links) = core::str::from_utf8(&message.payload)
+            && way == Way::ToClient
+        {
+            // As long as it was, for the blocks.
+            message.payload = links.replace("</test>;title=\"T", "<test>;title=\"+T").into();
+        }
+        true
+    });
+}
+
 #[test]
 fn an_acknowledgement_with_another_message_id_is_found() {
     found("CORE_01", "Message ID", |_, message| {
