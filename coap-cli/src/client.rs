@@ -83,7 +83,7 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
     let response = response.inspect_err(|_| bar.clear())?;
     if let (true, Response::Whole(reply)) = (args.json, &response) {
         bar.clear();
-        print(format!("{}\n", show::reply_json(reply)).as_bytes())?;
+        print(show::json_line(&show::reply_json(reply)).as_bytes())?;
         return Ok(Exit::for_code(reply.code));
     }
     if let (Some(resume), Response::Parts(download)) = (&resume, &response)

@@ -300,7 +300,7 @@ impl<'a> Teller<'a> {
             members.insert("event".to_owned(), event.into());
             members.insert("time".to_owned(), since_1970().as_secs_f64().into());
         }
-        print(format!("{object}\n").as_bytes())
+        print(show::json_line(&object).as_bytes())
     }
 
     fn say(&self, line: impl fmt::Display) {

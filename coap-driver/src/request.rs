@@ -348,7 +348,7 @@ impl<R: Runtime> RequestBuilder<R> {
         match sent.await {
             Ok((group, id)) => {
                 let epoch = deadline.epoch();
-                let asked = Asked { client, group, id, epoch, abort, teller, request, max_body };
+                let asked = Asked { client, group, id, epoch, abort, teller, request, timeout, max_body };
                 Ok(GroupResponses::new(asked))
             }
             Err(error) => {
