@@ -86,6 +86,14 @@ pub struct Stats {
     pub responses_suppressed: u64,
     /// Reset messages withheld by `max_resets_per_second`.
     pub resets_suppressed: u64,
+    /// Requests that found no room and were told so: 4.29 or 5.03 (RFC 8516).
+    pub refusals_sent: u64,
+    /// Those that were met with silence because of `max_refusals_per_second`.
+    pub refusals_suppressed: u64,
+    /// Responses of code 4.29 or 5.03, after which a server is not sent similar requests for a while (RFC 8516).
+    pub back_offs: u64,
+    /// Those forgotten before their time because `max_back_offs` were remembered.
+    pub back_offs_forgotten: u64,
     /// Remembered Message IDs forgotten before their time.
     pub forgotten_early: u64,
     /// Idempotent requests served although they could not be remembered.

@@ -125,16 +125,18 @@ impl Endpoint {
         };
         if self.is_shutting_down() && !peer.is_some_and(|peer| self.goes_on(peer, &message)) {
             self.stats.refused_shutdown += 1;
-            return;
+            return self.refuse_overloaded(now, path, peer, &message, known, Code::SERVICE_UNAVAILABLE);
         }
         let of_peer = peer.and_then(|peer| self.peers.get(peer)).map_or(0, |record| record.incoming as usize);
-        if self.incoming.counted() >= self.config.max_incoming || of_peer >= self.config.max_incoming_per_peer {
+        let too_many = of_peer >= self.config.max_incoming_per_peer;
+        if too_many || self.incoming.counted() >= self.config.max_incoming {
             self.stats.refused_incoming += 1;
-            return;
+            let code = if too_many { Code::TOO_MANY_REQUESTS } else { Code::SERVICE_UNAVAILABLE };
+            return self.refuse_overloaded(now, path, peer, &message, known, code);
         }
         if peer.is_none() && !self.peers.has_room() {
             self.stats.refused_peer += 1;
-            return;
+            return self.refuse_overloaded(now, path, peer, &message, known, Code::SERVICE_UNAVAILABLE);
         }
         let remembered = known.is_some() || self.recent.make_room(now, peer).is_ok();
         if !remembered && !message.code.is_idempotent() {
