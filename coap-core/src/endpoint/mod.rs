@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   handle_datagram ──► inbound.rs ──► server.rs: a request is opened ─────► poll_event ──► respond ─┐
+//!                           │     ├──► overload.rs: there is no room for it
 //!                           │     ├──► serving.rs: its blocks, bodies.rs: its body, streams.rs: its response's body
 //!                           │     └──► client.rs: a request is settled ────► poll_event              │
 //!   handle_timeout ───► time.rs                                                                      ▼
@@ -234,7 +235,7 @@ impl Endpoint {
             transfer_bytes: self.budget.used(),
             topics: self.topics.len(),
             observers: self.observers.len(),
-            back_offs: self.back_offs.len(self.now),
+            back_offs: self.back_offs.len(),
         }
     }
 

@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::Endpoint;
 use super::inbound::Path;
 use crate::addr::Peer;
+use crate::deadlines::Reason;
 use crate::event::Failure;
 use crate::exchange::{Bodies, Outcome, OutgoingKey, Stage};
 use crate::message::{Heed, RequestOptions, Response};
@@ -61,6 +62,13 @@ impl Endpoint {
         let until = now + span.min(self.config.max_back_off);
         self.stats.back_offs += 1;
         self.stats.back_offs_forgotten += self.back_offs.note(now, similar, until);
+        self.deadlines.set(Reason::BackOff, 0, self.back_offs.next_end());
+    }
+
+    /// Those whose time has come are forgotten.
+    pub(super) fn end_back_offs(&mut self, now: Instant) {
+        self.back_offs.expire(now);
+        self.deadlines.set(Reason::BackOff, 0, self.back_offs.next_end());
     }
 
     /// Ends a request that has waited for its turn, if its server does not want it any more by now. False: it may be sent.

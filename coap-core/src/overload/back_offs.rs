@@ -8,7 +8,7 @@ use crate::time::Instant;
 /// What makes requests similar (RFC 8516 §1): the server, and the method and URI; both as keyed hashes.
 pub(crate) type Similar = (u64, u64);
 
-/// All back-offs. One that is over is as good as gone, and goes when another is noted.
+/// All back-offs. One that is over is as good as gone, whether it has been taken out or not.
 pub(crate) struct BackOffs {
     until: BTreeMap<Similar, Instant>,
     max: usize,
@@ -25,9 +25,18 @@ impl BackOffs {
         self.until.is_empty()
     }
 
-    /// How many are not over.
-    pub(crate) fn len(&self, now: Instant) -> usize {
-        self.until.values().filter(|until| **until > now).count()
+    pub(crate) fn len(&self) -> usize {
+        self.until.len()
+    }
+
+    /// When the first of them is over.
+    pub(crate) fn next_end(&self) -> Option<Instant> {
+        self.until.values().min().copied()
+    }
+
+    /// Takes out what is over.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.until.retain(|_, until| *until > now);
     }
 
     /// Until when requests of this kind are not to be sent; `None`: they may be.
@@ -43,7 +52,7 @@ impl BackOffs {
         if self.max == 0 {
             return 1;
         }
-        self.until.retain(|_, until| *until > now);
+        self.expire(now);
         self.until.remove(&similar);
         if until <= now {
             return 0;
@@ -79,8 +88,12 @@ mod tests {
         table.note(NOW, (1, 1), at(60));
         assert_eq!(table.find(at(59), (1, 1)), Some(at(60)));
         assert_eq!(table.find(at(60), (1, 1)), None);
-        assert_eq!((table.len(at(59)), table.len(at(60))), (1, 0));
         assert_eq!((table.find(NOW, (1, 2)), table.find(NOW, (2, 1))), (None, None));
+        assert_eq!(table.next_end(), Some(at(60)));
+        table.expire(at(59));
+        assert_eq!(table.len(), 1);
+        table.expire(at(60));
+        assert_eq!((table.len(), table.next_end()), (0, None));
     }
 
     #[test]
@@ -101,7 +114,7 @@ mod tests {
             assert_eq!(table.note(NOW, (server, 0), at(100 - server)), 0);
         }
         assert_eq!(table.note(NOW, (9, 0), at(1)), 1);
-        assert_eq!((table.len(NOW), table.find(NOW, (7, 0))), (8, None));
+        assert_eq!((table.len(), table.find(NOW, (7, 0))), (8, None));
         // What is over makes room for nothing.
         assert_eq!(table.note(at(1), (10, 0), at(500)), 0);
     }
@@ -113,7 +126,7 @@ mod tests {
         for uri in 0..100 {
             table.note(NOW, (1, uri), at(1_000 + uri));
         }
-        assert_eq!((table.len(NOW), table.find(NOW, (2, 0))), (3, Some(at(1))));
+        assert_eq!((table.len(), table.find(NOW, (2, 0))), (3, Some(at(1))));
         assert!(table.find(NOW, (1, 99)).is_some() && table.find(NOW, (1, 98)).is_some());
     }
 
