@@ -36,6 +36,8 @@ pub struct Stats {
     pub senseless: u64,
     /// Messages with a critical option that is not understood or malformed (RFC 7252 §5.4.1).
     pub bad_option: u64,
+    /// Requests with a Hop-Limit that is none (RFC 8768 §3).
+    pub bad_hop_limit: u64,
     /// Requests for a proxy, which we are not.
     pub proxy_requests: u64,
     /// Requests refused because `max_incoming` or `max_incoming_per_peer` was reached.
@@ -120,6 +122,7 @@ impl Stats {
             + self.unmatched
             + self.senseless
             + self.bad_option
+            + self.bad_hop_limit
             + self.proxy_requests
             + self.refused_incoming
             + self.refused_peer

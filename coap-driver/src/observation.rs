@@ -80,6 +80,15 @@ impl<R: Runtime> ObserveBuilder<R> {
         self
     }
 
+    /// Lets the registration pass so many proxies, 1 to 255: see [`RequestBuilder::hop_limit`](crate::RequestBuilder::hop_limit).
+    pub fn hop_limit(mut self, hops: u8) -> Self {
+        let set = self.request.options.set_hop_limit(hops);
+        if let (Err(error), Ok(_)) = (set, &self.target) {
+            self.target = Err(Error::Option(error));
+        }
+        self
+    }
+
     /// How the observation is kept alive when nothing is heard for longer than Max-Age.
     pub fn reregistration(mut self, how: Reregistration) -> Self {
         self.how = self.how.reregistration(how);

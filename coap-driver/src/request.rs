@@ -188,6 +188,18 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
+    /// Lets the request pass so many proxies that know this (Hop-Limit: RFC 8768), 1 to 255; without it each of them begins with
+    /// 16. One that may not pass it on answers 5.08, with the names of those on the way.
+    ///
+    /// 0 makes the request end with [`Error::Option`].
+    pub fn hop_limit(mut self, hops: u8) -> Self {
+        let set = self.request.options.set_hop_limit(hops);
+        if let (Err(error), Ok(_)) = (set, &self.target) {
+            self.target = Err(Error::Option(error));
+        }
+        self
+    }
+
     /// Uses this token, which may be empty, instead of a random one. It must not be in use towards the same peer.
     pub fn token(mut self, token: Token) -> Self {
         self.how = self.how.token(token);

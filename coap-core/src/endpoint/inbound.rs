@@ -159,13 +159,17 @@ impl Endpoint {
         self.on_admitted(now, path, peer, recent, message, bad_elective);
     }
 
-    /// RFC 7252 §5.4.1, §5.7.2: options that must be understood, and requests for a proxy. Says whether there are elective ones
+    /// RFC 7252 §5.4.1, §5.7.2, RFC 8768 §3: options that must be understood, requests that go in circles or are for a proxy. Says whether there are elective ones
     /// that must be ignored.
     fn examine(&self, message: &Message) -> Result<bool, Refusal> {
         let proxy = [OptionNumber::PROXY_URI, OptionNumber::PROXY_SCHEME];
         let understood = |number| proxy.contains(&number) || self.config.is_understood(number);
         let checked = message.options.check_all(understood);
         let bad_elective = checked.map_err(|bad| Refusal::BadOption(bad.number))?;
+        // RFC 8768 §3: not ignored as other elective options are, because a proxy would go on with what should have ended.
+        if message.options.contains(OptionNumber::HOP_LIMIT) && message.options.hop_limit().is_none() {
+            return Err(Refusal::HopLimit);
+        }
         if proxy.into_iter().any(|number| message.options.contains(number) && !self.config.is_understood(number)) {
             return Err(Refusal::Proxying);
         }
@@ -182,6 +186,10 @@ impl Endpoint {
                     return;
                 }
                 Response::diagnostic(Code::BAD_OPTION, alloc::format!("option {number} is not understood or malformed"))
+            }
+            Refusal::HopLimit => {
+                self.stats.bad_hop_limit += 1;
+                Response::diagnostic(Code::BAD_REQUEST, "Hop-Limit is not between 1 and 255")
             }
             Refusal::Proxying => {
                 self.stats.proxy_requests += 1;
@@ -309,6 +317,7 @@ impl Endpoint {
 /// Why a request is not served.
 enum Refusal {
     BadOption(OptionNumber),
+    HopLimit,
     Proxying,
 }
 
