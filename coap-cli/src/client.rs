@@ -99,6 +99,9 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
 
 /// All that the command line says about a request, its payload aside.
 fn with_options(mut sending: RequestBuilder, ask: &AskArgs) -> RequestBuilder {
+    if let Some(hops) = ask.hop_limit {
+        sending = sending.hop_limit(hops);
+    }
     if ask.no_set_hostname {
         sending = sending.no_uri_host();
     }

@@ -72,6 +72,9 @@ pub(crate) async fn run(args: ObserveArgs) -> Result<Exit, Failure> {
 
 fn with_options(mut asking: ObserveBuilder, args: &ObserveArgs) -> Result<ObserveBuilder, Failure> {
     let ask = &args.ask;
+    if let Some(hops) = ask.hop_limit {
+        asking = asking.hop_limit(hops);
+    }
     if ask.no_set_hostname {
         asking = asking.no_uri_host();
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   handle_datagram ──► inbound.rs ──► server.rs: a request is opened ─────► poll_event ──► respond ─┐
+//!                           │     ├──► overload.rs: there is no room for it
 //!                           │     ├──► serving.rs: its blocks, bodies.rs: its body, streams.rs: its response's body
 //!                           │     └──► client.rs: a request is settled ────► poll_event              │
 //!   handle_timeout ───► time.rs                                                                      ▼
@@ -18,6 +19,7 @@ mod errors;
 mod inbound;
 mod notify;
 mod observing;
+mod overload;
 mod parts;
 mod server;
 mod serving;
@@ -51,6 +53,7 @@ use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
 use crate::observe::{Observers, Tidings, Topics};
 use crate::outbox::{Outbound, Outbox, What};
+use crate::overload::{BackOffs, Refusals};
 use crate::peers::{Admitted, Credit, PeerKey, Peers};
 use crate::reliability::{Flights, MessageIds, Recent};
 use crate::stats::Stats;
@@ -99,6 +102,8 @@ pub struct Endpoint {
     /// The furthest count of the Message IDs of a peer that was forgotten early.
     id_floor: u64,
     resets: Credit,
+    refusals: Refusals,
+    back_offs: BackOffs,
     turn: Turn,
     phase: Phase,
     stats: Stats,
@@ -141,6 +146,8 @@ impl Endpoint {
             group_ids: MessageIds::multicast(rng.next_u64()),
             id_floor: 0,
             resets: Credit::full(Instant::ZERO, config.max_resets_per_second as usize),
+            refusals: Refusals::new(config.max_refusals_per_second),
+            back_offs: BackOffs::new(config.max_back_offs),
             turn: Turn::Incoming,
             phase: Phase::Open,
             stats: Stats::default(),
@@ -238,6 +245,7 @@ impl Endpoint {
             transfer_bytes: self.budget.used(),
             topics: self.topics.len(),
             observers: self.observers.len(),
+            back_offs: self.back_offs.len(),
         }
     }
 
@@ -400,6 +408,8 @@ pub struct Usage {
     pub topics: usize,
     /// Observers of all topics, until their end has been polled.
     pub observers: usize,
+    /// Kinds of requests that a server does not want yet.
+    pub back_offs: usize,
 }
 
 impl fmt::Debug for Endpoint {

@@ -307,7 +307,7 @@ impl Endpoint {
     }
 }
 
-fn message_of(kind: Type, message_id: u16, request: &Message, response: Response) -> Message {
+pub(super) fn message_of(kind: Type, message_id: u16, request: &Message, response: Response) -> Message {
     Message {
         kind,
         code: response.code,
