@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-#[cfg(feature = "dimpl")]
+#[cfg(any(feature = "dimpl", feature = "webrtc-dtls"))]
 use crate::backend;
 use crate::capabilities::Capability;
 use crate::config::{
@@ -293,7 +293,9 @@ fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, ConfigError> {
             backend::dimpl::connector(parts).map_err(|_| ConfigError::Backend { backend: Backend::Dimpl })
         }
         #[cfg(feature = "webrtc-dtls")]
-        Backend::WebrtcDtls => Err(ConfigError::NoBackend),
+        Backend::WebrtcDtls => {
+            backend::webrtc::connector(parts).map_err(|_| ConfigError::Backend { backend: Backend::WebrtcDtls })
+        }
     }
 }
 
@@ -302,7 +304,9 @@ fn acceptor(parts: &ServerParts) -> Result<Box<dyn Acceptor>, ConfigError> {
         #[cfg(feature = "dimpl")]
         Backend::Dimpl => backend::dimpl::acceptor(parts).map_err(|_| ConfigError::Backend { backend: Backend::Dimpl }),
         #[cfg(feature = "webrtc-dtls")]
-        Backend::WebrtcDtls => Err(ConfigError::NoBackend),
+        Backend::WebrtcDtls => {
+            backend::webrtc::acceptor(parts).map_err(|_| ConfigError::Backend { backend: Backend::WebrtcDtls })
+        }
     }
 }
 

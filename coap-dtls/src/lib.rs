@@ -16,15 +16,21 @@ mod hellos;
 mod identity;
 #[cfg(any(test, feature = "keygen"))]
 pub mod keygen;
+#[cfg(feature = "webrtc-dtls")]
+mod keys;
 mod layer;
 mod limits;
 mod outbox;
 mod pem;
+#[cfg(feature = "webrtc-dtls")]
+mod record;
 mod secure;
 mod signatures;
 mod stats;
 mod table;
 mod verify;
+#[cfg(feature = "webrtc-dtls")]
+mod window;
 
 pub use authorities::WebPkiVerifier;
 pub use builder::{ClientEnd, ConfigError, SecurityBuilder, SecurityConfig, ServerEnd};

@@ -263,7 +263,7 @@ impl Node {
     }
 
     /// Answers what is asked for, and notes the rest.
-    fn answer(&mut self, now: Instant) {
+    pub(crate) fn answer(&mut self, now: Instant) {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
                 Event::Request(request) => {
