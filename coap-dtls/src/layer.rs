@@ -115,7 +115,8 @@ impl Layer {
             self.stats.strangers += 1;
             return Whose::Ours;
         }
-        match datagram.first().filter(|first| listens && **first == HANDSHAKE).and(ClientHello::parse(datagram)) {
+        let may_be_hello = listens && datagram.first() == Some(&HANDSHAKE);
+        match may_be_hello.then(|| ClientHello::parse(datagram)).flatten() {
             Some(hello) => self.on_hello(now, path, local, &hello, datagram),
             None => self.on_record(now, paths, datagram),
         }
