@@ -7,6 +7,7 @@ use clap::Args;
 use coap_core::Scheme;
 use coap_driver::BindAddr;
 
+use super::security::ServeSecurityArgs;
 use super::shared::NoiseArgs;
 use crate::exit::Failure;
 use crate::serve::Extra;
@@ -36,6 +37,8 @@ pub(crate) struct ServeArgs {
     pub(crate) extras: Vec<Extra>,
     #[command(flatten)]
     pub(crate) noise: NoiseArgs,
+    #[command(flatten)]
+    pub(crate) security: ServeSecurityArgs,
 }
 
 impl ServeArgs {
