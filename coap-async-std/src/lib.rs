@@ -42,6 +42,8 @@ pub use coap_driver::{
     RequestNumber, Resume, ResumeError, SocketOptions, SocketStats, Stage, Target, Traffic, Transport, Unreachable,
     router,
 };
+#[cfg(feature = "dtls")]
+pub use coap_driver::{SessionInfo, dtls};
 pub use runtime::{AsyncStdRuntime, AsyncStdTimer};
 pub use socket::AsyncStdSocket;
 

@@ -42,6 +42,10 @@ pub enum SessionEnd {
     Full,
     /// The network reported that the peer cannot be reached.
     Unreachable,
+    /// The library that does the handshakes needs a runtime that is not there (tokio, for `webrtc-dtls`).
+    NoRuntime,
+    /// There is no such session, or it was over before.
+    Gone,
 }
 
 impl fmt::Display for SessionEnd {
@@ -66,6 +70,8 @@ impl fmt::Display for SessionEnd {
             Self::Exhausted => "the keys of the session are worn out",
             Self::Full => "no room for another secure session",
             Self::Unreachable => "the network reports that the peer cannot be reached",
+            Self::NoRuntime => "no secure session: the backend needs a tokio runtime, and there is none",
+            Self::Gone => "there is no such session any more",
         };
         f.write_str(text)
     }

@@ -5,7 +5,7 @@ use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::io;
 use std::sync::Arc;
 
-use coap_core::{Config, Endpoint, UdpAddr};
+use coap_core::{Config, UdpAddr};
 use rand_core::CryptoRng;
 
 use crate::client::Client;
@@ -13,7 +13,8 @@ use crate::drive::Driver;
 use crate::error::Error;
 use crate::runtime::{Runtime, SocketOptions, UdpSocket};
 use crate::server::Server;
-use crate::shared::{Shared, can_send};
+use crate::sessions::{Credentials, listen, longest_datagram};
+use crate::shared::{Shared, Ways, can_send};
 use crate::sockets::Sockets;
 use crate::state::{Doors, State};
 use crate::traffic::{Hook, Traffic};
@@ -31,6 +32,7 @@ pub struct Builder<R: Runtime> {
     transports: Vec<Box<dyn Transport>>,
     rng: Option<Box<dyn CryptoRng + Send>>,
     hook: Option<Hook>,
+    pub(crate) credentials: Credentials,
 }
 
 /// A group to join, and the interface that it is joined on.
@@ -50,7 +52,8 @@ impl Group {
         };
         let hearing = sockets.iter().filter_map(|link| match link {
             Link::Udp(socket, local) => Some((socket, *local)).filter(|(_, local)| hears(*local, ip)),
-            Link::Custom(_) => None,
+            // A group is never asked securely (RFC 7252 §9).
+            Link::Secure(..) | Link::Custom(_) => None,
         });
         let mut joined = Err(io::Error::new(
             io::ErrorKind::AddrNotAvailable,
@@ -134,6 +137,13 @@ impl BindAddr {
         found.first().map(UdpAddr::socket_addr).ok_or_else(wrong)
     }
 
+    async fn bind<R: Runtime>(&self, runtime: &R, options: &SocketOptions) -> Result<(R::Socket, SocketAddr), Error> {
+        let wanted = self.resolve(runtime).await?;
+        let socket = runtime.bind(wanted, options).map_err(|source| self.error(source))?;
+        let local = socket.local_addr()?;
+        Ok((socket, local))
+    }
+
     fn error(&self, source: io::Error) -> Error {
         Error::Bind { addr: self.to_string(), source }
     }
@@ -159,6 +169,7 @@ impl<R: Runtime> Builder<R> {
             transports: Vec::new(),
             rng: None,
             hook: None,
+            credentials: Credentials::default(),
         }
     }
 
@@ -217,7 +228,7 @@ impl<R: Runtime> Builder<R> {
     }
 
     /// Calls `look` for each datagram in and out. It runs between receiving and sending: it must be
-    /// quick, and a panic in it ends the client or server.
+    /// quick, and a panic in it ends the client or server. What travels in a secure session is seen as it travels: as records.
     pub fn on_message(mut self, look: impl Fn(&Traffic) + Send + Sync + 'static) -> Self {
         self.hook = Some(Box::new(look));
         self
@@ -244,28 +255,33 @@ impl<R: Runtime> Builder<R> {
     }
 
     async fn build(self, doors: Doors) -> Result<(Arc<Shared<R>>, Driver<R>), Error> {
-        let Self { runtime, config, mut bind, groups, socket_options, transports, rng, hook } = self;
-        if bind.is_empty() && transports.is_empty() {
+        let Self { runtime, config, mut bind, groups, socket_options, transports, rng, hook, credentials } = self;
+        let listeners = credentials.listeners();
+        if bind.is_empty() && transports.is_empty() && listeners.is_empty() {
             bind.push(SocketAddr::from(([0u16; 8], 0)).into());
         }
-        let has_transports = !transports.is_empty();
-        let mut sockets = Vec::with_capacity(bind.len() + transports.len());
-        let mut addrs = Vec::with_capacity(bind.len());
-        for addr in bind {
-            let wanted = addr.resolve(&runtime).await?;
-            let socket = runtime.bind(wanted, &socket_options).map_err(|source| addr.error(source))?;
-            let local = socket.local_addr()?;
-            addrs.push(local);
+        let mut sockets = Vec::with_capacity(bind.len() + listeners.len() + transports.len());
+        for addr in &bind {
+            let (socket, local) = addr.bind(&runtime, &socket_options).await?;
             sockets.push(Link::Udp(socket, local));
+        }
+        // Behind the plain ones: what says nothing of its socket leaves from the first.
+        for (addr, _) in listeners {
+            let (socket, local) = addr.bind(&runtime, &socket_options).await?;
+            sockets.push(Link::Secure(socket, local));
         }
         for group in groups {
             group.join(&runtime, &sockets)?;
         }
         sockets.extend(transports.into_iter().map(Link::Custom));
-        let max_datagram = config.max_datagram();
         let rng = rng.map_or_else(|| runtime.rng(), Ok)?;
-        let endpoint = Endpoint::new(config, rng);
-        let shared = Arc::new(Shared::new(runtime, State::new(endpoint, doors), addrs, has_transports, hook));
+        let mut machine = credentials.machine(config, rng);
+        for (socket, (addr, listener)) in (bind.len()..).zip(listeners) {
+            listen(&mut machine, socket, listener).map_err(|source| addr.error(source))?;
+        }
+        let max_datagram = longest_datagram(&machine);
+        let state = State::new(machine, doors);
+        let shared = Arc::new(Shared::new(runtime, state, Ways::of(&sockets), credentials, hook));
         let driver = Driver::new(shared.clone(), Sockets::new(sockets, max_datagram));
         Ok((shared, driver))
     }

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::task::Waker;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use coap_core::{Body, Code, Instant, Request, Scope, Stats, TransmissionError, TransmissionParameters};
+use coap_core::{Body, Code, Instant, Peer, Request, Scope, Stats, TransmissionError, TransmissionParameters};
 
 use crate::builder::{BindAddr, Builder};
 use crate::counts::SocketStats;
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::events::RequestNumber;
 use crate::observation::ObserveBuilder;
 use crate::proxy::{Proxy, Through};
-use crate::race::{Deadline, resolve};
+use crate::race::{Deadline, Destination, resolve};
 use crate::request::{PingBuilder, RequestBuilder};
 use crate::runtime::Runtime;
 use crate::shared::Shared;
@@ -47,6 +47,8 @@ struct Group<R: Runtime> {
     /// How many requests were numbered.
     numbered: AtomicU64,
     proxy: Mutex<Option<Proxy>>,
+    /// How long requests wait for servers that want them later, in microseconds.
+    back_off_wait: AtomicU64,
 }
 
 impl<R: Runtime> Clone for Client<R> {
@@ -76,7 +78,8 @@ impl<R: Runtime> Client<R> {
     pub(crate) fn new(shared: Arc<Shared<R>>) -> Self {
         let id = shared.command(|state, _| state.add_client());
         let (closed, epoch, numbered) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-        Self { group: Arc::new(Group { shared, id, closed, epoch, numbered, proxy: Mutex::new(None) }) }
+        let (proxy, back_off_wait) = (Mutex::new(None), AtomicU64::new(0));
+        Self { group: Arc::new(Group { shared, id, closed, epoch, numbered, proxy, back_off_wait }) }
     }
 
     // ----- Requests --------------------------------------------------------------------------------------------
@@ -153,9 +156,15 @@ impl<R: Runtime> Client<R> {
         let target = target.into_target()?;
         let mut options = target.options();
         let target = Through::default().route(self.proxy(), target, &mut options)?;
-        let peers = resolve(self, &target, Deadline::new(self, None)).await?;
+        let Destination { mut peers, secure } = resolve(self, &target, Deadline::new(self, None)).await?;
         let mut wake = Vec::new();
-        let observers = self.shared().command(|state, now| state.leave_resource(now, &peers, &options, &mut wake));
+        let observers = self.shared().command(|state, now| {
+            if let Some(secure) = &secure {
+                let addrs = peers.iter().filter_map(Peer::udp);
+                peers = addrs.filter_map(|addr| state.session_with(addr, secure)).collect();
+            }
+            state.leave_resource(now, &peers, &options, &mut wake)
+        });
         wake.into_iter().for_each(Waker::wake);
         Ok(observers)
     }
@@ -207,14 +216,16 @@ impl<R: Runtime> Client<R> {
     }
 
     /// Ends all requests, downloads and observations of this client and its clones with [`Error::Disconnected`], those that wait
-    /// for a name or for their turn included, and tells the servers that nobody observes any more. What is sent afterwards is
-    /// not concerned: the sockets stay, and a server on them goes on.
+    /// for a name or for their turn included, and tells the servers that nobody observes any more. Secure sessions that no other
+    /// client on the same sockets uses are closed with close_notify. What is sent afterwards is not concerned, but for a new
+    /// handshake: the sockets stay, and a server on them goes on.
     pub fn disconnect(&self) {
         let mut wake = Vec::new();
         self.group.shared.command(|state, now| {
             // Under the lock: what starts after it belongs to the next epoch, what started before is ended here.
             self.group.epoch.fetch_add(1, Ordering::Relaxed);
             state.close_client(now, self.group.id, &mut wake);
+            state.hang_up(now, self.group.id);
         });
         wake.into_iter().for_each(Waker::wake);
     }
@@ -230,6 +241,10 @@ impl<R: Runtime> Client<R> {
     /// True as well if the driver task has ended, with its runtime or its last socket.
     pub(crate) fn is_closed(&self) -> bool {
         self.group.closed.load(Ordering::Relaxed) || self.group.shared.lock().phase == Phase::Closed
+    }
+
+    pub(crate) fn back_off_wait(&self) -> &AtomicU64 {
+        &self.group.back_off_wait
     }
 
     pub(crate) fn draw_number(&self) -> RequestNumber {
@@ -272,6 +287,7 @@ impl<R: Runtime> Group<R> {
         let mut wake = Vec::new();
         self.shared.command(|state, now| {
             state.close_client(now, self.id, &mut wake);
+            state.hang_up(now, self.id);
             state.feeds.close(Some(self.id), &mut wake);
             state.remove_user();
         });

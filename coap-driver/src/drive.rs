@@ -61,7 +61,8 @@ impl<R: Runtime> Driver<R> {
         let mut state = shared.lock();
         let mut now = shared.runtime().now();
         self.sockets.deliver(&mut state, now);
-        if state.endpoint.poll_timeout().is_some_and(|due| due <= now) {
+        let kicked = state.register(cx.waker());
+        if kicked || state.endpoint.poll_timeout().is_some_and(|due| due <= now) {
             state.endpoint.handle_timeout(now);
         }
         state.drain_events(now, &mut self.calls.requests, &mut self.wake);
@@ -98,8 +99,14 @@ impl<R: Runtime> Driver<R> {
         if more || due_already || changed { Rest::More } else { Rest::Nothing }
     }
 
-    /// Sends what the end has left to say, as far as the sockets take it at once.
+    /// Sends what the end has left to say, as far as the sockets take it at once, and that the sessions are closed.
     fn send_rest(&mut self, cx: &mut Context<'_>) {
+        self.send_all(cx);
+        self.shared.lock().hang_up_all(self.shared.runtime().now());
+        self.send_all(cx);
+    }
+
+    fn send_all(&mut self, cx: &mut Context<'_>) {
         loop {
             let more = self.sockets.collect(&mut self.shared.lock().endpoint);
             if self.sockets.send(cx, self.shared.hook()) == Outflow::Blocked || !more {

@@ -5,7 +5,10 @@ use core::net::IpAddr;
 use core::time::Duration;
 use std::io;
 
-use coap_core::{BlockFailure, ConfigError, Failure, OptionError, OptionNumber, Peer, RequestError, Timing, UriError};
+use coap_core::{
+    BlockFailure, ConfigError, Failure, Instant, OptionError, OptionNumber, Peer, RequestError, SessionEnd, Timing,
+    UriError,
+};
 
 use crate::reply::Reply;
 use crate::router::RouteError;
@@ -23,6 +26,25 @@ pub enum Error {
     /// The URI asks for security, and this client has none. Nothing was sent: never is a `coaps` request sent in the
     /// clear.
     Security,
+    /// A group cannot be asked in a secure session (RFC 7252 §9.1). Nothing was sent.
+    SecureGroup {
+        /// The group.
+        peer: Peer,
+    },
+    /// Another secure session with the same address is at work from here: one for another host name. Nothing was sent.
+    SessionInUse {
+        /// The address.
+        peer: Peer,
+    },
+    /// There is no secure session, or it has ended, and why. Of a request whose timing has no attempts nothing was sent.
+    Session {
+        /// With whom.
+        peer: Peer,
+        /// Why.
+        why: SessionEnd,
+        /// How far the request came.
+        timing: Timing,
+    },
     /// The name has no address. Nothing was sent.
     HostNotFound {
         /// The name.
@@ -56,6 +78,17 @@ pub enum Error {
     Option(OptionError),
     /// The endpoint does not take the request. Nothing was sent.
     Request(RequestError),
+    /// The server answered a request for the same method and URI with 4.29 or 5.03, and wants no further one before its Max-Age
+    /// has passed (RFC 8516 §4, RFC 7252 §5.9.3.4). Nothing was sent. Who would rather wait than try again:
+    /// [`RequestBuilder::wait_for_back_off`](crate::RequestBuilder::wait_for_back_off).
+    BackOff {
+        /// Which server.
+        peer: Peer,
+        /// When it may be sent, on the clock of the runtime.
+        until: Instant,
+        /// How long that is from the refusal on.
+        wait: Duration,
+    },
     /// The time of the request ran out while it waited for its turn: RFC 7252 §4.7 says why there are turns, and §4.4
     /// why a peer has no more than 65,536 messages within EXCHANGE_LIFETIME (247 s).
     NotSent {
@@ -176,16 +209,24 @@ impl Error {
             Failure::Unreachable => Self::Unreachable { peer, cause: Unreachable::Reported, timing },
             Failure::CriticalOption(number) => Self::CriticalOption { peer, number, timing },
             Failure::Blockwise(reason) => Self::Blockwise { peer, reason, timing },
+            Failure::Session(SessionEnd::Unreachable) => {
+                Self::Unreachable { peer, cause: Unreachable::Reported, timing }
+            }
+            Failure::Session(why) => Self::Session { peer, why, timing },
             Failure::Shutdown => Self::Closed,
             reason => Self::Failed { peer, reason, timing },
         }
     }
 
-    /// Nothing came in time: waiting for a turn, for a name, for an acknowledgement or for a response.
+    /// Nothing came in time: waiting for a turn, for a name, for a handshake, for an acknowledgement or for a response.
     pub const fn is_timeout(&self) -> bool {
         matches!(
             self,
-            Self::NotSent { .. } | Self::NoAck { .. } | Self::NoResponse { .. } | Self::ResolveTimeout { .. }
+            Self::NotSent { .. }
+                | Self::NoAck { .. }
+                | Self::NoResponse { .. }
+                | Self::ResolveTimeout { .. }
+                | Self::Session { why: SessionEnd::HandshakeTimeout, .. }
         )
     }
 
@@ -199,6 +240,7 @@ impl Error {
             | Self::Unreachable { timing, .. }
             | Self::CriticalOption { timing, .. }
             | Self::Blockwise { timing, .. }
+            | Self::Session { timing, .. }
             | Self::Failed { timing, .. } => Some(*timing),
             Self::Status(reply) => Some(reply.timing),
             _ => None,
@@ -213,9 +255,18 @@ impl fmt::Display for Error {
             Self::NoUri => write!(f, "a session has no URI that a proxy could be told: name the target by its URI"),
             Self::Security => write!(
                 f,
-                "coaps needs DTLS, which this client does not have: nothing was sent; use coap:// if the request may \
-                 be read by others"
+                "coaps needs DTLS and a key or certificates, which this client does not have: nothing was sent; use \
+                 coap:// if the request may be read by others"
             ),
+            Self::SecureGroup { peer } => {
+                write!(f, "a group cannot be asked securely: ask each member of {peer}, or the group with coap://")
+            }
+            Self::SessionInUse { peer } => write!(
+                f,
+                "another secure session with {peer}, for another host name, is at work: name the host in one way, or \
+                 use a client of its own"
+            ),
+            Self::Session { peer, why, .. } => write!(f, "{peer}: {why}{}", advice_on_sessions(*why)),
             Self::HostNotFound { host, source } => {
                 write!(f, "host {host:?} not found: check its name and the name server ({source})")
             }
@@ -236,6 +287,11 @@ impl fmt::Display for Error {
             ),
             Self::Option(error) => write!(f, "bad option: {error}"),
             Self::Request(error) => write!(f, "request not sent: {error}"),
+            Self::BackOff { peer, wait, .. } => write!(
+                f,
+                "not sent: {peer} is overloaded, and wants no such request for {}: try again then, or let the request wait",
+                Seconds(*wait)
+            ),
             Self::NotSent { peer, timing } => write!(
                 f,
                 "not sent to {peer} within {}: earlier requests to it are unanswered, so wait or allow more at a time \
@@ -350,7 +406,7 @@ impl From<Error> for io::Error {
             Error::Reset { .. } => io::ErrorKind::ConnectionReset,
             Error::Unreachable { .. } => io::ErrorKind::HostUnreachable,
             Error::Blockwise { .. } => io::ErrorKind::InvalidData,
-            Error::Closed | Error::Disconnected => io::ErrorKind::NotConnected,
+            Error::Closed | Error::Disconnected | Error::Session { .. } => io::ErrorKind::NotConnected,
             Error::Aborted => io::ErrorKind::ConnectionAborted,
             _ => io::ErrorKind::Other,
         };
@@ -367,6 +423,27 @@ impl From<ConfigError> for Error {
 impl From<RouteError> for Error {
     fn from(error: RouteError) -> Self {
         Self::Route(error)
+    }
+}
+
+/// What to do, to follow what happened.
+const fn advice_on_sessions(why: SessionEnd) -> &'static str {
+    match why {
+        SessionEnd::HandshakeTimeout => {
+            "; check the address and port, that a server for coaps runs there, and the identity and key: some servers \
+             do not say when they are wrong"
+        }
+        SessionEnd::WrongKey => "; check the identity and the key",
+        SessionEnd::UnknownAuthority => "; trust the authority that has signed the certificate, or check the server",
+        SessionEnd::NameMismatch => "; ask for it by the name in its certificate, or check the address",
+        SessionEnd::Expired => "; check the clock here, and the certificate there",
+        SessionEnd::NoCertificate | SessionEnd::BadCertificate => "; check the certificates of both ends",
+        SessionEnd::Alert(_) | SessionEnd::Protocol => {
+            "; check the identity, the key or the certificates, and what the other end supports"
+        }
+        SessionEnd::Full => "; raise the limit of sessions, or close some",
+        // What was begun in it is over, and the next request makes a new one.
+        _ => "; send the request again if it is still wanted",
     }
 }
 

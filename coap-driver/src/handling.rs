@@ -6,7 +6,7 @@ use core::task::{Context, Poll, Waker};
 use std::panic::catch_unwind;
 use std::sync::Arc;
 
-use coap_core::{Body, Code, IncomingRequest, Instant, Response};
+use coap_core::{Body, Code, IncomingRequest, Instant, Peer, Response};
 
 use crate::feed::feed;
 use crate::router::{Answer, BodyError, Call, GoAhead, HandlerFuture, Incoming, Router, Source, Upload};
@@ -75,7 +75,9 @@ impl Calls {
 
     /// Finds and calls the handler of a request. All that can be refused is refused before its content has come.
     fn call_for<R: Runtime>(&mut self, shared: &Arc<Shared<R>>, router: &Router, request: IncomingRequest) {
-        let call = match router.find(Incoming::new(&request)) {
+        let secure = matches!(request.peer, Peer::Session(_));
+        let identity = if secure { shared.lock().identity_of(request.peer) } else { None };
+        let call = match router.find(Incoming::new(&request).with_identity(identity.as_ref())) {
             Ok(call) => call,
             Err(answer) => return self.answer(&request, answer),
         };
@@ -88,7 +90,7 @@ impl Calls {
         // A request that is read as it comes is nowhere as a whole, to be put to the handler again.
         let join = call.observed().filter(|_| upload.is_none()).and_then(|resource| {
             let mut state = shared.lock();
-            state.serving.topics.join(resource, call.incoming())
+            state.serving.topics.join(resource, call.incoming(), call.who())
         });
         let called = begin(call, upload.as_ref());
         self.keep(Purpose::Request(request.id, join), called, upload);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use coap_core::{Code, Failure};
+use coap_core::{Code, Failure, SessionEnd};
 
 use crate::error::Error;
 use crate::reply::Reply;
@@ -17,12 +17,16 @@ pub enum ErrorKind {
     Option,
     /// The request contradicts itself, or does not fit: nothing was sent.
     Request,
-    /// `coaps` was asked for, and there is no security: nothing was sent.
+    /// `coaps` was asked for, and there is no security, or it was asked of a group: nothing was sent.
     Security,
+    /// There is no secure session, or it has ended, for this reason.
+    Session(SessionEnd),
     /// The name has no address: nothing was sent.
     HostNotFound,
     /// There is no way to the peer from this machine: no interface of the zone, no socket of the address family.
     NoRoute,
+    /// The server wants no such request yet (4.29, 5.03): nothing was sent.
+    BackOff,
     /// The time ran out, at this stage.
     TimedOut(Stage),
     /// The peer answered with a Reset.
@@ -81,12 +85,14 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Uri(_) | Self::NoUri => ErrorKind::Uri,
-            Self::Security => ErrorKind::Security,
+            Self::Security | Self::SecureGroup { .. } => ErrorKind::Security,
+            Self::Session { why, .. } => ErrorKind::Session(*why),
             Self::HostNotFound { .. } => ErrorKind::HostNotFound,
             Self::ResolveTimeout { .. } => ErrorKind::TimedOut(Stage::Resolving),
             Self::NoInterface { .. } | Self::AddressFamily { .. } => ErrorKind::NoRoute,
             Self::Option(_) => ErrorKind::Option,
-            Self::Request(_) | Self::NotGroup { .. } => ErrorKind::Request,
+            Self::Request(_) | Self::NotGroup { .. } | Self::SessionInUse { .. } => ErrorKind::Request,
+            Self::BackOff { .. } => ErrorKind::BackOff,
             Self::NotSent { .. } => ErrorKind::TimedOut(Stage::Waiting),
             Self::NoAck { .. } => ErrorKind::TimedOut(Stage::Acknowledgement),
             Self::NoResponse { .. } => ErrorKind::TimedOut(Stage::Response),

@@ -31,6 +31,10 @@
 //!      └──────── send ◄────────┴── responses ◄─────────┘
 //! ```
 
+/// Secure sessions: keys, certificates, and the configurations that are made of them.
+#[cfg(feature = "dtls")]
+pub use coap_dtls as dtls;
+
 mod abort;
 mod builder;
 mod client;
@@ -60,6 +64,7 @@ pub mod router;
 mod runtime;
 mod server;
 mod serving;
+mod sessions;
 mod settings;
 mod shared;
 mod sockets;
@@ -95,6 +100,8 @@ pub use request::{PingBuilder, RequestBuilder};
 pub use resume::{Resume, ResumeError};
 pub use runtime::{BoxFuture, Received, RecvBatch, Runtime, SocketOptions, Timer, UdpSocket};
 pub use server::{Serve, Server, ShutdownHandle};
+#[cfg(feature = "dtls")]
+pub use sessions::SessionInfo;
 pub use target::{IntoTarget, Target};
 pub use traffic::{Direction, Traffic};
 pub use transport::Transport;

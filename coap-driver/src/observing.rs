@@ -77,6 +77,8 @@ struct Key {
 #[derive(Debug)]
 struct Registration {
     key: Key,
+    /// What the observers know the peer as.
+    told: Peer,
     /// Which resource: the options that are made of the URI.
     resource: Options,
     started: Instant,
@@ -115,13 +117,25 @@ struct Leaving {
 impl Observing {
     // ----- Observers -------------------------------------------------------------------------------------------
 
+    /// Whose resource is observed.
+    pub(crate) fn peer_of(&self, id: RequestId) -> Option<Peer> {
+        self.registrations.get(&id).map(|registration| registration.key.peer)
+    }
+
+    /// Whether a resource of this peer is observed.
+    #[cfg(feature = "dtls")]
+    pub(crate) fn has_open(&self, peer: Peer) -> bool {
+        let open = |registration: &Registration| registration.key.peer == peer && registration.end.is_none();
+        self.registrations.values().any(open) || self.leaving.iter().any(|leaving| leaving.peer == peer)
+    }
+
     /// Joins the registration of the same request to the same peer, or makes one.
     pub(crate) fn observe(
         &mut self,
         endpoint: &mut Endpoint,
         now: Instant,
         client: ClientId,
-        to: Peer,
+        (to, told): (Peer, Peer),
         request: &Request,
         how: &RequestOptions,
     ) -> Result<Joined, RequestError> {
@@ -137,6 +151,7 @@ impl Observing {
         let number = self.draw();
         let mut registration = Registration {
             key: key.clone(),
+            told,
             resource: resource(&request.options),
             started: now,
             accepted: false,
@@ -381,7 +396,7 @@ impl Observing {
         let registration = self.registrations.get_mut(&id).filter(|registration| registration.end.is_none())?;
         self.shared.remove(&registration.key);
         let peer = registration.key.peer;
-        registration.end = Some(outcome(peer, registration.started));
+        registration.end = Some(outcome(registration.told, registration.started));
         registration.mark(wake, |_| {});
         Some(peer)
     }

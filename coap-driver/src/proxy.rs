@@ -21,6 +21,16 @@ use crate::target::{IntoTarget, Target};
 pub struct Proxy {
     target: Target,
     form: ProxyForm,
+    way: Way,
+}
+
+/// What may be on the way to a proxy in the clear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// What is for `coap`.
+    Open,
+    /// What is for `coaps` too.
+    Trusted,
 }
 
 /// How a proxy is told what is wanted (RFC 7252 §5.10.2).
@@ -55,7 +65,7 @@ impl Proxy {
     /// # Errors
     /// The text is no URI.
     pub fn at(proxy: impl IntoTarget) -> Result<Self, UriError> {
-        Ok(Self { target: proxy.into_target()?, form: ProxyForm::default() })
+        Ok(Self { target: proxy.into_target()?, form: ProxyForm::default(), way: Way::Open })
     }
 
     /// Tells it so.
@@ -65,11 +75,20 @@ impl Proxy {
         self
     }
 
+    /// Sends it also what is for `coaps`, though the way to it is in the clear: because that way is safe by other means. Without
+    /// this, such a request is refused ([`Error::Security`]); to a proxy that is asked with `coaps` itself it is sent anyhow.
+    #[must_use]
+    pub const fn trusted(mut self) -> Self {
+        self.way = Way::Trusted;
+        self
+    }
+
     /// Makes a request for `target` one to the proxy.
     fn apply(&self, target: &Target, options: &mut Options) -> Result<(), Error> {
         let base = target.to_uri().ok_or(Error::NoUri)?;
         // The first hop would carry in the clear what was to be secret.
-        if base.scheme() != Scheme::Coap && self.target.as_uri().is_none_or(|proxy| proxy.scheme() == Scheme::Coap) {
+        let is_secret = base.scheme() != Scheme::Coap && self.way == Way::Open;
+        if is_secret && self.target.as_uri().is_none_or(|proxy| proxy.scheme() == Scheme::Coap) {
             return Err(Error::Security);
         }
         // The zone of an address is no business of another machine (RFC 6874 §1).

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use coap_core::{Failure, Instant, Peer, Request, RequestError, RequestId, RequestOptions, Timing};
+use coap_core::{Failure, Instant, Peer, Request, RequestError, RequestId, RequestOptions, SessionEnd, Timing};
 
 use crate::client::Client;
 use crate::error::Error;
@@ -18,6 +18,7 @@ use crate::progress::{Progress, ProgressHook};
 use crate::queues::{Left, Room, Ticket};
 use crate::reply::Reply;
 use crate::runtime::{Runtime, Timer};
+use crate::sessions::Secure;
 use crate::shared::Shared;
 use crate::target::Target;
 use crate::timeout::within;
@@ -28,17 +29,40 @@ use crate::waiting::{ClientId, Head, News, Outcome};
 /// (RFC 7252 §4.8.2), which is also how long the endpoint lets a request wait for its turn.
 const PATIENCE: Duration = Duration::from_secs(93);
 
+/// How long the first address has for its handshake before the next is tried beside it: ACK_TIMEOUT and half of it, as a
+/// request in the clear has at the average before it is repeated (RFC 7252 §4.2).
+const HURRY: Duration = Duration::from_millis(2_500);
+
 /// The end that the caller set, and that of the connection that it began in.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadline {
     started: Instant,
     timeout: Option<Duration>,
     epoch: u64,
+    /// How long to wait for a server that wants the request later.
+    back_off: Duration,
+    /// How long that was, where the time of the request does not count it.
+    rested: Duration,
 }
 
 impl Deadline {
     pub(crate) fn new<R: Runtime>(client: &Client<R>, timeout: Option<Duration>) -> Self {
-        Self { started: client.now(), timeout, epoch: client.epoch() }
+        let (started, epoch, back_off) = (client.now(), client.epoch(), client.wait_for_back_off());
+        Self { started, timeout, epoch, back_off, rested: Duration::ZERO }
+    }
+
+    /// With a patience of its own for a server that wants the request later.
+    pub(crate) const fn with_back_off(mut self, span: Option<Duration>) -> Self {
+        if let Some(span) = span {
+            self.back_off = span;
+        }
+        self
+    }
+
+    /// Whether it is worth to wait until then for a server that wants the request later.
+    fn may_rest_until(self, until: Instant) -> bool {
+        let in_time = self.timeout.is_none_or(|timeout| until < self.started + timeout);
+        in_time && until <= self.started + self.back_off
     }
 
     pub(crate) const fn epoch(self) -> u64 {
@@ -52,7 +76,7 @@ impl Deadline {
 
     /// Until when to wait for what is not the endpoint's business.
     pub(crate) fn patience(self) -> Instant {
-        self.started + self.timeout.unwrap_or(PATIENCE)
+        self.started + self.timeout.unwrap_or(PATIENCE + self.rested)
     }
 
     /// What is left for the endpoint.
@@ -62,16 +86,34 @@ impl Deadline {
     }
 }
 
-/// The peers that `target` may stand for. A client that is closed does not wait for its name server.
+/// Whom a target stands for.
+#[derive(Debug)]
+pub(crate) struct Destination {
+    /// The best first; at least one.
+    pub(crate) peers: Vec<Peer>,
+    /// They are asked in sessions that are made so, and never in the clear.
+    pub(crate) secure: Option<Secure>,
+}
+
+impl From<Peer> for Destination {
+    /// In the clear, or in the session that the peer is.
+    fn from(peer: Peer) -> Self {
+        Self { peers: vec![peer], secure: None }
+    }
+}
+
+/// Whom `target` may stand for. A client that is closed does not wait for its name server.
 pub(crate) async fn resolve<R: Runtime>(
     client: &Client<R>,
     target: &Target,
     deadline: Deadline,
-) -> Result<Vec<Peer>, Error> {
+) -> Result<Destination, Error> {
+    // Before a name is looked up, which is in the clear too.
+    let secure = target.secure_host().map(|host| client.shared().credentials().secure(host)).transpose()?;
     let mut looking = pin!(target.resolve(client.runtime(), deadline.patience()));
     // The place is taken for the news of the end: see `Room::None`.
     let place = target.is_name().then(|| Place::new(client.shared().clone(), Room::None));
-    poll_fn(|cx| {
+    let peers = poll_fn(|cx| {
         if let Some(place) = &place {
             place.wait(cx);
             if deadline.is_ended(client) {
@@ -81,8 +123,12 @@ pub(crate) async fn resolve<R: Runtime>(
         let found = ready!(looking.as_mut().poll(cx));
         // A look-up that fails with the runtime is not the name server's fault.
         Poll::Ready(if found.is_err() && deadline.is_ended(client) { Err(Error::Closed) } else { found })
-    })
-    .await
+    });
+    let peers = peers.await?;
+    match peers.iter().find(|peer| secure.is_some() && peer.is_multicast()) {
+        Some(group) => Err(Error::SecureGroup { peer: *group }),
+        None => Ok(Destination { peers, secure }),
+    }
 }
 
 /// What is asked.
@@ -119,6 +165,11 @@ pub(crate) struct Race<R: Runtime> {
     on_progress: Option<ProgressHook>,
     /// Under which its repetitions are told.
     number: Option<RequestNumber>,
+    secure: Option<Secure>,
+    /// When the next address is tried beside one whose handshake takes its time.
+    hurry: Option<R::Timer>,
+    /// The one that was asked last: of an address that is asked in a session, that.
+    asked: Option<Peer>,
     running: Vec<Running<R>>,
 }
 
@@ -151,8 +202,20 @@ enum Step<R: Runtime> {
 
 impl<R: Runtime> Race<R> {
     pub(crate) const fn new(client: Client<R>, ask: Ask, how: RequestOptions, deadline: Deadline) -> Self {
-        let (upload, wanted, on_progress, number) = (None, None, None, None);
-        Self { client, ask, how, deadline, upload, wanted, on_progress, number, running: Vec::new() }
+        Self {
+            client,
+            ask,
+            how,
+            deadline,
+            upload: None,
+            wanted: None,
+            on_progress: None,
+            number: None,
+            secure: None,
+            hurry: None,
+            asked: None,
+            running: Vec::new(),
+        }
     }
 
     /// Supplies the content.
@@ -177,7 +240,9 @@ impl<R: Runtime> Race<R> {
     }
 
     /// Runs to the outcome.
-    pub(crate) async fn run(&mut self, peers: Vec<Peer>) -> Result<Finish, Error> {
+    pub(crate) async fn run(&mut self, to: impl Into<Destination>) -> Result<Finish, Error> {
+        let Destination { peers, secure } = to.into();
+        self.secure = secure;
         let mut peers = peers.into_iter().peekable();
         if peers.len() > 1 || (self.number.is_some() && self.shared().lock().feeds.has(self.id())) {
             self.how = self.how.clone().report_retransmissions();
@@ -195,7 +260,8 @@ impl<R: Runtime> Race<R> {
                     return Err(failed);
                 }
                 let Some(peer) = peers.next() else { return Err(failed) };
-                match self.start_when_there_is_room(peer).await {
+                match self.start_in_time(peer).await {
+                    Ok(()) if peers.peek().is_some() => self.set_hurry(),
                     Ok(()) => {}
                     // Another address may be of the family that there is a socket for.
                     Err(error) if peers.peek().is_some() && matches!(error, Error::AddressFamily { .. }) => {
@@ -244,7 +310,21 @@ impl<R: Runtime> Race<R> {
                 Outcome::Failed { peer, reason: Failure::NotSent | Failure::NoAck | Failure::NoResponse, .. }
                     if running.is_joined() =>
                 {
-                    self.start_when_there_is_room(peer).await?;
+                    self.start_in_time(peer).await?;
+                }
+                // It waited for its turn, and its server wants it later by now. Nobody has got it.
+                Outcome::Failed { peer, reason: Failure::BackOff { until }, .. } => {
+                    self.wanted = None;
+                    if !self.deadline.may_rest_until(until) || !self.upload.as_mut().is_none_or(Upload::rewind) {
+                        return Err(self.backed_off(peer, until));
+                    }
+                    self.start_in_time(peer).await?;
+                }
+                // Nothing was sent: no session has come to stand there.
+                Outcome::Failed { peer, reason: Failure::Session(why), timing }
+                    if timing.attempts == 0 && is_nobody(why) =>
+                {
+                    failed = Error::from_failure(peer, Failure::Session(why), timing);
                 }
                 Outcome::Failed { peer, reason, timing } => {
                     failed = Error::from_failure(peer, reason, timing);
@@ -277,11 +357,45 @@ impl<R: Runtime> Race<R> {
         self.client.id()
     }
 
+    /// Starts, and waits first for a server that wants the request later, if the caller has the patience.
+    async fn start_in_time(&mut self, peer: Peer) -> Result<(), Error> {
+        loop {
+            match self.start_when_there_is_room(peer).await {
+                Err(Error::BackOff { until, .. }) if self.deadline.may_rest_until(until) => {
+                    self.rest_until(until).await?;
+                }
+                started => return started,
+            }
+        }
+    }
+
+    /// Waits, unless the client ends meanwhile.
+    async fn rest_until(&mut self, until: Instant) -> Result<(), Error> {
+        let (client, began) = (self.client.clone(), self.client.now());
+        // The place is taken for the news of the end: see `Room::None`.
+        let place = Place::new(client.shared().clone(), Room::None);
+        let ended = poll_fn(|cx| {
+            place.wait(cx);
+            if self.deadline.is_ended(&client) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        if within(client.runtime(), until, ended).await.is_some() {
+            return Err(Error::Closed);
+        }
+        if self.deadline.timeout.is_none() {
+            self.deadline.rested += client.now() - began;
+        }
+        Ok(())
+    }
+
+    fn backed_off(&self, peer: Peer, until: Instant) -> Error {
+        Error::BackOff { peer, until, wait: until - self.client.now() }
+    }
+
     /// Starts, and waits in turn where the tables of the endpoint are full: a caller that must try again by itself
     /// would only do worse (and RFC 7252 §4.7 wants it to wait).
     async fn start_when_there_is_room(&mut self, peer: Peer) -> Result<(), Error> {
         let started = self.start(peer);
-        let Some(room) = full(&started, peer) else { return started };
+        let Some(room) = full(&started, self.asked.unwrap_or(peer)) else { return started };
         let (client, until) = (self.client.clone(), self.deadline.patience());
         let mut place = Place::new(client.shared().clone(), room);
         let waiting = poll_fn(|cx| {
@@ -289,7 +403,7 @@ impl<R: Runtime> Race<R> {
                 // Queued first, as room may come between a refusal and the waiting for it.
                 place.wait(cx);
                 let started = self.start(peer);
-                match full(&started, peer) {
+                match full(&started, self.asked.unwrap_or(peer)) {
                     Some(room) if room == place.room => return Poll::Pending,
                     Some(room) => place.change(room),
                     None => {
@@ -311,35 +425,43 @@ impl<R: Runtime> Race<R> {
         if self.deadline.is_ended(&self.client) {
             return Err(Error::Closed);
         }
-        if !self.shared().reaches(peer) {
+        let shared = self.shared();
+        if !shared.reaches(peer) {
             return Err(Error::AddressFamily { peer });
         }
-        let shared = self.shared();
         let id = self.id();
+        let mut asked = peer;
         let started = shared.command(|state, now| {
             // Once more under the lock: who disconnects ends what is there by then.
             if self.client.epoch() != self.deadline.epoch {
-                return Err(RequestError::Shutdown);
+                return Err(Error::Closed);
             }
+            if let Some(secure) = &self.secure {
+                let to = peer.udp().ok_or(Error::Security)?;
+                let via = shared.socket_for(to).ok_or(Error::AddressFamily { peer })?;
+                asked = state.connect(now, id, to, via, secure)?;
+            }
+            let peer = asked;
             let how = match self.deadline.left(now) {
                 Some(left) => self.how.clone().timeout(left),
                 None => self.how.clone(),
             };
             Ok(match &self.ask {
                 Ask::Request(request) => {
-                    let request = state.request(now, id, peer, request.clone(), &how)?;
+                    let request = state.request(now, id, peer, request.clone(), &how).map_err(Error::Request)?;
                     state.waiting.set_number(request, self.number);
                     Running::Request(request)
                 }
                 Ask::Group(request) => {
-                    let request = state.request(now, id, peer, request.clone(), &how)?;
+                    let request = state.request(now, id, peer, request.clone(), &how).map_err(Error::Request)?;
                     state.waiting.set_number(request, self.number);
                     state.waiting.collect(request);
                     Running::Request(request)
                 }
-                Ask::Ping => Running::Request(state.ping(now, id, peer, &how)?),
+                Ask::Ping => Running::Request(state.ping(now, id, peer, &how).map_err(Error::Request)?),
                 Ask::Observe(request) => {
-                    let Joined { id, to_other } = state.observe(now, id, peer, request, &how)?;
+                    let Joined { id, to_other } =
+                        state.observe(now, id, peer, request, &how).map_err(Error::Request)?;
                     let timer = || {
                         let mut timer = shared.runtime().timer();
                         timer.set(self.deadline.timeout.map(|_| self.deadline.patience()));
@@ -350,13 +472,25 @@ impl<R: Runtime> Race<R> {
                 }
             })
         });
+        self.asked = Some(asked);
         match started {
             Ok(running) => {
                 self.running.push(running);
                 Ok(())
             }
-            Err(RequestError::Shutdown) => Err(Error::Closed),
-            Err(error) => Err(Error::Request(error)),
+            Err(Error::Request(RequestError::Shutdown)) => Err(Error::Closed),
+            Err(Error::Request(RequestError::BackOff { until })) => Err(self.backed_off(peer, until)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets the next address have its chance if the session with this one takes its time, as a retransmission does where there
+    /// is no session to be made.
+    fn set_hurry(&mut self) {
+        if self.secure.is_some() && self.asked.is_some_and(|peer| self.shared().lock().is_pending(peer)) {
+            let mut timer = self.client.runtime().timer();
+            timer.set(Some(self.client.now() + HURRY));
+            self.hurry = Some(timer);
         }
     }
 
@@ -378,6 +512,14 @@ impl<R: Runtime> Race<R> {
     fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<Step<R>> {
         let shared = self.client.shared().clone();
         let mut state = shared.lock();
+        if let Some(timer) = &mut self.hurry
+            && timer.poll(cx).is_ready()
+        {
+            self.hurry = None;
+            if self.asked.is_some_and(|peer| state.is_pending(peer)) {
+                return Poll::Ready(Step::Repeated);
+            }
+        }
         let mut index = 0;
         while let Some(running) = self.running.get_mut(index) {
             let news = match running {
@@ -437,6 +579,11 @@ impl<R: Runtime> Running<R> {
     const fn is_joined(&self) -> bool {
         matches!(self, Self::Observer { waits: Waits::Joined(_), .. })
     }
+}
+
+/// Why there was no session, where another address may have one: nobody was there, or no room here.
+const fn is_nobody(why: SessionEnd) -> bool {
+    matches!(why, SessionEnd::HandshakeTimeout | SessionEnd::Unreachable | SessionEnd::Full)
 }
 
 /// The table that is full, if that is why a request was not taken: it passes.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use coap_core::{Local, OptionNumber, Peer, Request, Token, Type};
 
 use crate::router::{FIRST_BLOCK, Incoming};
+use crate::sessions::{Identity, identity_key};
 
 /// Something that changes, and whose observers want to know (RFC 7641): routes are made
 /// [`observable`](crate::router::MethodRouter::observable) with it, and whoever changes it says so.
@@ -151,6 +152,7 @@ impl Resource {
             key,
             place,
             peer: incoming.peer(),
+            identity: incoming.identity.cloned(),
             local: incoming.local(),
             kind: incoming.kind(),
             message_id: incoming.message_id(),
@@ -191,7 +193,7 @@ impl fmt::Debug for Resource {
 }
 
 /// What is answered alike: one resource, and the same method, options of the cache key, and content (RFC 7252 §5.6, RFC 8132
-/// §2.1).
+/// §2.1), and the same identity where the answer can depend on that.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TopicKey {
     resource: u64,
@@ -199,8 +201,12 @@ pub(crate) struct TopicKey {
 }
 
 impl TopicKey {
-    pub(crate) fn new(resource: &Resource, incoming: &Incoming<'_>) -> Self {
-        let mut operation = vec![incoming.method().to_byte()];
+    pub(crate) fn new(resource: &Resource, incoming: &Incoming<'_>, who: Option<&Identity>) -> Self {
+        let mut operation = vec![incoming.method().to_byte(), u8::from(who.is_some())];
+        if let Some(who) = who.map(identity_key) {
+            operation.extend((who.len() as u32).to_be_bytes());
+            operation.extend(who);
+        }
         for (number, value) in incoming.options().iter().filter(|(number, _)| tells_apart(*number)) {
             operation.extend(number.number().to_be_bytes());
             operation.extend((value.len() as u32).to_be_bytes());
@@ -233,6 +239,7 @@ pub(crate) struct Observed {
     pub(crate) key: TopicKey,
     place: u64,
     peer: Peer,
+    identity: Option<Identity>,
     local: Local,
     kind: Type,
     message_id: u16,
@@ -271,8 +278,11 @@ const NO_END: u8 = 0;
 impl Observed {
     /// What its handler is called with.
     pub(crate) const fn incoming(&self) -> Incoming<'_> {
-        let Self { peer, local, kind, message_id, ref token, ref request, .. } = *self;
-        Incoming { peer, local, kind, message_id, token, request, wanted: FIRST_BLOCK, upload: None, captures: &[] }
+        let Self { peer, ref identity, local, kind, message_id, ref token, ref request, .. } = *self;
+        let (identity, wanted, captures) = (identity.as_ref(), FIRST_BLOCK, &[]);
+        // Whoever observes has been found fresh when that began.
+        let echo_age = Some(Duration::ZERO);
+        Incoming { peer, identity, local, kind, message_id, token, request, wanted, echo_age, upload: None, captures }
     }
 
     pub(crate) fn changes(&self) -> u64 {
@@ -381,6 +391,7 @@ mod tests {
 
     fn with<T>(request: &Request, look: impl FnOnce(&Incoming<'_>) -> T) -> T {
         look(&Incoming {
+            identity: None,
             peer: "192.0.2.1:5683".parse::<core::net::SocketAddr>().unwrap().into(),
             local: Local::default(),
             kind: Type::Confirmable,
@@ -388,19 +399,21 @@ mod tests {
             token: &Token::EMPTY,
             request,
             wanted: FIRST_BLOCK,
+            echo_age: None,
             upload: None,
             captures: &[],
         })
     }
 
     fn observed(resource: &Resource, request: &Request, inbox: &Arc<Inbox>) -> Arc<Observed> {
-        with(request, |incoming| resource.observe(TopicKey::new(resource, incoming), incoming, inbox))
+        with(request, |incoming| resource.observe(TopicKey::new(resource, incoming, None), incoming, inbox))
     }
 
     #[test]
     fn requests_with_the_same_answer_are_one() {
         let (resource, other) = (Resource::new(), Resource::new());
-        let key = |resource: &Resource, request: &Request| with(request, |incoming| TopicKey::new(resource, incoming));
+        let key =
+            |resource: &Resource, request: &Request| with(request, |incoming| TopicKey::new(resource, incoming, None));
         let plain = key(&resource, &request(|_| {}));
         assert_eq!(plain, key(&resource, &request(|options| options.set_observe(0))));
         let more = request(|options| {

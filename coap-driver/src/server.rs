@@ -103,6 +103,11 @@ impl<R: Runtime> Server<R> {
         Serve { server: self, wrong: wrong.map(Error::Route) }
     }
 
+    #[cfg(feature = "dtls")]
+    pub(crate) const fn shared(&self) -> &Arc<Shared<R>> {
+        &self.shared
+    }
+
     fn start(&self) {
         if let Some(driver) = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take() {
             self.shared.runtime().spawn(Box::pin(driver));

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 
 use coap_core::{
-    Body, Endpoint, Event, Failure, IncomingRequest, Instant, Options, Peer, Request, RequestError, RequestId,
-    RequestOptions, Response, Timing,
+    Body, Event, Failure, IncomingRequest, Instant, Options, Peer, Request, RequestError, RequestId, RequestOptions,
+    Response, SessionEnd, Timing,
 };
 
 use crate::counts::SocketStats;
@@ -18,12 +18,18 @@ use crate::queues::Queues;
 use crate::reply::Reply;
 use crate::router::Router;
 use crate::serving::Serving;
+use crate::sessions::Machine;
+#[cfg(feature = "dtls")]
+use crate::sessions::Sessions;
+use crate::sockets::Unsent;
 use crate::waiting::{ClientId, Outcome, Waiting};
 
 /// Requests and their outcomes, handlers and their ends.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: Machine,
+    #[cfg(feature = "dtls")]
+    pub(crate) sessions: Sessions,
     /// As of the last round of the driver task.
     pub(crate) socket_stats: SocketStats,
     pub(crate) waiting: Waiting,
@@ -69,9 +75,11 @@ pub(crate) enum Doors {
 }
 
 impl State {
-    pub(crate) fn new(endpoint: Endpoint, doors: Doors) -> Self {
+    pub(crate) fn new(endpoint: Machine, doors: Doors) -> Self {
         Self {
             endpoint,
+            #[cfg(feature = "dtls")]
+            sessions: Sessions::default(),
             socket_stats: SocketStats::default(),
             waiting: Waiting::default(),
             observing: Observing::default(),
@@ -129,7 +137,7 @@ impl State {
         self.refuse_if_closed()?;
         let supplies = request.body.is_in_parts();
         let id = self.endpoint.request(now, to, request, how)?;
-        self.waiting.add(now, client, to, id);
+        self.waiting.add(now, client, to, self.told_as(to), id);
         if supplies {
             self.waiting.add_body(id, id.request_body());
         }
@@ -146,7 +154,8 @@ impl State {
         how: &RequestOptions,
     ) -> Result<Joined, RequestError> {
         self.refuse_if_closed()?;
-        self.observing.observe(&mut self.endpoint, now, client, to, request, how)
+        let told = self.told_as(to);
+        self.observing.observe(&mut self.endpoint, now, client, (to, told), request, how)
     }
 
     pub(crate) fn ping(
@@ -158,7 +167,7 @@ impl State {
     ) -> Result<RequestId, RequestError> {
         self.refuse_if_closed()?;
         let id = self.endpoint.ping_with(now, to, how)?;
-        self.waiting.add(now, client, to, id);
+        self.waiting.add(now, client, to, self.told_as(to), id);
         Ok(id)
     }
 
@@ -199,8 +208,12 @@ impl State {
     }
 
     /// Ends what is in flight to `peer`. The endpoint does not ask why; whoever waits is told.
-    pub(crate) fn handle_unreachable(&mut self, now: Instant, peer: Peer, cause: Unreachable) {
-        self.endpoint.handle_unreachable(now, peer);
+    pub(crate) fn handle_unreachable(&mut self, now: Instant, unsent: Unsent) {
+        let Unsent { peer, cause, group } = unsent;
+        match group {
+            Some(request) => self.endpoint.handle_not_sent(now, request),
+            None => self.endpoint.handle_unreachable(now, peer),
+        }
         // The last report counts: the events of all of them are taken at the end of the round.
         self.unreachable.retain(|(known, _)| *known != peer);
         self.unreachable.push((peer, cause));
@@ -232,6 +245,7 @@ impl State {
                 }
                 Event::Pong { id, timing } => self.settle(id, wake, |_, _| Outcome::Pong(timing)),
                 Event::Failed { id, reason, timing } => {
+                    let reason = self.reason_of(id, reason);
                     let cause = self.cause_of(reason);
                     self.settle(id, wake, |peer, _| failed(peer, reason, timing, &cause));
                 }
@@ -301,9 +315,19 @@ impl State {
         self.stop_collecting(now, id);
     }
 
+    /// What was not sent because its session did not come to stand in time has failed for that.
+    fn reason_of(&self, id: RequestId, reason: Failure) -> Failure {
+        let peer = || self.waiting.peer_of(id).or_else(|| self.observing.peer_of(id));
+        let pending = || peer().is_some_and(|peer| self.is_pending(peer));
+        match reason {
+            Failure::NotSent if pending() => Failure::Session(SessionEnd::HandshakeTimeout),
+            reason => reason,
+        }
+    }
+
     /// Who says of which peers that they are unreachable, if that is why something failed.
     fn cause_of(&self, reason: Failure) -> Vec<(Peer, Unreachable)> {
-        if reason == Failure::Unreachable { self.unreachable.clone() } else { Vec::new() }
+        if is_unreachable(reason) { self.unreachable.clone() } else { Vec::new() }
     }
 
     fn settle(&mut self, id: RequestId, wake: &mut Vec<Waker>, outcome: impl FnOnce(Peer, Instant) -> Outcome) {
@@ -398,8 +422,12 @@ impl State {
     }
 }
 
+const fn is_unreachable(reason: Failure) -> bool {
+    matches!(reason, Failure::Unreachable | Failure::Session(SessionEnd::Unreachable))
+}
+
 fn failed(peer: Peer, reason: Failure, timing: Timing, causes: &[(Peer, Unreachable)]) -> Outcome {
-    if reason != Failure::Unreachable {
+    if !is_unreachable(reason) {
         return Outcome::Failed { peer, reason, timing };
     }
     let cause = causes.iter().find(|(of, _)| *of == peer);
@@ -415,13 +443,15 @@ mod tests {
     use rand::rngs::StdRng;
 
     use super::*;
+    use crate::sessions::Credentials;
 
     fn peer(port: u16) -> Peer {
         SocketAddr::from(([192, 0, 2, 1], port)).into()
     }
 
     fn state() -> State {
-        State::new(Endpoint::new(Config::default(), StdRng::seed_from_u64(1)), Doors::Absent)
+        let rng = Box::new(StdRng::seed_from_u64(1));
+        State::new(Credentials::default().machine(Config::default(), rng), Doors::Absent)
     }
 
     #[test]

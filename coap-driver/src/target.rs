@@ -117,20 +117,24 @@ impl Target {
         matches!(&self.0, Kind::Uri(uri) if matches!(uri.host(), Host::Name(_)))
     }
 
-    /// The peers that it may stand for, the best first; at least one. A name is looked up, for `until` at most.
+    /// The host that the other end must prove to be, in a session: nothing of this may be asked in the clear.
+    pub(crate) fn secure_host(&self) -> Option<&Host> {
+        match &self.0 {
+            // How secure a session is, whoever named it knows.
+            Kind::Peer(_) | Kind::At(Peer::Session(_), _) => None,
+            Kind::Uri(uri) | Kind::At(_, uri) => (uri.scheme() != Scheme::Coap).then(|| uri.host()),
+        }
+    }
+
+    /// The peers that it may stand for, the best first; at least one. A name is looked up, for `until` at most. Those of a target
+    /// that has a [`secure_host`](Self::secure_host) are not to be asked themselves, but in a session with them.
     pub(crate) async fn resolve<R: Runtime>(&self, runtime: &R, until: Instant) -> Result<Vec<Peer>, Error> {
         let uri = match &self.0 {
-            // How secret a session is, its transport knows.
-            Kind::At(Peer::Udp(_), uri) if uri.scheme() != Scheme::Coap => return Err(Error::Security),
             Kind::Peer(peer) | Kind::At(peer, _) => {
                 return Ok(vec![peer.udp().map_or(*peer, |addr| here(addr.socket_addr()).into())]);
             }
             Kind::Uri(uri) => uri,
         };
-        // Never in the clear what was to be secret.
-        if uri.scheme() != Scheme::Coap {
-            return Err(Error::Security);
-        }
         let name = match uri.host() {
             Host::Ipv4(addr) => return Ok(vec![here(SocketAddr::from((*addr, uri.port()))).into()]),
             Host::Ipv6 { addr, zone } => {

@@ -13,6 +13,7 @@ use coap_core::{
 use crate::queues::Table;
 use crate::resource::{Change, Inbox, Manner, Observed, Resource, TopicKey};
 use crate::router::Incoming;
+use crate::sessions::Identity;
 
 /// The longest content of a FETCH that is observed, in bytes: each observer has us keep its request.
 const MOST_CONTENT: usize = 1_024;
@@ -81,12 +82,18 @@ impl Topics {
 
     // ----- Observers ---------------------------------------------------------------------------------------------------
 
-    /// A peer wants to observe: from here on no change is missed. To be called before the handler is. `None`: it cannot.
-    pub(crate) fn join(&mut self, resource: &Resource, incoming: &Incoming<'_>) -> Option<Join> {
+    /// A peer wants to observe: from here on no change is missed. To be called before the handler is. `who`: the answer is for
+    /// this one alone. `None`: it cannot.
+    pub(crate) fn join(
+        &mut self,
+        resource: &Resource,
+        incoming: &Incoming<'_>,
+        who: Option<&Identity>,
+    ) -> Option<Join> {
         if incoming.payload().len() > MOST_CONTENT {
             return None;
         }
-        let key = TopicKey::new(resource, incoming);
+        let key = TopicKey::new(resource, incoming, who);
         let inbox = &self.inbox;
         let topic = self.topics.entry(key).or_insert_with_key(|key| Topic {
             observed: resource.observe(key.clone(), incoming, inbox),

@@ -5,7 +5,7 @@ use core::task::{Context, Poll};
 use std::io;
 use std::sync::Arc;
 
-use coap_core::{Local, Peer};
+use coap_core::{Local, Peer, Transmit};
 
 use crate::runtime::{RecvBatch, UdpSocket};
 use crate::shared::can_send;
@@ -38,7 +38,8 @@ pub trait Transport: Send + Sync + 'static {
     /// requests end. Any other error: this datagram is lost.
     fn try_send(&self, to: Peer, from: &Local, payload: &[u8]) -> io::Result<()>;
 
-    /// Ready when it is worth calling [`try_send`](Self::try_send) again after `WouldBlock`. By default it always is.
+    /// Ready when it is worth calling [`try_send`](Self::try_send) again after `WouldBlock`. By default it always is; a
+    /// datagram that is met with `WouldBlock` a few times in a row all the same is lost.
     ///
     /// # Errors
     /// As those of [`poll_recv`](Self::poll_recv).
@@ -75,37 +76,50 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 pub(crate) enum Link<S> {
     /// A socket, and the address that it is bound to.
     Udp(S, SocketAddr),
+    /// One for secure sessions alone.
+    Secure(S, SocketAddr),
     Custom(Box<dyn Transport>),
 }
 
 impl<S: UdpSocket> Link<S> {
     pub(crate) fn poll_recv(&self, cx: &mut Context<'_>, batch: &mut RecvBatch) -> Poll<io::Result<()>> {
         match self {
-            Self::Udp(socket, _) => socket.poll_recv(cx, batch),
+            Self::Udp(socket, _) | Self::Secure(socket, _) => socket.poll_recv(cx, batch),
             Self::Custom(transport) => transport.poll_recv(cx, batch),
         }
     }
 
-    pub(crate) fn try_send(&self, to: Peer, from: &Local, payload: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Udp(socket, _) => match to.udp() {
-                Some(to) => socket.try_send(to, from, payload),
-                None => Err(io::ErrorKind::InvalidInput.into()),
+    pub(crate) fn try_send(&self, transmit: &Transmit, payload: &[u8]) -> io::Result<()> {
+        let Transmit { to, from, hops, .. } = transmit;
+        match (self, hops) {
+            (Self::Udp(socket, _) | Self::Secure(socket, _), hops) => match (to.udp(), hops) {
+                (Some(to), None) => socket.try_send(to, from, payload),
+                (Some(to), Some(hops)) => socket.try_send_hops(to, from, *hops, payload),
+                (None, _) => Err(io::ErrorKind::InvalidInput.into()),
             },
-            Self::Custom(transport) => transport.try_send(to, from, payload),
+            (Self::Custom(transport), None) => transport.try_send(*to, from, payload),
+            // It must not go further than was asked for.
+            (Self::Custom(_), Some(_)) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Udp(socket, _) => socket.poll_writable(cx),
+            Self::Udp(socket, _) | Self::Secure(socket, _) => socket.poll_writable(cx),
             Self::Custom(transport) => transport.poll_writable(cx),
         }
     }
 
+    /// Nothing leaves here in the clear.
+    pub(crate) const fn is_secure(&self) -> bool {
+        matches!(self, Self::Secure(..))
+    }
+
     pub(crate) fn reaches(&self, peer: Peer) -> bool {
         match self {
-            Self::Udp(_, local) => peer.udp().is_some_and(|to| can_send(*local, to.socket_addr())),
+            Self::Udp(_, local) | Self::Secure(_, local) => {
+                peer.udp().is_some_and(|to| can_send(*local, to.socket_addr()))
+            }
             Self::Custom(transport) => transport.reaches(peer),
         }
     }
@@ -115,6 +129,7 @@ impl<S> core::fmt::Debug for Link<S> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Udp(_, local) => f.debug_tuple("Udp").field(local).finish(),
+            Self::Secure(_, local) => f.debug_tuple("Secure").field(local).finish(),
             Self::Custom(_) => f.write_str("Custom"),
         }
     }

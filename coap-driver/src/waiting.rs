@@ -87,6 +87,8 @@ struct Waiter {
     /// For the client's stream of events.
     number: Option<RequestNumber>,
     peer: Peer,
+    /// What the caller knows it as.
+    told: Peer,
     started: Instant,
     waker: Option<Waker>,
     repeated: bool,
@@ -110,11 +112,12 @@ struct Inflow {
 }
 
 impl Waiting {
-    pub(crate) fn add(&mut self, started: Instant, client: ClientId, peer: Peer, id: RequestId) {
+    pub(crate) fn add(&mut self, started: Instant, client: ClientId, peer: Peer, told: Peer, id: RequestId) {
         let waiter = Waiter {
             client,
             number: None,
             peer,
+            told,
             started,
             waker: None,
             repeated: false,
@@ -138,6 +141,17 @@ impl Waiting {
     pub(crate) fn owner(&self, id: RequestId) -> Option<(ClientId, RequestNumber)> {
         let waiter = self.requests.get(&id)?;
         Some((waiter.client, waiter.number?))
+    }
+
+    /// Whom a request is to.
+    pub(crate) fn peer_of(&self, id: RequestId) -> Option<Peer> {
+        self.requests.get(&id).map(|waiter| waiter.peer)
+    }
+
+    /// Whether a request to this peer is open.
+    #[cfg(feature = "dtls")]
+    pub(crate) fn has_open(&self, peer: Peer) -> bool {
+        self.requests.values().any(|waiter| waiter.peer == peer && waiter.is_open())
     }
 
     pub(crate) fn is_to_group(&self, id: RequestId) -> bool {
@@ -257,7 +271,7 @@ impl Waiting {
         outcome: impl FnOnce(Peer, Instant) -> Outcome,
     ) -> Option<Peer> {
         let waiter = self.requests.get_mut(&id).filter(|waiter| waiter.is_open())?;
-        waiter.end(outcome(waiter.peer, waiter.started), wake);
+        waiter.end(outcome(waiter.told, waiter.started), wake);
         Some(waiter.peer)
     }
 

@@ -5,6 +5,8 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+#[cfg(any(feature = "dimpl", feature = "webrtc-dtls"))]
+use crate::backend;
 use crate::capabilities::Capability;
 use crate::config::{
     Backend, ClientAuth, ClientCredential, ClientInner, ClientParts, ClientSecurity, Common, EmsPolicy, HandshakeTimer,
@@ -287,18 +289,24 @@ fn wish(backend: Backend, wished: bool, what: Capability) -> Result<(), ConfigEr
 fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, ConfigError> {
     match parts.common.backend {
         #[cfg(feature = "dimpl")]
-        Backend::Dimpl => Err(ConfigError::NoBackend),
+        Backend::Dimpl => {
+            backend::dimpl::connector(parts).map_err(|_| ConfigError::Backend { backend: Backend::Dimpl })
+        }
         #[cfg(feature = "webrtc-dtls")]
-        Backend::WebrtcDtls => Err(ConfigError::NoBackend),
+        Backend::WebrtcDtls => {
+            backend::webrtc::connector(parts).map_err(|_| ConfigError::Backend { backend: Backend::WebrtcDtls })
+        }
     }
 }
 
 fn acceptor(parts: &ServerParts) -> Result<Box<dyn Acceptor>, ConfigError> {
     match parts.common.backend {
         #[cfg(feature = "dimpl")]
-        Backend::Dimpl => Err(ConfigError::NoBackend),
+        Backend::Dimpl => backend::dimpl::acceptor(parts).map_err(|_| ConfigError::Backend { backend: Backend::Dimpl }),
         #[cfg(feature = "webrtc-dtls")]
-        Backend::WebrtcDtls => Err(ConfigError::NoBackend),
+        Backend::WebrtcDtls => {
+            backend::webrtc::acceptor(parts).map_err(|_| ConfigError::Backend { backend: Backend::WebrtcDtls })
+        }
     }
 }
 

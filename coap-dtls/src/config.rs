@@ -27,6 +27,20 @@ pub(crate) struct ServerInner {
     pub(crate) acceptor: Box<dyn Acceptor>,
 }
 
+impl ClientInner {
+    /// The longest message in bytes that fits into a record.
+    pub(crate) fn room(&self) -> usize {
+        self.parts.common.max_record.saturating_sub(self.connector.overhead())
+    }
+}
+
+impl ServerInner {
+    /// The longest message in bytes that fits into a record.
+    pub(crate) fn room(&self) -> usize {
+        self.parts.common.max_record.saturating_sub(self.acceptor.overhead())
+    }
+}
+
 /// What a backend makes its client handshakes from.
 #[derive(Clone)]
 pub(crate) struct ClientParts {

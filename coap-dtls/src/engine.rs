@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coap_core::{Instant, SessionEnd, UdpAddr};
 
+use crate::hello::ClientHello;
 use crate::identity::PeerIdentity;
 use crate::verify::ServerName;
 
@@ -29,7 +30,7 @@ pub(crate) trait Engine: Send {
     fn close(&mut self, now: Instant);
 
     /// What there is to send, to hand up or to know; `None`: nothing more for now. Asked after every call and every kick, until
-    /// it is `None`. `buf` is as long as a datagram can be.
+    /// it is `None`. `buf` is as long as a datagram can be: 65,535 bytes.
     fn poll<'a>(&mut self, now: Instant, buf: &'a mut [u8]) -> Option<Output<'a>>;
 }
 
@@ -38,6 +39,9 @@ pub(crate) trait Engine: Send {
 pub(crate) enum Output<'a> {
     /// A datagram to send to the peer.
     Datagram(&'a [u8]),
+    /// The peer has shown that it receives what is sent to its address. Told by engines of a server that were made by
+    /// [`Acceptor::accept`]; such a session loses its place later than others then.
+    Proven,
     /// The handshake is done, and this is the peer: it has been verified. Told once, before any plaintext.
     Established(PeerIdentity),
     /// A message of the peer.
@@ -68,19 +72,20 @@ pub(crate) trait Connector: Send + Sync {
 
 /// Makes the engines of a server.
 pub(crate) trait Acceptor: Send + Sync {
-    /// True if an engine is made only for a hello with a cookie of the layer (`accept_proven`).
-    fn is_stateless(&self) -> bool;
+    /// True if nothing is kept for a client with this hello before it has shown a cookie of the layer (`accept_proven`).
+    fn is_stateless(&self, hello: &ClientHello<'_>) -> bool;
 
-    /// Begins a handshake with a client whose address is not proven; the hello is handed in next.
-    fn accept(&self, now: Instant, peer: UdpAddr, kick: Kick) -> Box<dyn Engine>;
+    /// Begins a handshake with a client whose address is not proven; the hello is handed in next. Until it is, the engine sends
+    /// no more bytes than have come in, and nothing when a timer fires. `None`: there is no room for one.
+    fn accept(&self, now: Instant, peer: UdpAddr, kick: Kick) -> Option<Box<dyn Engine>>;
 
-    /// Begins a handshake with a client that has shown `cookie` in its second hello, `hello` (a whole datagram), which was made
-    /// for its address by the layer, in a HelloVerifyRequest with message_seq 0. `None`: the hello cannot be used.
+    /// Begins a handshake with a client that has shown `cookie` in its second hello, which was made for its address by the
+    /// layer, in a HelloVerifyRequest with message_seq 0. The hello has been handed in then. `None`: it cannot be used.
     fn accept_proven(
         &self,
         now: Instant,
         peer: UdpAddr,
-        hello: &[u8],
+        hello: &ClientHello<'_>,
         cookie: &[u8; 32],
         kick: Kick,
     ) -> Option<Box<dyn Engine>>;

@@ -2,27 +2,53 @@
 #![forbid(unsafe_code)]
 
 mod authorities;
+mod backend;
 mod builder;
 mod capabilities;
 mod config;
+mod cookie;
 mod credentials;
+mod dial;
 mod engine;
 mod files;
+mod hello;
+mod hellos;
 mod identity;
 #[cfg(any(test, feature = "keygen"))]
 pub mod keygen;
+#[cfg(feature = "webrtc-dtls")]
+mod keys;
+mod layer;
+mod limits;
+mod outbox;
 mod pem;
+#[cfg(feature = "webrtc-dtls")]
+mod record;
+mod secure;
 mod signatures;
+mod stats;
+mod table;
 mod verify;
+#[cfg(feature = "webrtc-dtls")]
+mod window;
 
 pub use authorities::WebPkiVerifier;
 pub use builder::{ClientEnd, ConfigError, SecurityBuilder, SecurityConfig, ServerEnd};
 pub use capabilities::{Capabilities, Capability};
 pub use config::{Backend, CertConfig, ClientAuth, ClientSecurity, EmsPolicy, SecurityMode, ServerSecurity, Versions};
 pub use credentials::{CertifiedKey, ClientPsk, CredentialError, PskKey, PskLookup, PskStore, PskTable};
+pub use dial::ConnectError;
 pub use files::{FileError, certificates_from_file, certificates_from_pem};
 pub use identity::PeerIdentity;
+pub use limits::{Limits, LimitsBuilder, LimitsError};
 pub use rustls_pki_types::CertificateDer;
+pub use secure::{ListenError, SecureEndpoint, Session};
+pub use stats::{Ends, SessionStats};
 pub use verify::{
     CertificateError, DangerousAcceptAny, NoServerName, PeerVerifier, Role, ServerName, SpkiPins, spki_sha256,
 };
+
+/// The examples of the document are code that compiles.
+#[cfg(all(doctest, feature = "dimpl"))]
+#[doc = include_str!("../../docs/dtls.md")]
+mod document {}

@@ -46,6 +46,8 @@ pub use coap_driver::{
     RequestNumber, Resume, ResumeError, SocketOptions, SocketStats, Stage, Target, Traffic, Transport, Unreachable,
     router,
 };
+#[cfg(any(feature = "dtls", feature = "webrtc-dtls"))]
+pub use coap_driver::{SessionInfo, dtls};
 pub use reader::TokioReader;
 pub use runtime::{TokioRuntime, TokioTimer};
 pub use socket::TokioSocket;

@@ -36,8 +36,10 @@ pub(super) fn arrange(args: Vec<OsString>) -> Vec<OsString> {
             arranged.extend(args.next());
             continue;
         }
-        let attached =
-            text.strip_prefix("--verbose=").or_else(|| text.strip_prefix("-v")).filter(|level| is_level(level));
+        let attached = text.strip_prefix("--verbose=").or_else(|| {
+            let level = text.strip_prefix("-v").filter(|level| level.starts_with(|first: char| first.is_ascii_digit()));
+            level.filter(|_| !text.starts_with("--"))
+        });
         let follows =
             matches!(text, "-v" | "--verbose") && args.peek().and_then(|next| next.to_str()).is_some_and(is_level);
         if let Some(level) = attached {
@@ -79,7 +81,7 @@ fn is_attached(arg: &OsStr) -> bool {
 const SHORT: &str = "ukcjCRn";
 const LONG: [&str; 9] = ["psk-identity", "psk-key", "cert", "key", "ca", "roots", "insecure", "dtls", "keylog"];
 
-fn is_command(arg: &OsStr) -> bool {
+pub(super) fn is_command(arg: &OsStr) -> bool {
     Cli::command().get_subcommands().any(|command| arg == command.get_name())
 }
 

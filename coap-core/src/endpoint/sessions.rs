@@ -27,6 +27,9 @@ pub(super) struct Closing {
     why: SessionEnd,
 }
 
+/// Who makes sessions asks after each call; who does not has no use for more.
+const MAX_SILENT: usize = 64;
+
 impl Endpoint {
     /// The session with `peer` is being made: requests to it are taken and wait, until [`release`](Self::release) or
     /// [`close_session`](Self::close_session).
@@ -100,6 +103,25 @@ impl Endpoint {
         self.close_served(now, peer, Closed::Session(why));
         self.closing.push_back(Closing { peer, why });
         self.end_sessions(now, WORK);
+    }
+
+    /// A session in which a Confirmable message was not acknowledged, neither its transmissions nor, if that was earlier, until
+    /// the time of its request ran out: its peer may have lost it. Each such message tells once; the last 64 are kept while nobody
+    /// asks.
+    #[must_use]
+    pub fn poll_silent(&mut self) -> Option<SessionId> {
+        self.silent.pop_front()
+    }
+
+    /// A Confirmable message to this peer was not acknowledged.
+    pub(super) fn note_silent(&mut self, peer: Option<PeerKey>) {
+        let record = peer.and_then(|peer| self.peers.get(peer));
+        if let Some(Peer::Session(session)) = record.map(|record| record.peer) {
+            if self.silent.len() == MAX_SILENT {
+                self.silent.pop_front();
+            }
+            self.silent.push_back(session);
+        }
     }
 
     /// Ends up to `most` things of sessions that are over, and says how many.

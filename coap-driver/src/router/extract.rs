@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::str::FromStr;
+use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,17 +14,21 @@ use coap_core::{
 use super::body::Upload;
 use super::response::Answer;
 use super::tree::Capture;
+use crate::sessions::Identity;
 
 /// A request on its way to a handler: what extractors are made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Incoming<'a> {
     pub(crate) peer: Peer,
+    /// Who the peer has shown to be, in a secure session.
+    pub(crate) identity: Option<&'a Identity>,
     pub(crate) local: Local,
     pub(crate) kind: Type,
     pub(crate) message_id: u16,
     pub(crate) token: &'a Token,
     pub(crate) request: &'a Request,
     pub(crate) wanted: Wanted,
+    pub(crate) echo_age: Option<Duration>,
     /// Where its content comes from, if that comes in parts and its handler reads them.
     pub(crate) upload: Option<&'a Arc<Upload>>,
     pub(crate) captures: &'a [Capture],
@@ -31,8 +36,20 @@ pub struct Incoming<'a> {
 
 impl<'a> Incoming<'a> {
     pub(crate) const fn new(incoming: &'a IncomingRequest) -> Self {
-        let IncomingRequest { peer, local, kind, message_id, ref token, ref request, wanted, .. } = *incoming;
-        Self { peer, local, kind, message_id, token, request, wanted, upload: None, captures: &[] }
+        let IncomingRequest { peer, local, kind, message_id, ref token, ref request, wanted, echo_age, .. } = *incoming;
+        let (identity, upload) = (None, None);
+        Self { peer, identity, local, kind, message_id, token, request, wanted, echo_age, upload, captures: &[] }
+    }
+
+    /// The same, from a peer that has shown who it is.
+    pub(crate) const fn with_identity(self, identity: Option<&'a Identity>) -> Self {
+        Self { identity, ..self }
+    }
+
+    /// Who the peer has shown to be, if the request came in a secure session. Authorise by this: an address proves nothing.
+    #[cfg(feature = "dtls")]
+    pub const fn identity(&self) -> Option<&'a coap_dtls::PeerIdentity> {
+        self.identity
     }
 
     /// Who asks.
@@ -73,6 +90,11 @@ impl<'a> Incoming<'a> {
     /// Which stretch of the response body is asked for.
     pub const fn wanted(&self) -> Wanted {
         self.wanted
+    }
+
+    /// How old the Echo value was that it came with, if that is one of this server's (RFC 9175 §2.3): see [`Freshness`].
+    pub const fn echo_age(&self) -> Option<Duration> {
+        self.echo_age
     }
 
     /// Its content; none if a [`BodyReader`](super::BodyReader) reads it. It shares the datagram's bytes: copy what is kept.
@@ -127,6 +149,10 @@ pub trait FromRequest<S>: Sized {
     /// Whether this argument reads content part by part, as [`BodyReader`](super::BodyReader) does. A handler with such an
     /// argument is called when the first block of a longer content is there, and all others when the whole is.
     const READS_PARTS: bool = false;
+
+    /// Whether this argument says who the peer has shown to be, as `PeerIdentity` does. What a handler with such an argument
+    /// answers is for that identity: those who observe are told only what it has made for theirs.
+    const SAYS_WHO: bool = false;
 
     /// Makes it.
     ///
@@ -209,6 +235,28 @@ impl<S> FromRequest<S> for Peer {
     }
 }
 
+/// Who the peer has shown to be; 4.01 if the request came in the clear. At a server that takes clients without a certificate it
+/// can be `PeerIdentity::Anonymous`: see [`Router::require_identity`](super::Router::require_identity).
+#[cfg(feature = "dtls")]
+impl<S> FromRequest<S> for coap_dtls::PeerIdentity {
+    const SAYS_WHO: bool = true;
+
+    fn from_request(incoming: &Incoming<'_>, _state: &S) -> Result<Self, Response> {
+        let unknown = || Response::diagnostic(Code::UNAUTHORIZED, "this is for secure sessions: ask with coaps");
+        incoming.identity.cloned().ok_or_else(unknown)
+    }
+}
+
+/// Who the peer has shown to be, if the request came in a secure session.
+#[cfg(feature = "dtls")]
+impl<S> FromRequest<S> for Option<coap_dtls::PeerIdentity> {
+    const SAYS_WHO: bool = true;
+
+    fn from_request(incoming: &Incoming<'_>, _state: &S) -> Result<Self, Response> {
+        Ok(incoming.identity.cloned())
+    }
+}
+
 /// Where the request arrived.
 impl<S> FromRequest<S> for Local {
     fn from_request(incoming: &Incoming<'_>, _state: &S) -> Result<Self, Response> {
@@ -227,6 +275,43 @@ impl<S> FromRequest<S> for Type {
 impl<S> FromRequest<S> for Code {
     fn from_request(incoming: &Incoming<'_>, _state: &S) -> Result<Self, Response> {
         Ok(incoming.method())
+    }
+}
+
+/// How old a request can be at most (RFC 9175 §2.3): as old as the Echo value that it came with. `None` if it came without one
+/// of this server's, or with one as old as `Config::echo_lifetime`: it may have been written, and held back, at any time.
+///
+/// A handler that must not act on an old request answers [`Response::challenge`], and the client repeats the request. Where
+/// the route knows that already, [`MethodRouter::fresh`](super::MethodRouter::fresh) does the same.
+///
+/// ```
+/// use core::time::Duration;
+///
+/// use coap_core::{Code, Response};
+/// use coap_driver::router::{Freshness, Router, put};
+///
+/// async fn unlock(freshness: Freshness) -> Result<Code, Response> {
+///     freshness.check(Duration::from_secs(5))?;
+///     Ok(Code::CHANGED)
+/// }
+/// let router: Router = Router::new().route("/lock", put(unlock));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freshness(pub Option<Duration>);
+
+impl Freshness {
+    /// Whether the request is at most `max_age` old.
+    ///
+    /// # Errors
+    /// The answer that asks the client to show it: 4.01 with a new Echo value.
+    pub fn check(&self, max_age: Duration) -> Result<(), Response> {
+        if self.0.is_some_and(|age| age <= max_age) { Ok(()) } else { Err(Response::challenge()) }
+    }
+}
+
+impl<S> FromRequest<S> for Freshness {
+    fn from_request(incoming: &Incoming<'_>, _state: &S) -> Result<Self, Response> {
+        Ok(Self(incoming.echo_age()))
     }
 }
 
@@ -402,6 +487,7 @@ mod tests {
         let peer = Peer::from("192.0.2.1:5683".parse::<core::net::SocketAddr>().unwrap());
         let token = Token::new(&[1]).unwrap();
         let incoming = Incoming {
+            identity: None,
             peer,
             local: Local::default(),
             kind: Type::Confirmable,
@@ -409,6 +495,7 @@ mod tests {
             token: &token,
             request,
             wanted: super::super::FIRST_BLOCK,
+            echo_age: None,
             upload: None,
             captures: &[],
         };

@@ -49,6 +49,11 @@ pub trait Handler<T, S>: Send + Sync + 'static {
         false
     }
 
+    /// Whether an argument says who the peer has shown to be: see [`FromRequest::SAYS_WHO`].
+    fn says_who(&self) -> bool {
+        false
+    }
+
     /// Makes the arguments, and calls.
     ///
     /// # Errors
@@ -72,6 +77,10 @@ macro_rules! impl_handler {
 
             fn reads_parts(&self) -> bool {
                 false $(|| $argument::READS_PARTS)*
+            }
+
+            fn says_who(&self) -> bool {
+                false $(|| $argument::SAYS_WHO)*
             }
 
             fn call(&self, incoming: &Incoming<'_>, state: &S) -> Result<HandlerFuture, Response> {
@@ -108,6 +117,7 @@ pub(super) fn not_acceptable(produces: &[ContentFormat]) -> Response {
 pub(super) trait ErasedHandler<S>: Send + Sync {
     fn understands(&self, number: OptionNumber) -> bool;
     fn reads_parts(&self) -> bool;
+    fn says_who(&self) -> bool;
     fn call(&self, incoming: &Incoming<'_>, state: &S) -> Result<HandlerFuture, Response>;
 }
 
@@ -125,6 +135,10 @@ impl<H: Handler<T, S>, T, S> ErasedHandler<S> for Erased<H, T> {
 
     fn reads_parts(&self) -> bool {
         self.handler.reads_parts()
+    }
+
+    fn says_who(&self) -> bool {
+        self.handler.says_who()
     }
 
     fn call(&self, incoming: &Incoming<'_>, state: &S) -> Result<HandlerFuture, Response> {
@@ -149,6 +163,10 @@ impl<S: Send + Sync, Outer> ErasedHandler<Outer> for Stateful<S> {
 
     fn reads_parts(&self) -> bool {
         self.handler.reads_parts()
+    }
+
+    fn says_who(&self) -> bool {
+        self.handler.says_who()
     }
 
     fn call(&self, incoming: &Incoming<'_>, _state: &Outer) -> Result<HandlerFuture, Response> {

@@ -2,16 +2,21 @@
 
 use core::fmt;
 use core::future::{Future, ready};
+use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+#[cfg(feature = "dtls")]
+use coap_core::Code;
 use coap_core::{Body, Local, Peer, Request, Token, Type, Wanted};
 
 use super::body::{self, BodyReader, Upload};
 use super::extract::{FromRequest, Incoming};
 use super::handler::HandlerFuture;
 use super::response::{Answer, IntoResponse};
+use super::tree::Capture;
 use super::{RouteError, Router};
+use crate::sessions::Identity;
 
 /// The most content that is put together for a handler that takes it whole and was found late, in bytes, if its route has no
 /// limit of its own.
@@ -32,16 +37,20 @@ pub struct Inbound {
     /// Method, options and content. Long content that its handler reads as it comes is not in here.
     pub request: Request,
     peer: Peer,
+    identity: Option<Identity>,
     local: Local,
     kind: Type,
     message_id: u16,
     token: Token,
     wanted: Wanted,
+    echo_age: Option<Duration>,
     upload: Option<Arc<Upload>>,
+    /// Where it was routed already.
+    captures: Vec<Capture>,
 }
 
 impl Inbound {
-    fn new(incoming: &Incoming<'_>) -> Self {
+    pub(super) fn new(incoming: &Incoming<'_>) -> Self {
         let body = match &incoming.request.body {
             Body::Parts { size } => Body::Parts { size: *size },
             here => Body::from(here.as_bytes().to_vec()),
@@ -50,18 +59,27 @@ impl Inbound {
         Self {
             request: Request::new(incoming.method()).with_options(options).with_body(body),
             peer: incoming.peer,
+            identity: incoming.identity.cloned(),
             local: incoming.local,
             kind: incoming.kind,
             message_id: incoming.message_id,
             token: incoming.token.clone(),
             wanted: incoming.wanted,
+            echo_age: incoming.echo_age,
             upload: incoming.upload.cloned(),
+            captures: incoming.captures.to_vec(),
         }
     }
 
     /// Who asks.
     pub const fn peer(&self) -> Peer {
         self.peer
+    }
+
+    /// Who the peer has shown to be, if the request came in a secure session. Authorise by this: an address proves nothing.
+    #[cfg(feature = "dtls")]
+    pub const fn identity(&self) -> Option<&coap_dtls::PeerIdentity> {
+        self.identity.as_ref()
     }
 
     /// Where the request arrived.
@@ -79,17 +97,19 @@ impl Inbound {
         &self.token
     }
 
-    fn incoming(&self) -> Incoming<'_> {
+    pub(super) fn incoming(&self) -> Incoming<'_> {
         Incoming {
             peer: self.peer,
+            identity: self.identity.as_ref(),
             local: self.local,
             kind: self.kind,
             message_id: self.message_id,
             token: &self.token,
             request: &self.request,
             wanted: self.wanted,
+            echo_age: self.echo_age,
             upload: self.upload.as_ref(),
-            captures: &[],
+            captures: &self.captures,
         }
     }
 
@@ -187,6 +207,34 @@ impl Router {
                 let method = inbound.request.code;
                 let answer = around(inbound, next.clone());
                 Box::pin(async move { answer.await.into_response(method) })
+            })
+        })
+    }
+
+    /// Lets in who has shown to be somebody in a secure session, and is allowed: all others are answered 4.01, in the clear or
+    /// anonymous, or 4.03. It stands around all that the router has, as what [`wrap`](Self::wrap) puts there.
+    ///
+    /// ```
+    /// use coap_driver::dtls::PeerIdentity;
+    /// use coap_driver::router::{Router, get};
+    ///
+    /// let router = Router::new().route("/lock", get(async || "shut"));
+    /// let router = router.require_identity(|who| matches!(who, PeerIdentity::Psk(name) if name == b"porter"));
+    /// ```
+    #[cfg(feature = "dtls")]
+    #[must_use]
+    pub fn require_identity(
+        self,
+        is_allowed: impl Fn(&coap_dtls::PeerIdentity) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.wrapped(|next| {
+            Arc::new(move |inbound| {
+                let refusal = match inbound.identity() {
+                    None | Some(coap_dtls::PeerIdentity::Anonymous) => Code::UNAUTHORIZED,
+                    Some(who) if !is_allowed(who) => Code::FORBIDDEN,
+                    Some(_) => return next.run(inbound),
+                };
+                Box::pin(ready(Answer::new(refusal)))
             })
         })
     }

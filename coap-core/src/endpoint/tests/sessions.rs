@@ -618,3 +618,26 @@ fn the_peer_of_a_session_is_proven() {
     assert_eq!(rig.sent().1.code, Code::CHANGED);
     assert_eq!(rig.endpoint.stats().duplicates, 1);
 }
+
+#[test]
+fn a_session_in_which_a_message_was_not_acknowledged_is_told_once_for_each() {
+    let mut rig = Rig::new();
+    rig.get(PEER);
+    rig.get(peer(1));
+    rig.pass(secs(200));
+    assert_eq!((rig.failure().1, rig.failure().1), (Failure::NoAck, Failure::NoAck));
+    assert_eq!((rig.endpoint.poll_silent(), rig.endpoint.poll_silent()), (Some(S), None));
+
+    let soon = RequestOptions::new().timeout(secs(1));
+    rig.endpoint.request(rig.now, PEER, Request::get(), &soon).unwrap();
+    rig.pass(secs(2));
+    assert_eq!(rig.failure().1, Failure::NoAck);
+    assert_eq!(rig.endpoint.poll_silent(), Some(S));
+
+    rig.sent.clear();
+    let id = rig.get(PEER);
+    let (_, request) = rig.sent();
+    rig.receive(PEER, &empty(ACK, request.message_id));
+    rig.pass(secs(200));
+    assert_eq!((rig.failure().0, rig.endpoint.poll_silent()), (id, None), "acknowledged, though never answered");
+}

@@ -33,6 +33,7 @@ fn listed(router: &Router, query: &[&str]) -> String {
 /// What a group is told, if anything.
 fn to_group(router: &Router, request: &Request) -> Option<Code> {
     let incoming = Incoming {
+        identity: None,
         peer: "192.0.2.1:5683".parse::<SocketAddr>().unwrap().into(),
         local: Local::arrived(0, Some("ff02::fd".parse().unwrap()), 1),
         kind: Type::NonConfirmable,
@@ -40,6 +41,7 @@ fn to_group(router: &Router, request: &Request) -> Option<Code> {
         token: &Token::EMPTY,
         request,
         wanted: FIRST_BLOCK,
+        echo_age: None,
         upload: None,
         captures: &[],
     };

@@ -1,0 +1,339 @@
+//! One session of the library.
+
+use core::mem;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use coap_core::{Instant, SessionEnd, UdpAddr};
+use dimpl::{Dtls, Error};
+use rustls_pki_types::CertificateDer;
+
+use super::provider::Call;
+use super::{Clock, error};
+use crate::engine::{Engine, Output, SendError};
+use crate::identity::PeerIdentity;
+use crate::verify::{PeerVerifier, Role, ServerName};
+
+/// How many bytes a handshake may bring in. The largest that is known, with certificates of 4 KiB on both sides and each
+/// flight repeated four times, has less; what a peer can have the library keep and put together has its bound in this.
+const MAX_HANDSHAKE: usize = 60_000;
+
+/// After how many records a session is over. The library draws the nonce of a record at random (64 bits): with 2²⁰ of them,
+/// two are the same with a chance of 3·10⁻⁸.
+const MAX_RECORDS: u32 = 1 << 20;
+
+/// After how many datagrams that did nothing a session is over: a forged record passes a tag of 64 bits with a chance of
+/// 2⁻⁶⁴, all of these together with one of 2⁻³⁶.
+const MAX_WASTED: u32 = 1 << 28;
+
+/// The library sleeps for years when it waits for nothing.
+const NEVER: core::time::Duration = core::time::Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Who the peer is, and who decides that.
+#[derive(Clone)]
+pub(super) enum Credentials {
+    /// We have this identity, and the server knows its key.
+    ClientPsk(Arc<[u8]>),
+    /// The client at this address names an identity.
+    ServerPsk(UdpAddr),
+    /// The peer shows a certificate.
+    Certificate(Arc<Judge>),
+    /// The client is not asked.
+    Anonymous,
+}
+
+/// Looks at certificates.
+pub(super) struct Judge {
+    pub(super) verifier: Arc<dyn PeerVerifier>,
+    pub(super) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    pub(super) role: Role,
+}
+
+/// Where a session is. An unproven client is owed no more bytes than it has sent.
+enum Phase {
+    Unproven { credit: usize },
+    Handshake,
+    Open,
+    Over,
+}
+
+/// What is to be told before the library is asked.
+enum News {
+    None,
+    Proven,
+    /// The handshake failed, by our decision or that of the library: the peer is told, then the layer.
+    Failed(SessionEnd),
+    Ended(SessionEnd),
+}
+
+pub(super) struct DimplEngine {
+    dtls: Dtls,
+    clock: Clock,
+    credentials: Credentials,
+    name: Option<ServerName>,
+    identity: Option<PeerIdentity>,
+    phase: Phase,
+    news: News,
+    wake: Option<Instant>,
+    /// Bytes of the handshake that came in.
+    fed: usize,
+    sent: u32,
+    wasted: u32,
+}
+
+impl DimplEngine {
+    pub(super) fn new(dtls: Dtls, clock: Clock, credentials: Credentials, name: Option<ServerName>) -> Self {
+        Self {
+            dtls,
+            clock,
+            credentials,
+            name,
+            identity: None,
+            phase: Phase::Handshake,
+            news: News::None,
+            wake: None,
+            fed: 0,
+            sent: 0,
+            wasted: 0,
+        }
+    }
+
+    /// The same, for a client that may have forged its address.
+    pub(super) fn unproven(mut self) -> Self {
+        self.phase = Phase::Unproven { credit: 0 };
+        self
+    }
+
+    /// Hands in the hello that the library has not seen, throws its HelloVerifyRequest away, and hands in the hello that
+    /// answered ours. False: it did not like one of them.
+    pub(super) fn greet(&mut self, now: Instant, first: &[u8], second: &[u8]) -> bool {
+        let at = self.clock.at(now);
+        let mut scratch = [0; 512];
+        if self.dtls.handle_timeout(at).is_err() || self.dtls.handle_packet(first).is_err() {
+            return false;
+        }
+        let mut requests = 0;
+        loop {
+            match self.dtls.poll_output(&mut scratch) {
+                dimpl::Output::Packet(_) => requests += 1,
+                dimpl::Output::Timeout(_) => break,
+                _ => return false,
+            }
+        }
+        self.fed = second.len();
+        requests == 1 && self.dtls.handle_packet(second).is_ok()
+    }
+
+    /// What the library says about a call.
+    fn settle(&mut self, result: Result<(), Error>) {
+        let Err(error) = result else { return };
+        let why = error::meaning(&error);
+        self.news = match self.phase {
+            Phase::Handshake => News::Failed(why),
+            Phase::Over => return,
+            Phase::Unproven { .. } | Phase::Open => News::Ended(why),
+        };
+    }
+
+    /// The certificate of the peer, before anything that comes after it is looked at.
+    fn on_certificate(&mut self, der: Vec<u8>) {
+        let Credentials::Certificate(judge) = &self.credentials else { return };
+        let chain = vec![CertificateDer::from(der)];
+        match judge.verifier.verify(&chain, judge.role, self.name.as_ref(), (judge.clock)()) {
+            Ok(()) => self.identity = Some(PeerIdentity::Certificate(chain)),
+            Err(error) => self.news = News::Failed(error.into()),
+        }
+    }
+
+    /// The handshake is done. A peer that should have shown who it is and has not is not let in.
+    fn on_connected(&mut self) -> Option<PeerIdentity> {
+        let identity = match &self.credentials {
+            Credentials::ClientPsk(identity) => Some(PeerIdentity::Psk(identity.to_vec())),
+            Credentials::Anonymous => Some(PeerIdentity::Anonymous),
+            Credentials::ServerPsk(_) | Credentials::Certificate(_) => self.identity.take(),
+        };
+        match identity {
+            Some(_) => self.phase = Phase::Open,
+            None => self.news = News::Failed(SessionEnd::NoCertificate),
+        }
+        identity
+    }
+
+    /// Whether a datagram may go out to somebody whose address is not proven, and whether it shows that it is now: a
+    /// ServerHello comes only after the cookie of the library has come back.
+    fn lets_out(&mut self, datagram: &[u8]) -> bool {
+        let Phase::Unproven { credit } = &mut self.phase else { return true };
+        if is_server_hello(datagram) {
+            self.phase = Phase::Handshake;
+            self.news = News::Proven;
+            return true;
+        }
+        match credit.checked_sub(datagram.len()) {
+            Some(left) => {
+                *credit = left;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// One thing that the library tells; the length of what is in `buf`.
+    fn next(&mut self, now: Instant, buf: &mut [u8]) -> Step {
+        let told = match self.dtls.poll_output(buf) {
+            dimpl::Output::Packet(datagram) => Step::Datagram(datagram.len()),
+            dimpl::Output::PeerCert(der) => Step::Certificate(der.to_vec()),
+            dimpl::Output::Connected => Step::Connected,
+            dimpl::Output::ApplicationData(data) => Step::Plaintext(data.len()),
+            dimpl::Output::CloseNotify => Step::Closed,
+            dimpl::Output::BufferTooSmall { .. } => Step::TooLong,
+            dimpl::Output::Timeout(at) => {
+                let at = self.clock.back(at);
+                self.wake = (at - now < NEVER).then_some(at);
+                Step::Nothing
+            }
+            // The keys for SRTP are of no use here.
+            _ => Step::Other,
+        };
+        match &told {
+            Step::Datagram(len) if !self.lets_out(buf.get(..*len).unwrap_or_default()) => Step::Other,
+            _ => told,
+        }
+    }
+}
+
+/// What the library told.
+enum Step {
+    Datagram(usize),
+    Certificate(Vec<u8>),
+    Connected,
+    Plaintext(usize),
+    Closed,
+    TooLong,
+    Other,
+    Nothing,
+}
+
+impl Engine for DimplEngine {
+    fn handle(&mut self, now: Instant, datagram: &[u8]) {
+        match &mut self.phase {
+            Phase::Over => return,
+            Phase::Open => self.wasted = self.wasted.saturating_add(1),
+            Phase::Unproven { credit } => *credit += datagram.len(),
+            Phase::Handshake => {}
+        }
+        if !matches!(self.phase, Phase::Open) {
+            if self.fed + datagram.len() > MAX_HANDSHAKE {
+                return;
+            }
+            self.fed += datagram.len();
+        }
+        let at = self.clock.at(now);
+        let peer = if let Credentials::ServerPsk(peer) = self.credentials { Some(peer) } else { None };
+        let dtls = &mut self.dtls;
+        let mut work = || dtls.handle_timeout(at).and_then(|()| dtls.handle_packet(datagram));
+        let result = match peer {
+            Some(_) if matches!(self.phase, Phase::Handshake | Phase::Unproven { .. }) => {
+                let (result, call) = Call { peer, ..Call::default() }.with(work);
+                self.identity = call.identity.map(PeerIdentity::Psk).or(self.identity.take());
+                result
+            }
+            _ => work(),
+        };
+        self.settle(result);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        // Whoever has not proven its address is sent nothing unasked.
+        if matches!(self.phase, Phase::Handshake | Phase::Open) {
+            let result = self.dtls.handle_timeout(self.clock.at(now));
+            self.settle(result);
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Handshake | Phase::Open => self.wake,
+            Phase::Unproven { .. } | Phase::Over => None,
+        }
+    }
+
+    fn send(&mut self, _now: Instant, plaintext: &[u8]) -> Result<(), SendError> {
+        if !matches!(self.phase, Phase::Open) {
+            return Err(SendError::NotEstablished);
+        }
+        if self.sent >= MAX_RECORDS {
+            return Err(SendError::Exhausted);
+        }
+        self.sent += 1;
+        let result = self.dtls.send_application_data(plaintext).map(|_| ());
+        self.settle(result);
+        Ok(())
+    }
+
+    fn close(&mut self, _now: Instant) {
+        if matches!(self.phase, Phase::Open) {
+            // What cannot be said any more is not said.
+            let _ = self.dtls.close();
+        }
+    }
+
+    fn poll<'a>(&mut self, now: Instant, buf: &'a mut [u8]) -> Option<Output<'a>> {
+        loop {
+            match mem::replace(&mut self.news, News::None) {
+                News::None => {}
+                News::Proven => return Some(Output::Proven),
+                News::Failed(why) => {
+                    self.news = News::Ended(why);
+                    if let Some(alert) = error::alert(why).and_then(|number| write_alert(number, buf)) {
+                        return Some(Output::Datagram(buf.get(..alert)?));
+                    }
+                    continue;
+                }
+                News::Ended(why) => {
+                    self.phase = Phase::Over;
+                    return Some(Output::Ended(why));
+                }
+            }
+            if matches!(self.phase, Phase::Over) {
+                return None;
+            }
+            match self.next(now, buf) {
+                Step::Datagram(len) => return Some(Output::Datagram(buf.get(..len)?)),
+                Step::Plaintext(len) => {
+                    self.wasted = self.wasted.saturating_sub(1);
+                    return Some(Output::Plaintext(buf.get(..len)?));
+                }
+                Step::Certificate(der) => self.on_certificate(der),
+                Step::Connected => {
+                    if let Some(identity) = self.on_connected() {
+                        return Some(Output::Established(identity));
+                    }
+                }
+                Step::Closed => self.news = News::Ended(SessionEnd::Peer),
+                Step::TooLong => self.news = News::Ended(SessionEnd::Protocol),
+                Step::Other => {}
+                Step::Nothing if self.wasted >= MAX_WASTED => self.news = News::Ended(SessionEnd::Exhausted),
+                Step::Nothing => return None,
+            }
+        }
+    }
+}
+
+/// RFC 8446 §4.1.3: the random of a ServerHello that is a HelloRetryRequest (SHA-256 of its name), its first half.
+const HELLO_RETRY_REQUEST: [u8; 16] =
+    [0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91];
+
+/// A datagram of ours that begins with a ServerHello which is none but that.
+fn is_server_hello(datagram: &[u8]) -> bool {
+    let is_hello = datagram.first() == Some(&22) && datagram.get(13) == Some(&2);
+    // Record header, handshake header, version.
+    is_hello && datagram.get(27..43).is_some_and(|random| random != HELLO_RETRY_REQUEST)
+}
+
+/// A fatal alert in the clear, as there are no keys yet. Its sequence number is one that the handshake does not come to, so
+/// that the peer does not take it for a copy.
+fn write_alert(number: u8, buf: &mut [u8]) -> Option<usize> {
+    let alert = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 2, number];
+    buf.get_mut(..alert.len())?.copy_from_slice(&alert);
+    Some(alert.len())
+}

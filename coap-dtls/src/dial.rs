@@ -1,0 +1,164 @@
+//! The sessions that we open: reused where they are the same, begun anew where what failed them could have been forged.
+
+use core::fmt;
+use std::sync::Arc;
+
+use coap_core::{Instant, Local, SessionEnd, SessionId};
+
+use crate::config::ClientSecurity;
+use crate::layer::{Layer, deadline};
+use crate::table::{Dialled, Opening, Path, Phase, Session, Slot};
+use crate::verify::ServerName;
+
+/// How often a handshake of ours is begun anew. What ends a handshake is not authenticated, so that whoever can guess our
+/// port could end it; the same twice is believed.
+const RETRIES: u8 = 1;
+
+/// A session that is there now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Connected {
+    pub(crate) session: SessionId,
+    /// It was begun by this call.
+    pub(crate) is_new: bool,
+}
+
+/// Why no session is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address is a group, or has port 0: there is no secure session with a group (RFC 7252 §9.1).
+    Address,
+    /// Another session travels between this socket and this address: one with another name or configuration, or one that the
+    /// other end has opened. Records say nothing of which of two they belong to. Close it, or use another socket.
+    Occupied {
+        /// The session that is there.
+        session: SessionId,
+    },
+    /// A datagram of the endpoint can be longer than what a record of this configuration has room for.
+    TooLong {
+        /// `coap_core::Config::max_datagram`.
+        max_datagram: usize,
+        /// What there is room for: `max_record` without the overhead of a record.
+        room: usize,
+    },
+    /// There are as many sessions as there may be (`LimitsBuilder::max_sessions`), and none of them can go.
+    Full,
+    /// The endpoint cannot take a peer now, and says why.
+    Endpoint(coap_core::RequestError),
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address => write!(f, "a secure session needs the address of one endpoint, and a port"),
+            Self::Occupied { session } => write!(
+                f,
+                "another secure session (number {}) is open from this socket to this address",
+                session.number()
+            ),
+            Self::TooLong { max_datagram, room } => {
+                write!(f, "max_datagram is {max_datagram} bytes, and a record has room for {room}")
+            }
+            Self::Full => SessionEnd::Full.fmt(f),
+            Self::Endpoint(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ConnectError {}
+
+impl Layer {
+    /// The session with this peer, this name and this configuration; a new one where there is none, or where nobody answers
+    /// in it any more.
+    pub(crate) fn connect(
+        &mut self,
+        now: Instant,
+        path: Path,
+        security: &ClientSecurity,
+        name: Option<&ServerName>,
+    ) -> Result<Connected, ConnectError> {
+        if path.addr.is_multicast() || path.addr.port() == 0 {
+            return Err(ConnectError::Address);
+        }
+        let pair = self.table.pair(path);
+        let is_same = |session: &Session| {
+            let dialled = session.dialled.as_deref();
+            dialled.is_some_and(|it| Arc::ptr_eq(&it.security.0, &security.0) && it.name.as_ref() == name)
+        };
+        if let Some(open) = pair.open.and_then(|slot| self.table.get(slot)) {
+            match is_same(open) {
+                true if open.unanswered < self.limits.silent_after => {
+                    return Ok(Connected { session: open.id, is_new: false });
+                }
+                true => {}
+                false => return Err(ConnectError::Occupied { session: open.id }),
+            }
+        }
+        if let Some((slot, opening)) = pair.opening.and_then(|slot| Some((slot, self.table.get(slot)?))) {
+            if is_same(opening) {
+                return Ok(Connected { session: opening.id, is_new: false });
+            } else if opening.dialled.is_some() {
+                return Err(ConnectError::Occupied { session: opening.id });
+            }
+            // Whoever pretends to open a session from there does not keep us from it.
+            self.end(slot, SessionEnd::Replaced);
+        }
+        if !self.make_room(now) {
+            return Err(ConnectError::Full);
+        }
+        Ok(Connected { session: self.dial(now, path, security, name), is_new: true })
+    }
+
+    fn dial(&mut self, now: Instant, path: Path, security: &ClientSecurity, name: Option<&ServerName>) -> SessionId {
+        let id = self.table.number();
+        let kick = self.kickers.kick(id.number());
+        let inner = &security.0;
+        let engine = inner.connector.connect(now, path.addr, name, kick);
+        let dialled = Dialled { security: security.clone(), name: name.cloned(), retries: RETRIES, heard: false };
+        let slot = self.table.insert(Opening {
+            id,
+            path,
+            local: Local { socket: path.socket, ..Local::default() },
+            engine,
+            dialled: Some(Box::new(dialled)),
+            deadline: deadline(now, &inner.parts.common),
+            hello: 0,
+            room: inner.room(),
+            queue: None,
+            now,
+        });
+        self.stats.begun += 1;
+        self.max_record = self.max_record.max(inner.parts.common.max_record);
+        if !self.dialled_from.contains(&path.socket) {
+            self.dialled_from.push(path.socket);
+        }
+        self.drain(now, slot);
+        id
+    }
+
+    /// Begins a handshake of ours anew, within its deadline, if what ended it can have been forged.
+    pub(super) fn retry(&mut self, now: Instant, slot: Slot, why: SessionEnd) -> bool {
+        let can_be_forged =
+            !matches!(why, SessionEnd::Local | SessionEnd::HandshakeTimeout | SessionEnd::Full | SessionEnd::Exhausted);
+        let Some(session) = self.table.get_mut(slot) else { return false };
+        let Phase::Opening { deadline } = session.phase else { return false };
+        let Some(dialled) = session.dialled.as_deref_mut() else { return false };
+        if !can_be_forged || deadline <= now {
+            return false;
+        }
+        let Some(left) = dialled.retries.checked_sub(1) else { return false };
+        dialled.retries = left;
+        self.stats.retried += 1;
+        let kick = self.kickers.kick(session.id.number());
+        let connector = &dialled.security.0.connector;
+        session.engine = connector.connect(now, session.path.addr, dialled.name.as_ref(), kick);
+        true
+    }
+
+    /// A Confirmable message was not acknowledged.
+    pub(crate) fn on_silence(&mut self, session: SessionId) {
+        if let Some(session) = self.table.find(session).and_then(|slot| self.table.get_mut(slot)) {
+            session.unanswered = session.unanswered.saturating_add(1);
+        }
+    }
+}

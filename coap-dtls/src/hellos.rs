@@ -1,0 +1,144 @@
+//! A hello on a socket that listens: a cookie first, then a handshake, beside the session that may stand on the path.
+//!
+//! ```text
+//!   first hello  ──► HelloVerifyRequest with a cookie; nothing is kept
+//!   second hello ──► its cookie is right ──► an engine, which never sees the first
+//! ```
+//!
+//! An engine that cannot be made from a second hello alone is made from the first, and is half-open in the first row.
+
+use coap_core::{Instant, Local, SessionEnd, SessionId, UdpAddr};
+
+use crate::config::ServerSecurity;
+use crate::engine::Engine;
+use crate::hello::ClientHello;
+use crate::layer::{Layer, deadline};
+use crate::table::{Opening, Path, Queue, Session, Slot};
+
+impl Layer {
+    pub(super) fn on_hello(
+        &mut self,
+        now: Instant,
+        path: Path,
+        local: Local,
+        hello: &ClientHello<'_>,
+        datagram: &[u8],
+    ) {
+        let pair = self.table.pair(path);
+        let fingerprint = self.table.fingerprint(hello.random());
+        let is_ours = |session: &Session| session.dialled.is_some();
+        if [pair.open, pair.opening].into_iter().flatten().any(|slot| self.table.get(slot).is_some_and(is_ours)) {
+            // We are the client on this path, and one of both must be.
+            self.stats.strangers += 1;
+            return;
+        }
+        let is_this = |session: &Session| session.hello == fingerprint;
+        if pair.open.and_then(|slot| self.table.get(slot)).is_some_and(is_this) {
+            // A late copy of the hello that the session began with.
+            return;
+        }
+        if let Some(slot) = pair.opening.filter(|slot| self.table.get(*slot).is_some_and(is_this)) {
+            return self.feed(now, slot, datagram);
+        }
+        let Some(security) = self.listener(path.socket).cloned() else { return };
+        if security.0.acceptor.is_stateless(hello) {
+            self.on_stateless(now, path, local, hello, fingerprint, &security);
+        } else {
+            self.on_stateful(now, path, local, fingerprint, &security, datagram);
+        }
+    }
+
+    /// Nothing is kept before the cookie has come back.
+    fn on_stateless(
+        &mut self,
+        now: Instant,
+        path: Path,
+        local: Local,
+        hello: &ClientHello<'_>,
+        fingerprint: u64,
+        security: &ServerSecurity,
+    ) {
+        let cookie = self.cookies.check(now, &mut *self.rng, path.addr, hello);
+        let Some(cookie) = cookie.filter(|_| hello.message_seq() == 1) else {
+            self.stats.cookies_wrong += u64::from(!hello.cookie().is_empty());
+            return self.send_cookie(now, path.addr, local, hello);
+        };
+        // The client has begun anew.
+        if let Some(before) = self.table.pair(path).opening {
+            self.end(before, SessionEnd::Replaced);
+        }
+        let id = self.table.number();
+        let kick = self.kickers.kick(id.number());
+        self.stats.begun += 1;
+        match security.0.acceptor.accept_proven(now, path.addr, hello, &cookie, kick) {
+            Some(engine) => {
+                let slot = self.open(now, id, path, local, fingerprint, security, engine, Queue::Proven);
+                self.drain(now, slot);
+            }
+            None => self.stats.failed.count(SessionEnd::Protocol),
+        }
+    }
+
+    /// The engine asks for a cookie itself, and must be there for it.
+    fn on_stateful(
+        &mut self,
+        now: Instant,
+        path: Path,
+        local: Local,
+        fingerprint: u64,
+        security: &ServerSecurity,
+        datagram: &[u8],
+    ) {
+        if let Some(before) = self.table.pair(path).opening {
+            if self.table.is_proven(before) {
+                // Its client goes on with it, or it ends soon.
+                self.stats.strangers += 1;
+                return;
+            }
+            self.end(before, SessionEnd::Replaced);
+        }
+        let id = self.table.number();
+        let kick = self.kickers.kick(id.number());
+        self.stats.begun += 1;
+        match security.0.acceptor.accept(now, path.addr, kick) {
+            Some(engine) => {
+                let slot = self.open(now, id, path, local, fingerprint, security, engine, Queue::Unproven);
+                self.feed(now, slot, datagram);
+            }
+            None => self.stats.failed.count(SessionEnd::Full),
+        }
+    }
+
+    fn send_cookie(&mut self, now: Instant, to: UdpAddr, from: Local, hello: &ClientHello<'_>) {
+        let cookie = self.cookies.make(now, &mut *self.rng, to, hello);
+        self.stats.cookies_sent += 1;
+        self.push(to, from, &hello.verify_request(&cookie));
+    }
+
+    /// Takes in what a client has begun.
+    #[expect(clippy::too_many_arguments, reason = "all of it belongs to the session")]
+    fn open(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        path: Path,
+        local: Local,
+        hello: u64,
+        security: &ServerSecurity,
+        engine: Box<dyn Engine>,
+        queue: Queue,
+    ) -> Slot {
+        if self.table.half_open() >= self.limits.max_half_open {
+            let oldest = self.table.oldest(Queue::Unproven).or_else(|| self.table.oldest(Queue::Proven));
+            if let Some(oldest) = oldest {
+                self.stats.half_open_dropped += 1;
+                self.end(oldest, SessionEnd::Full);
+            }
+        }
+        let common = &security.0.parts.common;
+        let deadline = deadline(now, common);
+        let room = security.0.room();
+        let queue = Some(queue);
+        self.table.insert(Opening { id, path, local, engine, dialled: None, deadline, hello, room, queue, now })
+    }
+}
