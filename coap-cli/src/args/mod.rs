@@ -22,7 +22,7 @@ pub(crate) use self::probe::{CheckArgs, DiscoverArgs, PingArgs};
 pub(crate) use self::refusal::Refusal;
 use self::refusal::Why;
 pub(crate) use self::request::{AnyRequestArgs, RequestArgs};
-pub(crate) use self::security::{Credentials, LibraryArgs, Listener, SecurityArgs, ServeSecurityArgs};
+pub(crate) use self::security::{Credentials, LibraryArgs, Listener, SecurityArgs};
 pub(crate) use self::serve::{JoinArg, ServeArgs};
 pub(crate) use self::shared::{GroupArgs, NoiseArgs, PatienceArgs};
 pub(crate) use self::tools::{DecodeArgs, KeygenArgs, TlsInfoArgs, UriArgs};
@@ -108,6 +108,9 @@ impl Command {
             | Self::Ipatch(args) => args.check(),
             Self::Request(args) => args.request.check(),
             Self::Serve(args) => args.check(),
+            Self::Observe(args) => args.ask.security.check(),
+            Self::Ping(args) => args.security.check(),
+            Self::Discover(args) => args.security.check(),
             _ => Ok(()),
         }
     }

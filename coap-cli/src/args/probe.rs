@@ -55,6 +55,4 @@ pub(crate) struct CheckArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) noise: NoiseArgs,
-    #[command(flatten)]
-    pub(crate) security: SecurityArgs,
 }

@@ -23,7 +23,7 @@ pub(crate) struct SecurityArgs {
     #[arg(short = 'c', long, value_name = "FILE")]
     pub(crate) cert: Option<PathBuf>,
     /// Its private key: PEM or DER. If it is encrypted, COAP_KEY_PASSPHRASE opens it. Without this it is in the file of --cert.
-    #[arg(short = 'j', long, value_name = "FILE", requires = "cert")]
+    #[arg(short = 'j', long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
     /// The authorities that the server's certificate may be of: PEM or DER.
     #[arg(short = 'C', long, value_name = "FILE")]
@@ -58,25 +58,25 @@ pub(crate) struct ServeSecurityArgs {
     #[arg(long, value_name = "ADDR[:PORT][,psk=ID:KEY|,cert=FILE,key=FILE,ca=FILE]", value_parser = listener)]
     pub(crate) coaps: Vec<Listener>,
     /// A pre-shared key and its identity; the key as for `coap get -k`. Repeatable.
-    #[arg(long, value_name = "IDENTITY:KEY", requires = "coaps")]
+    #[arg(long, value_name = "IDENTITY:KEY")]
     pub(crate) psk: Vec<String>,
     /// The same from a file: one IDENTITY:KEY on each line.
-    #[arg(long, value_name = "FILE", requires = "coaps")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) psk_file: Option<PathBuf>,
     /// What clients are told that they may choose their identity by.
-    #[arg(long, value_name = "TEXT", requires = "coaps")]
+    #[arg(long, value_name = "TEXT")]
     pub(crate) psk_hint: Option<String>,
     /// The certificate of the server, and those between it and an authority: PEM or DER.
-    #[arg(long, value_name = "FILE", requires = "coaps")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) cert: Option<PathBuf>,
     /// Its private key: PEM or DER. If it is encrypted, COAP_KEY_PASSPHRASE opens it. Without this it is in the file of --cert.
-    #[arg(long, value_name = "FILE", requires = "cert")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
     /// Ask clients for a certificate of one of these authorities.
-    #[arg(long, value_name = "FILE", requires = "cert")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
     /// Refuse clients that show none.
-    #[arg(long, requires = "ca")]
+    #[arg(long)]
     pub(crate) require_client_cert: bool,
     #[command(flatten)]
     pub(crate) library: LibraryArgs,
@@ -101,7 +101,34 @@ pub(crate) struct Credentials {
     pub(crate) require_client_cert: bool,
 }
 
+impl SecurityArgs {
+    /// True if there is one on the command line.
+    pub(crate) fn names_credentials(&self) -> bool {
+        let Self { identity, psk, cert, key, ca, roots, insecure, .. } = self;
+        let files = [cert, key, ca, roots];
+        identity.is_some() || psk.is_some() || files.into_iter().any(Option::is_some) || *insecure
+    }
+
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        if self.key.is_some() && self.cert.is_none() {
+            return Err("-j is the key of a certificate, and there is none: add -c FILE");
+        }
+        Ok(())
+    }
+}
+
 impl ServeSecurityArgs {
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let shared = self.shared();
+        if self.coaps.is_empty() && (shared != Credentials::default() || self.library.keylog.is_some()) {
+            return Err("keys and certificates are for secure listeners, and there is none: add --coaps ADDR:PORT");
+        }
+        if shared.key.is_some() && shared.cert.is_none() {
+            return Err("--key is the key of a certificate, and there is none: add --cert FILE");
+        }
+        Ok(())
+    }
+
     /// What those listeners have that bring nothing of their own.
     pub(crate) fn shared(&self) -> Credentials {
         Credentials {

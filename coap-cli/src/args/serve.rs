@@ -63,7 +63,7 @@ impl ServeArgs {
         if !self.extras.is_empty() && !self.plugtest {
             return Err("--with needs --plugtest: it names resources of the plugtests");
         }
-        Ok(())
+        self.security.check()
     }
 
     /// Where to listen.

@@ -4,12 +4,12 @@ mod keygen;
 mod text;
 mod tls_info;
 
-use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
+use coap_core::{Scheme, Uri};
 use coap_dtls::{
     Backend, CertConfig, CertifiedKey, ClientAuth, ClientEnd, ClientPsk, ClientSecurity, ConfigError,
     DangerousAcceptAny, PskTable, SecurityBuilder, SecurityConfig, SecurityMode, ServerEnd, ServerSecurity,
@@ -25,11 +25,30 @@ use crate::say;
 /// What the plugtests agreed on (TD_COAP_DTLS_01): the credentials of `--plugtest` without others.
 pub(crate) const PLUGTEST_PSK: &str = "password:sesame";
 
+/// What secures requests to `uri`; `None`: it says that nothing should.
+///
+/// # Errors
+/// It is a `coaps` URI, and there is nothing to secure it with; or it is another, and the flags say that it should be secure.
+pub(crate) fn for_uri(args: &SecurityArgs, uri: &Uri, quiet: bool) -> Result<Option<ClientSecurity>, Failure> {
+    if uri.scheme() == Scheme::Coaps {
+        return client(args, quiet).map(Some);
+    }
+    // Who names a key does not want to be read by others.
+    if args.names_credentials() {
+        return Err(Failure::usage(format_args!(
+            "keys and certificates are for coaps://, and {}:// is sent in the clear: write coaps://{} for a secure session",
+            uri.scheme(),
+            uri.host(),
+        )));
+    }
+    Ok(None)
+}
+
 /// What secures a `coaps` URI, by the flags and the environment.
 ///
 /// # Errors
 /// There is nothing, or what there is cannot be used.
-pub(crate) fn client(args: &SecurityArgs, quiet: bool) -> Result<ClientSecurity, Failure> {
+fn client(args: &SecurityArgs, quiet: bool) -> Result<ClientSecurity, Failure> {
     let mode = mode(args, |name| std::env::var(name).ok())?;
     if args.insecure && !quiet {
         say("coap: WARNING: --insecure takes any certificate: whoever is on the way can read and change everything");
