@@ -228,7 +228,7 @@ impl<R: Runtime> Builder<R> {
     }
 
     /// Calls `look` for each datagram in and out. It runs between receiving and sending: it must be
-    /// quick, and a panic in it ends the client or server.
+    /// quick, and a panic in it ends the client or server. What travels in a secure session is seen as it travels: as records.
     pub fn on_message(mut self, look: impl Fn(&Traffic) + Send + Sync + 'static) -> Self {
         self.hook = Some(Box::new(look));
         self

@@ -196,6 +196,7 @@ const DIMPL: &[Capability] = &[
     Capability::Dtls13,
     Capability::PskAndCertificate,
     Capability::StatelessCookie,
+    Capability::Alerts,
     Capability::Deterministic,
     Capability::AnyRuntime,
 ];

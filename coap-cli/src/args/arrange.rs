@@ -31,8 +31,10 @@ pub(super) fn arrange(args: Vec<OsString>) -> Vec<OsString> {
             arranged.extend(args.next());
             continue;
         }
-        let attached =
-            text.strip_prefix("--verbose=").or_else(|| text.strip_prefix("-v")).filter(|level| is_level(level));
+        let attached = text.strip_prefix("--verbose=").or_else(|| {
+            let level = text.strip_prefix("-v").filter(|level| level.starts_with(|first: char| first.is_ascii_digit()));
+            level.filter(|_| !text.starts_with("--"))
+        });
         let follows =
             matches!(text, "-v" | "--verbose") && args.peek().and_then(|next| next.to_str()).is_some_and(is_level);
         if let Some(level) = attached {
@@ -56,7 +58,7 @@ fn is_noise(arg: &OsStr) -> bool {
     matches!(arg.to_str(), Some("-v" | "-vv" | "-vvv" | "--verbose" | "-q" | "--quiet"))
 }
 
-fn is_command(arg: &OsStr) -> bool {
+pub(super) fn is_command(arg: &OsStr) -> bool {
     Cli::command().get_subcommands().any(|command| arg == command.get_name())
 }
 

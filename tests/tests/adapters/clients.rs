@@ -80,9 +80,9 @@ pub(crate) async fn a_name_without_address_says_so<R: CurrentRuntime>() {
 
 /// A runtime whose names are what a test says.
 #[derive(Clone)]
-struct Named<R> {
-    inner: R,
-    addrs: Vec<coap_core::UdpAddr>,
+pub(crate) struct Named<R> {
+    pub(crate) inner: R,
+    pub(crate) addrs: Vec<coap_core::UdpAddr>,
 }
 
 impl<R: Runtime> Runtime for Named<R> {

@@ -7,6 +7,7 @@ mod endings;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../support/plain.rs"]
 mod plain;
+mod secure;
 mod servers;
 mod streams;
 mod support;
@@ -105,4 +106,24 @@ on_each_runtime! {
         an_observer_is_told_and_the_server_of_its_end
         a_task_that_waits_for_a_state_is_woken_by_whoever_ends_it
         a_slow_reader_does_not_hold_up_a_response;
+    secure:
+        a_pre_shared_key_secures_a_request_and_says_who_asks
+        certificates_secure_a_request_and_say_who_asks
+        a_wrong_key_and_an_unknown_identity_look_alike
+        an_authority_that_is_not_trusted_is_refused
+        a_certificate_for_another_name_is_refused
+        bodies_and_observations_travel_in_a_session
+        a_session_is_kept_closed_and_made_anew
+        each_secure_socket_has_credentials_of_its_own
+        nothing_secure_is_asked_or_answered_in_the_clear
+        a_handshake_that_nobody_answers_ends_in_time
+        a_closed_port_is_reported_to_a_handshake
+        the_next_address_is_tried_when_no_session_stands
+        a_group_is_not_asked_securely
+        a_plain_proxy_is_not_told_what_is_secret
+        only_who_is_allowed_comes_in
+        what_is_made_for_one_identity_is_told_to_no_other
+        a_client_that_starts_anew_has_a_new_session
+        a_shutdown_closes_the_sessions
+        links_found_in_a_session_are_secure;
 }
