@@ -3,8 +3,9 @@
 use core::pin::pin;
 use std::io::{self, Write};
 
-use coap_core::{Block, Code, Config, ConfigBuilder, OptionNumber, Scheme, TransmissionParameters, Uri};
+use coap_core::{Block, Code, Config, ConfigBuilder, OptionNumber, TransmissionParameters, Uri};
 use coap_driver::{Error, Resume, Runtime};
+use coap_dtls::ClientSecurity;
 use coap_tokio::{Client, RequestBuilder, SocketOptions, TokioRuntime};
 use serde_json::json;
 
@@ -14,7 +15,7 @@ use crate::input::{Payload, RawOption};
 use crate::progress::Bar;
 use crate::receive::{Response, Way};
 use crate::save::{Note, Saving};
-use crate::{group, ignore_gone, input, say, show, stop, trace};
+use crate::{group, ignore_gone, input, say, security, show, stop, trace};
 
 /// What `--json` prints is in memory as a whole.
 const MOST_WHOLE: usize = 16 << 20;
@@ -23,15 +24,21 @@ const MOST_WHOLE: usize = 16 << 20;
 pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Failure> {
     let ask = &args.ask;
     let uri = parse(&ask.uri)?;
+    let security = security::for_uri(&ask.security, &uri, ask.noise.quiet)?;
     let transmission = transmission(ask.patience)?;
     let (note, resume) = note(method, &uri, &args)?;
     let block = block_option(method, ask)?;
     let to_group = group::is_group(&uri);
     if to_group {
         group::check(&args)?;
+    } else {
+        group::check_unused(&uri, &ask.group)?;
+    }
+    if let Some(file) = &args.output {
+        Saving::check(file)?;
     }
     let payload = input::payload(ask).await?;
-    let client = client(ask).await?;
+    let client = client(ask, security).await?;
 
     let mut sending = client.request(method, &uri);
     match payload {
@@ -78,7 +85,7 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
     let response = response.inspect_err(|_| bar.clear())?;
     if let (true, Response::Whole(reply)) = (args.json, &response) {
         bar.clear();
-        print(format!("{}\n", show::reply_json(reply)).as_bytes())?;
+        print(show::json_line(&show::reply_json(reply)).as_bytes())?;
         return Ok(Exit::for_code(reply.code));
     }
     if let (Some(resume), Response::Parts(download)) = (&resume, &response)
@@ -94,6 +101,9 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
 
 /// All that the command line says about a request, its payload aside.
 fn with_options(mut sending: RequestBuilder, ask: &AskArgs) -> RequestBuilder {
+    if let Some(hops) = ask.hop_limit {
+        sending = sending.hop_limit(hops);
+    }
     if ask.no_set_hostname {
         sending = sending.no_uri_host();
     }
@@ -122,7 +132,7 @@ fn with_options(mut sending: RequestBuilder, ask: &AskArgs) -> RequestBuilder {
 fn block_option(method: Code, ask: &AskArgs) -> Result<Option<Vec<u8>>, Failure> {
     let Some(BlockArg::One(number, size)) = ask.block else { return Ok(None) };
     if !is_read(method) {
-        return Err(Failure::usage("only get and fetch can ask for one block"));
+        return Err(Failure::usage("--block NUM,SIZE asks for one block, as only get and fetch can"));
     }
     let block = Block::new(number, false, size.szx()).map_or(0, Block::value);
     // RFC 7252 §3.2: as short as possible.
@@ -133,7 +143,7 @@ fn block_option(method: Code, ask: &AskArgs) -> Result<Option<Vec<u8>>, Failure>
 fn note(method: Code, uri: &Uri, args: &RequestArgs) -> Result<(Option<Note>, Option<Resume>), Failure> {
     let (Some(path), Some(output)) = (&args.resume, &args.output) else { return Ok((None, None)) };
     if !is_read(method) {
-        return Err(Failure::usage("only what get and fetch receive can be resumed"));
+        return Err(Failure::usage("--resume goes on with what get or fetch receives, and with nothing else"));
     }
     let (note, resume) = Note::about(path, &uri.to_string(), output)?;
     // Somebody may have taken the part away, but not the note.
@@ -153,8 +163,12 @@ fn bar(noise: NoiseArgs) -> Bar {
 /// Pings, and says how long the answer took.
 pub(crate) async fn ping(args: PingArgs) -> Result<Exit, Failure> {
     let uri = parse(&args.uri)?;
+    if group::is_group(&uri) {
+        return Err(Failure::usage("a group cannot be pinged: ping each of its members"));
+    }
     let transmission = transmission(args.patience)?;
-    let client = connect(args.noise, []).await?;
+    let security = security::for_uri(&args.security, &uri, args.noise.quiet)?;
+    let client = connect_for(args.noise, [], &GroupArgs::default(), security).await?;
     let mut ping = client.ping(&uri);
     if let Some(transmission) = transmission {
         ping = ping.transmission(transmission);
@@ -173,12 +187,7 @@ pub(crate) async fn ping(args: PingArgs) -> Result<Exit, Failure> {
 }
 
 pub(crate) fn parse(text: &str) -> Result<Uri, Failure> {
-    let uri = Uri::from_input(text).map_err(Error::Uri)?;
-    // Before a payload is read or a name looked up.
-    if uri.scheme() == Scheme::Coaps {
-        return Err(Error::Security.into());
-    }
-    Ok(uri)
+    Ok(Uri::from_input(text).map_err(Error::Uri)?)
 }
 
 /// `None`: those of the RFC.
@@ -202,24 +211,18 @@ pub(crate) fn transmission(args: PatienceArgs) -> Result<Option<TransmissionPara
 }
 
 /// A client for what is asked.
-pub(crate) async fn client(ask: &AskArgs) -> Result<Client, Failure> {
+pub(crate) async fn client(ask: &AskArgs, security: Option<ClientSecurity>) -> Result<Client, Failure> {
     // Who sends an option by its number knows what it means in a response: some servers echo it.
     let understood = ask.options.iter().map(|option| option.number).filter(|number| number.is_critical());
-    connect_for(ask.noise, understood, &ask.group).await
+    connect_for(ask.noise, understood, &ask.group, security).await
 }
 
-pub(crate) async fn connect(
-    noise: NoiseArgs,
-    understood: impl IntoIterator<Item = OptionNumber>,
-) -> Result<Client, Failure> {
-    connect_for(noise, understood, &GroupArgs::default()).await
-}
-
-/// A client that may send to groups.
+/// A client that may send to groups, or to `coaps`.
 pub(crate) async fn connect_for(
     noise: NoiseArgs,
     understood: impl IntoIterator<Item = OptionNumber>,
     group: &GroupArgs,
+    security: Option<ClientSecurity>,
 ) -> Result<Client, Failure> {
     let runtime = TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error))?;
     let config = Config::builder().max_transfer_bytes(2 * MOST_WHOLE);
@@ -227,11 +230,16 @@ pub(crate) async fn connect_for(
     let mut options = SocketOptions::default();
     options.multicast_hops = group.hops;
     if let Some(name) = &group.interface {
-        let index = runtime.interface_index(name).ok_or_else(|| Error::NoInterface { zone: name.clone() })?;
+        let index = runtime.interface_index(name).ok_or_else(|| {
+            Failure::new(Exit::Network, format_args!("no interface {name:?} on this machine: check --interface"))
+        })?;
         options.multicast_interface = Some(index);
     }
     let builder = Client::builder(runtime).socket_options(options);
     let mut builder = builder.config(config.build().map_err(Failure::usage)?);
+    if let Some(security) = security {
+        builder = builder.security(security);
+    }
     if noise.shows_messages() {
         builder = builder.on_message(trace::since_start());
     }
@@ -259,8 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secure_uri_is_never_sent_in_the_clear() {
-        assert_eq!(parse("coaps://localhost/").unwrap_err().exit, Exit::Security);
+    fn what_is_no_uri_is_a_mistake_of_the_user() {
         assert_eq!(parse("http://localhost/").unwrap_err().exit, Exit::Usage);
         assert!(parse("localhost").is_ok());
     }

@@ -6,7 +6,8 @@ use core::time::Duration;
 use std::io;
 
 use coap_core::{
-    BlockFailure, ConfigError, Failure, OptionError, OptionNumber, Peer, RequestError, SessionEnd, Timing, UriError,
+    BlockFailure, ConfigError, Failure, Instant, OptionError, OptionNumber, Peer, RequestError, SessionEnd, Timing,
+    UriError,
 };
 
 use crate::reply::Reply;
@@ -77,6 +78,17 @@ pub enum Error {
     Option(OptionError),
     /// The endpoint does not take the request. Nothing was sent.
     Request(RequestError),
+    /// The server answered a request for the same method and URI with 4.29 or 5.03, and wants no further one before its Max-Age
+    /// has passed (RFC 8516 §4, RFC 7252 §5.9.3.4). Nothing was sent. Who would rather wait than try again:
+    /// [`RequestBuilder::wait_for_back_off`](crate::RequestBuilder::wait_for_back_off).
+    BackOff {
+        /// Which server.
+        peer: Peer,
+        /// When it may be sent, on the clock of the runtime.
+        until: Instant,
+        /// How long that is from the refusal on.
+        wait: Duration,
+    },
     /// The time of the request ran out while it waited for its turn: RFC 7252 §4.7 says why there are turns, and §4.4
     /// why a peer has no more than 65,536 messages within EXCHANGE_LIFETIME (247 s).
     NotSent {
@@ -214,7 +226,7 @@ impl Error {
                 | Self::NoAck { .. }
                 | Self::NoResponse { .. }
                 | Self::ResolveTimeout { .. }
-                | Self::Session { why: SessionEnd::HandshakeTimeout, .. }
+                | Self::Session { why: SessionEnd::NoAnswer | SessionEnd::HandshakeTimeout, .. }
         )
     }
 
@@ -275,6 +287,11 @@ impl fmt::Display for Error {
             ),
             Self::Option(error) => write!(f, "bad option: {error}"),
             Self::Request(error) => write!(f, "request not sent: {error}"),
+            Self::BackOff { peer, wait, .. } => write!(
+                f,
+                "not sent: {peer} is overloaded, and wants no such request for {}: try again then, or let the request wait",
+                Seconds(*wait)
+            ),
             Self::NotSent { peer, timing } => write!(
                 f,
                 "not sent to {peer} within {}: earlier requests to it are unanswered, so wait or allow more at a time \
@@ -412,10 +429,8 @@ impl From<RouteError> for Error {
 /// What to do, to follow what happened.
 const fn advice_on_sessions(why: SessionEnd) -> &'static str {
     match why {
-        SessionEnd::HandshakeTimeout => {
-            "; check the address and port, that a server for coaps runs there, and the identity and key: some servers \
-             do not say when they are wrong"
-        }
+        SessionEnd::NoAnswer => "; check the address and port, and that a server for coaps runs there",
+        SessionEnd::HandshakeTimeout => "; check the identity and the key: many servers do not say when they are wrong",
         SessionEnd::WrongKey => "; check the identity and the key",
         SessionEnd::UnknownAuthority => "; trust the authority that has signed the certificate, or check the server",
         SessionEnd::NameMismatch => "; ask for it by the name in its certificate, or check the address",

@@ -279,8 +279,10 @@ impl Observed {
     /// What its handler is called with.
     pub(crate) const fn incoming(&self) -> Incoming<'_> {
         let Self { peer, ref identity, local, kind, message_id, ref token, ref request, .. } = *self;
-        let (identity, wanted) = (identity.as_ref(), FIRST_BLOCK);
-        Incoming { peer, identity, local, kind, message_id, token, request, wanted, upload: None, captures: &[] }
+        let (identity, wanted, captures) = (identity.as_ref(), FIRST_BLOCK, &[]);
+        // Whoever observes has been found fresh when that began.
+        let echo_age = Some(Duration::ZERO);
+        Incoming { peer, identity, local, kind, message_id, token, request, wanted, echo_age, upload: None, captures }
     }
 
     pub(crate) fn changes(&self) -> u64 {
@@ -397,6 +399,7 @@ mod tests {
             token: &Token::EMPTY,
             request,
             wanted: FIRST_BLOCK,
+            echo_age: None,
             upload: None,
             captures: &[],
         })

@@ -21,6 +21,7 @@ use crate::serving::Serving;
 use crate::sessions::Machine;
 #[cfg(feature = "dtls")]
 use crate::sessions::Sessions;
+use crate::sockets::Unsent;
 use crate::waiting::{ClientId, Outcome, Waiting};
 
 /// Requests and their outcomes, handlers and their ends.
@@ -207,8 +208,12 @@ impl State {
     }
 
     /// Ends what is in flight to `peer`. The endpoint does not ask why; whoever waits is told.
-    pub(crate) fn handle_unreachable(&mut self, now: Instant, peer: Peer, cause: Unreachable) {
-        self.endpoint.handle_unreachable(now, peer);
+    pub(crate) fn handle_unreachable(&mut self, now: Instant, unsent: Unsent) {
+        let Unsent { peer, cause, group } = unsent;
+        match group {
+            Some(request) => self.endpoint.handle_not_sent(now, request),
+            None => self.endpoint.handle_unreachable(now, peer),
+        }
         // The last report counts: the events of all of them are taken at the end of the round.
         self.unreachable.retain(|(known, _)| *known != peer);
         self.unreachable.push((peer, cause));
@@ -313,10 +318,10 @@ impl State {
     /// What was not sent because its session did not come to stand in time has failed for that.
     fn reason_of(&self, id: RequestId, reason: Failure) -> Failure {
         let peer = || self.waiting.peer_of(id).or_else(|| self.observing.peer_of(id));
-        let pending = || peer().is_some_and(|peer| self.is_pending(peer));
-        match reason {
-            Failure::NotSent if pending() => Failure::Session(SessionEnd::HandshakeTimeout),
-            reason => reason,
+        match (reason, peer().filter(|_| reason == Failure::NotSent).and_then(|peer| self.is_answering(peer))) {
+            (Failure::NotSent, Some(true)) => Failure::Session(SessionEnd::HandshakeTimeout),
+            (Failure::NotSent, Some(false)) => Failure::Session(SessionEnd::NoAnswer),
+            _ => reason,
         }
     }
 

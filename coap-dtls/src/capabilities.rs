@@ -196,6 +196,7 @@ const DIMPL: &[Capability] = &[
     Capability::Dtls13,
     Capability::PskAndCertificate,
     Capability::StatelessCookie,
+    Capability::Alerts,
     Capability::Deterministic,
     Capability::AnyRuntime,
 ];
@@ -203,6 +204,7 @@ const DIMPL: &[Capability] = &[
 const WEBRTC_DTLS: &[Capability] = &[
     Capability::PskCcm8,
     Capability::EcdsaCcm8,
+    Capability::PskAndCertificate,
     Capability::Intermediates,
     Capability::AnonymousClient,
     Capability::OptionalClientCertificate,

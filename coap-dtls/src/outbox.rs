@@ -47,7 +47,7 @@ impl Outbox {
                 self.spare.push(bytes);
             }
             if fits {
-                return Some(Transmit { to: Peer::Udp(to), from, len });
+                return Some(Transmit { to: Peer::Udp(to), from, len, group: None, hops: None });
             }
         }
     }

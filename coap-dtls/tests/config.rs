@@ -122,7 +122,6 @@ fn what_the_backend_cannot_do_is_refused_by_name() {
 fn what_webrtc_dtls_cannot_do_is_refused_by_name() {
     let server = || SecurityConfig::server().backend(Backend::WebrtcDtls);
     let unsupported = |what| ConfigError::Unsupported { what, backend: Backend::WebrtcDtls };
-    refused(server().psk(table()).certificate(certificate()), unsupported(Capability::PskAndCertificate));
     refused(server().certificate(certificate()).versions(Versions::V12AndV13), unsupported(Capability::Dtls13));
     #[cfg(feature = "simulation")]
     refused(server().psk(table()).seeded(1), unsupported(Capability::Deterministic));

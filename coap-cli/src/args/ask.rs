@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use coap_core::{BlockSize, ContentFormat};
 
+use super::security::SecurityArgs;
 use super::shared::{GroupArgs, NoiseArgs, PatienceArgs};
 use crate::input::RawOption;
 
@@ -25,22 +26,25 @@ pub(crate) struct AskArgs {
     pub(crate) payload_hex: Option<Bytes>,
 
     /// What the payload is: a media type, a number, or text, link, xml, binary, exi, json, cbor.
-    #[arg(short = 't', long, value_name = "FORMAT")]
+    #[arg(short = 't', long, value_name = "FORMAT", allow_negative_numbers = true)]
     pub(crate) content_format: Option<ContentFormat>,
     /// What the response should be; as --content-format.
-    #[arg(short = 'A', long, value_name = "FORMAT")]
+    #[arg(short = 'A', long, value_name = "FORMAT", allow_negative_numbers = true)]
     pub(crate) accept: Option<ContentFormat>,
     /// Send it Non-confirmable: once, not repeated.
     #[arg(short = 'N', long)]
     pub(crate) non: bool,
     /// Transfer what is longer in blocks of so many bytes: 16, 32, 64, 128, 256, 512 or 1024; 0 lets the server choose, as it
     /// does without this. With a number from 1 before it, only that block of the response is asked for.
-    #[arg(short = 'b', long, value_name = "[NUM,]SIZE", value_parser = block)]
+    #[arg(short = 'b', long, value_name = "[NUM,]SIZE", value_parser = block, allow_negative_numbers = true)]
     pub(crate) block: Option<BlockArg>,
     /// Add an option by name or number: NAME=VALUE, NUMBER=VALUE or NUMBER,VALUE. A value that begins with 0x is bytes
     /// in hexadecimal; the value of a numeric option is a number. Repeatable.
     #[arg(short = 'O', long = "option", value_name = "NAME=VALUE")]
     pub(crate) options: Vec<RawOption>,
+    /// Let the request pass so many proxies, 1 to 255 (Hop-Limit: RFC 8768). Without it each of them begins with 16.
+    #[arg(short = 'H', long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) hop_limit: Option<u8>,
     /// Do not send the Uri-Host option when the URI has a name.
     #[arg(short = 'U', long)]
     pub(crate) no_set_hostname: bool,
@@ -50,6 +54,8 @@ pub(crate) struct AskArgs {
     pub(crate) patience: PatienceArgs,
     #[command(flatten)]
     pub(crate) noise: NoiseArgs,
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
 }
 
 /// `-b`: the size of blocks, or one block.

@@ -6,6 +6,7 @@ mod observe;
 mod probe;
 mod refusal;
 mod request;
+mod security;
 mod serve;
 mod shared;
 mod tools;
@@ -14,15 +15,17 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
-use self::arrange::arrange;
+use self::arrange::{arrange, is_command};
 pub(crate) use self::ask::{AskArgs, BlockArg};
 pub(crate) use self::observe::ObserveArgs;
 pub(crate) use self::probe::{CheckArgs, DiscoverArgs, PingArgs};
 pub(crate) use self::refusal::Refusal;
+use self::refusal::Why;
 pub(crate) use self::request::{AnyRequestArgs, RequestArgs};
+pub(crate) use self::security::{Credentials, LibraryArgs, Listener, SecurityArgs};
 pub(crate) use self::serve::{JoinArg, ServeArgs};
 pub(crate) use self::shared::{GroupArgs, NoiseArgs, PatienceArgs};
-pub(crate) use self::tools::{DecodeArgs, UriArgs};
+pub(crate) use self::tools::{DecodeArgs, KeygenArgs, TlsInfoArgs, UriArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 a 2.xx response, 4 a 4.xx response, 5 a 5.xx response, 1 output that cannot be written or a check that failed,
@@ -72,6 +75,10 @@ pub(crate) enum Command {
     Decode(DecodeArgs),
     /// Take URIs apart, strictly: one on each line of standard input.
     Uri(UriArgs),
+    /// Make an authority and certificates for trying out coaps://.
+    Keygen(KeygenArgs),
+    /// List what the secure sessions of this build can do.
+    TlsInfo(TlsInfoArgs),
 }
 
 /// Reads the command line.
@@ -80,7 +87,33 @@ pub(crate) enum Command {
 ///
 /// What to print instead of carrying anything out.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Refusal> {
-    Cli::try_parse_from(arrange(args.into_iter().collect())).map_err(Refusal)
+    let args = arrange(args.into_iter().collect());
+    let command = args.get(1).filter(|word| is_command(word)).map(|word| word.to_string_lossy().into_owned());
+    let refusal = |why| Refusal { command: command.clone(), why };
+    let cli = Cli::try_parse_from(args).map_err(|error| refusal(Why::Grammar(error)))?;
+    cli.command.check().map_err(|rule| refusal(Why::Rule(rule.to_owned())))?;
+    Ok(cli)
+}
+
+impl Command {
+    /// What flags need of each other: said of the flag that was given, as the grammar would not.
+    fn check(&self) -> Result<(), &'static str> {
+        match self {
+            Self::Get(args)
+            | Self::Put(args)
+            | Self::Post(args)
+            | Self::Delete(args)
+            | Self::Fetch(args)
+            | Self::Patch(args)
+            | Self::Ipatch(args) => args.check(),
+            Self::Request(args) => args.request.check(),
+            Self::Serve(args) => args.check(),
+            Self::Observe(args) => args.ask.security.check(),
+            Self::Ping(args) => args.security.check(),
+            Self::Discover(args) => args.security.check(),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +200,7 @@ mod tests {
             ("coap get -T 0x010203040506070809 h", "9 bytes"),
             ("coap get -B 0 h", "above 0"),
             ("coap get -B -1 h", "above 0"),
-            ("coap get --max-retransmit -1 h", "-1 is not in 0..=255"),
+            ("coap get --max-retransmit -1 h", "from 0 to 20"),
             ("coap get -e a -f b h", "--payload-file"),
             ("coap -m eat h", "not a method"),
             ("coap serve --bind nowhere", "not ADDR:PORT"),
@@ -176,13 +209,14 @@ mod tests {
             ("coap serve --with create2", "--plugtest"),
             ("coap serve --plugtest --with create1", "/create2, /create3, /link4, /secure"),
             ("coap serve --port 65536", "65536"),
+            ("coap serve --limit-unproven some", "all, groups and off"),
             ("coap get --observe h", "--observe"),
             ("coap get -b 100 h", "16, 32, 64"),
             ("coap get -b 1048576,16 h", "1048575"),
             ("coap get -b 1,0 h", "16, 32, 64"),
             ("coap get --resume state h", "--output"),
             ("coap observe -m put h", "get and fetch"),
-            ("coap observe --count 0 h", "0 is not in"),
+            ("coap observe --count 0 h", "from 1 on"),
         ] {
             let failure = parse_line(line).unwrap_err().settle().unwrap_err();
             assert_eq!(failure.exit, Exit::Usage);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use clap::Args;
 use coap_core::{Code, Token};
 
-use super::ask::{AskArgs, hex};
+use super::ask::{AskArgs, BlockArg, hex};
 
 #[derive(Debug, Args)]
 pub(crate) struct AnyRequestArgs {
@@ -29,7 +29,7 @@ pub(crate) struct RequestArgs {
     #[arg(short = 'o', long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Note in this file how far the download has come, and go on from there if it is run again.
-    #[arg(long, value_name = "FILE", requires = "output", conflicts_with = "newline")]
+    #[arg(long, value_name = "FILE", conflicts_with = "newline")]
     pub(crate) resume: Option<PathBuf>,
     /// Write a newline after the payload.
     #[arg(short = 'w', long)]
@@ -37,6 +37,19 @@ pub(crate) struct RequestArgs {
     /// Print the response, of any code, as one JSON object instead of its payload.
     #[arg(long, conflicts_with_all = ["output", "newline"])]
     pub(crate) json: bool,
+}
+
+impl RequestArgs {
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        self.ask.security.check()?;
+        match (&self.resume, &self.output, self.ask.block) {
+            (Some(_), None, _) => Err("--resume needs --output: only what goes into a file can be gone on with"),
+            (Some(_), _, Some(BlockArg::One(..))) => {
+                Err("--resume goes on with all of a content: leave NUM out of --block")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 pub(super) fn method(text: &str) -> Result<Code, String> {
@@ -51,5 +64,5 @@ fn token(text: &str) -> Result<Token, String> {
         Some(digits) => hex(digits)?,
         None => Bytes::copy_from_slice(text.as_bytes()),
     };
-    Token::new(&bytes).ok_or_else(|| format!("{} bytes: a token has 8 at most", bytes.len()))
+    Token::new(&bytes).ok_or_else(|| format!("it has {} bytes: a token has 8 at most", bytes.len()))
 }

@@ -4,10 +4,11 @@ use core::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
-use coap_core::Scheme;
+use coap_core::{Scheme, UnprovenLimit};
 use coap_driver::BindAddr;
 
-use super::shared::NoiseArgs;
+use super::security::ServeSecurityArgs;
+use super::shared::{NoiseArgs, whole};
 use crate::exit::Failure;
 use crate::serve::Extra;
 
@@ -17,7 +18,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "ADDR[:PORT]", default_value = "[::]", value_parser = bind)]
     bind: Vec<BindArg>,
     /// The port to listen at where --bind names none (5683). Port 0 takes a free one and prints it.
-    #[arg(short = 'p', long, value_name = "PORT")]
+    #[arg(short = 'p', long, value_name = "PORT", value_parser = whole(0, u16::MAX), allow_negative_numbers = true)]
     port: Option<u16>,
     /// Join this group, and answer what is asked there: 224.0.1.187, ff02::fd or another, with the interface after a %. Repeatable.
     #[arg(long, value_name = "GROUP[%IF]", value_parser = join)]
@@ -26,19 +27,45 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) files: Option<PathBuf>,
     /// Let peers create, replace and delete files in that folder.
-    #[arg(long, requires = "files")]
+    #[arg(long)]
     pub(crate) write: bool,
     /// Serve the resources of the ETSI plugtests instead, for the test suites of others.
     #[arg(long, conflicts_with = "files")]
     pub(crate) plugtest: bool,
     /// Serve this as well, without listing it: create2, create3, link4 or secure. Repeatable.
-    #[arg(long = "with", value_name = "NAME", requires = "plugtest", value_delimiter = ',', value_parser = Extra::parse)]
+    #[arg(long = "with", value_name = "NAME", value_delimiter = ',', value_parser = Extra::parse)]
     pub(crate) extras: Vec<Extra>,
+    /// Whose answers are held small until they have shown that they are where they say (RFC 9175): all, groups, or off. With
+    /// all, whoever knows no Echo option gets long content in blocks of 64 bytes.
+    #[arg(long, value_name = "WHOSE", default_value = "groups", value_parser = unproven_limit)]
+    pub(crate) limit_unproven: UnprovenLimit,
     #[command(flatten)]
     pub(crate) noise: NoiseArgs,
+    #[command(flatten)]
+    pub(crate) security: ServeSecurityArgs,
+}
+
+/// `--limit-unproven`.
+fn unproven_limit(text: &str) -> Result<UnprovenLimit, String> {
+    match text {
+        "all" => Ok(UnprovenLimit::All),
+        "groups" => Ok(UnprovenLimit::Groups),
+        "off" => Ok(UnprovenLimit::Off),
+        _ => Err("it is one of all, groups and off".to_owned()),
+    }
 }
 
 impl ServeArgs {
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        if self.write && self.files.is_none() {
+            return Err("--write needs --files: there is no folder to write in");
+        }
+        if !self.extras.is_empty() && !self.plugtest {
+            return Err("--with needs --plugtest: it names resources of the plugtests");
+        }
+        self.security.check()
+    }
+
     /// Where to listen.
     ///
     /// # Errors
@@ -78,20 +105,28 @@ pub(crate) struct JoinArg {
     pub(crate) interface: Option<String>,
 }
 
+/// The address in `[address]`, or the text as it is.
+fn without_brackets(text: &str) -> &str {
+    text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text)
+}
+
 fn bind(text: &str) -> Result<BindArg, String> {
     if let Ok(addr) = text.parse::<SocketAddr>() {
         Ok(BindArg::Whole(addr.into()))
-    } else if let Ok(ip) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+    } else if let Ok(ip) = without_brackets(text).parse::<IpAddr>() {
         Ok(BindArg::Address(ip))
-    } else if text.rsplit_once(':').is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok()) {
+    } else if text
+        .rsplit_once(':')
+        .is_some_and(|(name, port)| !name.is_empty() && !name.contains([':', '[', ']']) && port.parse::<u16>().is_ok())
+    {
         Ok(BindArg::Whole(text.into()))
     } else {
-        Err("not ADDR:PORT, such as [::]:5683, 127.0.0.1:0 or localhost:5683".to_owned())
+        Err("not ADDR:PORT with a port from 0 to 65535, such as [::]:5683, 127.0.0.1:0 or localhost:5683".to_owned())
     }
 }
 
 fn join(text: &str) -> Result<JoinArg, String> {
-    let inner = text.trim_start_matches('[').trim_end_matches(']');
+    let inner = without_brackets(text);
     let (group, interface) = match inner.split_once('%') {
         // As in a URI (RFC 6874 §2).
         Some((group, zone)) => (group, Some(zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone))),

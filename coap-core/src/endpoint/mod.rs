@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   handle_datagram ──► inbound.rs ──► server.rs: a request is opened ─────► poll_event ──► respond ─┐
+//!                           │     ├──► overload.rs: there is no room for it
 //!                           │     ├──► serving.rs: its blocks, bodies.rs: its body, streams.rs: its response's body
 //!                           │     └──► client.rs: a request is settled ────► poll_event              │
 //!   handle_timeout ───► time.rs                                                                      ▼
@@ -12,12 +13,14 @@
 
 mod blocks;
 mod bodies;
+mod challenged;
 mod client;
 mod download;
 mod errors;
 mod inbound;
 mod notify;
 mod observing;
+mod overload;
 mod parts;
 mod server;
 mod serving;
@@ -29,6 +32,7 @@ mod tests;
 mod time;
 mod topics;
 mod turn;
+mod unproven;
 mod upload;
 
 use alloc::boxed::Box;
@@ -47,11 +51,13 @@ use crate::blockwise::client::{News, Part, Tags};
 use crate::blockwise::server::Transfers;
 use crate::config::Config;
 use crate::deadlines::Deadlines;
+use crate::echo::Echoes;
 use crate::event::{Event, IncomingId, IncomingRequest, RequestId};
 use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
 use crate::observe::{Observers, Tidings, Topics};
 use crate::outbox::{Outbound, Outbox, What};
+use crate::overload::{BackOffs, Refusals};
 use crate::peers::{Admitted, Credit, PeerKey, Peers};
 use crate::reliability::{Flights, MessageIds, Recent};
 use crate::stats::Stats;
@@ -92,6 +98,7 @@ pub struct Endpoint {
     topics: Topics,
     observers: Observers,
     deadlines: Deadlines,
+    echoes: Echoes,
     /// The memory of all bodies that are put together or kept.
     budget: Budget,
     tags: Tags,
@@ -106,6 +113,8 @@ pub struct Endpoint {
     silent: VecDeque<SessionId>,
     /// How many tokens were drawn for requests in sessions.
     session_tokens: u32,
+    refusals: Refusals,
+    back_offs: BackOffs,
     turn: Turn,
     phase: Phase,
     stats: Stats,
@@ -141,6 +150,7 @@ impl Endpoint {
             topics: Topics::new(),
             observers: Observers::new(hash),
             deadlines: Deadlines::default(),
+            echoes: Echoes::new(),
             budget: Budget::new(config.max_transfer_bytes),
             tags: Tags::new(),
             outbox: Outbox::new(config.max_outbox),
@@ -150,6 +160,8 @@ impl Endpoint {
             closing: VecDeque::new(),
             silent: VecDeque::new(),
             session_tokens: 0,
+            refusals: Refusals::new(config.max_refusals_per_second),
+            back_offs: BackOffs::new(config.max_back_offs),
             turn: Turn::Incoming,
             phase: Phase::Open,
             stats: Stats::default(),
@@ -182,10 +194,15 @@ impl Endpoint {
                 What::Notification(observer, message_id) => self.notify_again(*observer, *message_id, buf),
                 What::Empty(kind, message_id) => encode_empty(*kind, *message_id, buf),
                 What::Message(message) => message.encode(buf).ok(),
+                What::ToGroup(request) => request.message.encode(buf).ok(),
             };
             if let Some(len) = written {
                 self.stats.datagrams_sent += 1;
-                return Some(Transmit { to, from, len });
+                let (hops, group) = match what {
+                    What::ToGroup(request) => (request.hops, Some(request.request)),
+                    _ => (None, None),
+                };
+                return Some(Transmit { to, from, hops, group, len });
             }
         }
     }
@@ -242,6 +259,7 @@ impl Endpoint {
             transfer_bytes: self.budget.used(),
             topics: self.topics.len(),
             observers: self.observers.len(),
+            back_offs: self.back_offs.len(),
         }
     }
 
@@ -274,6 +292,9 @@ impl Endpoint {
                 Told::Request => {
                     let wanted = self.wanted(self.incoming.get(key)?.asked);
                     let of = self.incoming.get_mut(key)?;
+                    let request = of.take_request()?;
+                    let (echo, lifetime) = (request.options.echo(), self.config.echo_lifetime);
+                    let age = |value| self.echoes.age(of.opened, &of.from, value, lifetime);
                     return Some(Event::Request(IncomingRequest {
                         id,
                         peer: of.from,
@@ -281,8 +302,9 @@ impl Endpoint {
                         kind: of.kind,
                         message_id: of.message_id,
                         token: of.token.clone(),
-                        request: of.take_request()?,
                         wanted,
+                        echo_age: echo.and_then(age),
+                        request,
                     }));
                 }
                 Told::Closed(why) => return Some(Event::IncomingClosed { id, why }),
@@ -405,6 +427,8 @@ pub struct Usage {
     pub topics: usize,
     /// Observers of all topics, until their end has been polled.
     pub observers: usize,
+    /// Kinds of requests that a server does not want yet.
+    pub back_offs: usize,
 }
 
 impl fmt::Debug for Endpoint {

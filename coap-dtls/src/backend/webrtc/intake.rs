@@ -114,7 +114,7 @@ impl Intake {
                 continue;
             }
             if piece.number < self.next {
-                taken.repeated |= piece.number == 0 && piece.kind == message::CLIENT_HELLO;
+                taken.repeated |= is_hello && piece.number == 0;
                 continue;
             }
             if !proven && piece.number > self.next {
@@ -271,4 +271,5 @@ pub(super) fn last_alert(body: &[u8]) -> Option<u8> {
     }
 }
 
-// TESTS
+#[cfg(test)]
+mod tests;

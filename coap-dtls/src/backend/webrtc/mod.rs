@@ -100,7 +100,7 @@ impl Connector for WebrtcConnector {
     fn connect(&self, _: Instant, _: UdpAddr, name: Option<&ServerName>, kick: Kick) -> Box<dyn Engine> {
         let settings = &self.0.settings;
         Box::new(match Handle::try_current() {
-            Ok(runtime) => Session::connect(runtime, self.0.clone(), name.cloned(), kick),
+            Ok(runtime) => Session::connect(&runtime, &self.0, name, kick),
             Err(_) => Session::failed(SessionEnd::NoRuntime, settings.max_record),
         })
     }
@@ -360,4 +360,5 @@ fn certificate(own: &CertifiedKey) -> Result<Certificate, Refused> {
     })
 }
 
-// TESTS
+#[cfg(test)]
+mod tests;

@@ -203,4 +203,5 @@ fn position(record: &Record<'_>) -> (u16, u32) {
     }
 }
 
-// TESTS
+#[cfg(test)]
+mod tests;

@@ -71,13 +71,14 @@ impl Path {
         self.lock().outgoing.is_proven()
     }
 
-    /// A datagram of this length has come from the peer, and this much of it is for the library.
+    /// A datagram of this length has come from the peer, and this much of it is for the library. `repeated`: it is
+    /// the first hello once more.
     pub(super) fn deliver(&self, length: usize, relay: Vec<Vec<u8>>, repeated: bool) {
         let mut state = self.lock();
         state.outgoing.received(length, !relay.is_empty());
         if repeated {
-            let again = state.outgoing.repeat_request();
-            state.push(again);
+            let request = state.outgoing.repeat_request();
+            state.push(request);
         }
         for datagram in relay {
             if state.inbound.len() < MAX_QUEUED {

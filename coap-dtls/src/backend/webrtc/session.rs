@@ -47,24 +47,16 @@ struct Handshake {
     path: Arc<Path>,
     /// There is none yet at a server that has not seen a hello.
     task: Option<Task>,
-    side: Side,
-    kick: Kick,
-    runtime: Handle,
+    /// What a server needs to begin.
+    accepting: Option<Accepting>,
 }
 
-enum Side {
-    Client {
-        plan: Arc<ClientPlan>,
-        name: Option<ServerName>,
-        /// An alert has been believed already.
-        tried: bool,
-    },
-    Server {
-        plan: Arc<ServerPlan>,
-        peer: UdpAddr,
-        /// It has been told that the client is where it says it is.
-        told: bool,
-    },
+struct Accepting {
+    runtime: Handle,
+    plan: Arc<ServerPlan>,
+    peer: UdpAddr,
+    /// It has been told that the client is where it says it is.
+    told: bool,
 }
 
 struct Task(AbortHandle);
@@ -96,36 +88,35 @@ enum Step {
 
 impl Session {
     /// A handshake with a server.
-    pub(super) fn connect(runtime: Handle, plan: Arc<ClientPlan>, name: Option<ServerName>, kick: Kick) -> Self {
-        let max_record = plan.settings.max_record;
-        let path = Path::new(Role::Client, plan.settings.initial, kick.clone());
-        let mut handshake = Handshake {
-            intake: Intake::new(Role::Client),
-            path,
-            task: None,
-            side: Side::Client { plan, name, tried: false },
-            kick,
-            runtime,
-        };
-        let phase = match handshake.begin_client() {
-            Ok(()) => Phase::Handshake(Box::new(handshake)),
-            Err(why) => Phase::Ended(Some(why)),
-        };
-        Self { phase, outbox: VecDeque::new(), max_record }
+    pub(super) fn connect(runtime: &Handle, plan: &ClientPlan, name: Option<&ServerName>, kick: Kick) -> Self {
+        let path = Path::new(Role::Client, plan.settings.initial, kick);
+        let (config, expected) = plan.config(name, &path);
+        match spawn(runtime, &plan.settings, path.clone(), config, Role::Client, expected) {
+            Ok(task) => {
+                let intake = Intake::new(Role::Client);
+                let handshake = Handshake { intake, path, task: Some(task), accepting: None };
+                Self::new(Phase::Handshake(Box::new(handshake)), plan.settings.max_record)
+            }
+            Err(why) => Self::failed(why, plan.settings.max_record),
+        }
     }
 
     /// A handshake with a client, whose hello is handed in next.
     pub(super) fn accept(runtime: Handle, plan: Arc<ServerPlan>, peer: UdpAddr, kick: Kick) -> Self {
         let max_record = plan.settings.max_record;
-        let path = Path::new(Role::Server, plan.settings.initial, kick.clone());
-        let side = Side::Server { plan, peer, told: false };
-        let handshake = Handshake { intake: Intake::new(Role::Server), path, task: None, side, kick, runtime };
-        Self { phase: Phase::Handshake(Box::new(handshake)), outbox: VecDeque::new(), max_record }
+        let path = Path::new(Role::Server, plan.settings.initial, kick);
+        let accepting = Some(Accepting { runtime, plan, peer, told: false });
+        let handshake = Handshake { intake: Intake::new(Role::Server), path, task: None, accepting };
+        Self::new(Phase::Handshake(Box::new(handshake)), max_record)
+    }
+
+    fn new(phase: Phase, max_record: usize) -> Self {
+        Self { phase, outbox: VecDeque::new(), max_record }
     }
 
     /// A session that ends before it has begun.
     pub(super) fn failed(why: SessionEnd, max_record: usize) -> Self {
-        Self { phase: Phase::Ended(Some(why)), outbox: VecDeque::new(), max_record }
+        Self::new(Phase::Ended(Some(why)), max_record)
     }
 
     /// If the handshake is done, goes on with what came of it.
@@ -240,83 +231,66 @@ impl Handshake {
     fn handle(&mut self, datagram: &[u8]) -> Result<(), (SessionEnd, Option<Vec<u8>>)> {
         let taken = self.intake.take(datagram, self.path.is_proven());
         if let Some(description) = taken.alert {
-            return self.on_alert(description).map_err(|why| (why, None));
+            // It is anyone's, in the clear. The layer begins a handshake of a client anew before it believes it.
+            return Err((SessionEnd::Alert(description), None));
         }
         if self.task.is_none()
-            && let Some(hello) = taken.relay.first()
+            && let (Some(accepting), Some(hello)) = (&self.accepting, taken.relay.first())
         {
-            self.begin_server(hello)?;
+            self.task = Some(accepting.begin(hello, &self.path)?);
         }
         self.path.deliver(datagram.len(), taken.relay, taken.repeated);
         Ok(())
     }
 
-    /// An alert in the clear is anyone's. It is believed the second time: a client begins anew once. A server need not, as its
-    /// client can.
-    fn on_alert(&mut self, description: u8) -> Result<(), SessionEnd> {
-        match &mut self.side {
-            Side::Client { tried, plan, .. } if !*tried => {
-                *tried = true;
-                self.path = Path::new(Role::Client, plan.settings.initial, self.kick.clone());
-                self.intake = Intake::new(Role::Client);
-                self.begin_client()
+    /// True once: when a client has come back with its cookie.
+    fn proves(&mut self) -> bool {
+        match &mut self.accepting {
+            Some(accepting) if !accepting.told => {
+                accepting.told = self.path.is_proven();
+                accepting.told
             }
-            Side::Client { .. } | Side::Server { .. } => Err(SessionEnd::Alert(description)),
+            _ => false,
         }
     }
 
-    fn begin_client(&mut self) -> Result<(), SessionEnd> {
-        let Side::Client { plan, name, .. } = &self.side else { return Ok(()) };
-        let (config, expected) = plan.config(name.as_ref(), &self.path);
-        // The one before has ended first, and given its place back.
-        self.task = None;
-        self.task = Some(self.spawn(&plan.settings, config, Role::Client, expected)?);
-        Ok(())
+    fn role(&self) -> Role {
+        if self.accepting.is_some() { Role::Server } else { Role::Client }
     }
+}
 
+impl Accepting {
     /// The first hello, whole and alone in a record for the library: what it offers says which credentials are used.
-    fn begin_server(&mut self, hello: &[u8]) -> Result<(), (SessionEnd, Option<Vec<u8>>)> {
-        let Side::Server { plan, peer, .. } = &self.side else { return Ok(()) };
+    fn begin(&self, hello: &[u8], path: &Arc<Path>) -> Result<Task, (SessionEnd, Option<Vec<u8>>)> {
         let body = hello.get(HEADER + 12..).unwrap_or_default();
         let suites = message::suites(body).ok_or((SessionEnd::Protocol, None))?;
-        let Some((config, expected)) = plan.config(suites, *peer, &self.path) else {
+        let Some((config, expected)) = self.plan.config(suites, self.peer, path) else {
             // handshake_failure; 15 bytes, for a hello that is longer.
             let mut alert = Record::header(Content::Alert, 0, 0, 2).to_vec();
             alert.extend_from_slice(&[2, 40]);
             return Err((SessionEnd::Protocol, Some(alert)));
         };
-        let task = self.spawn(&plan.settings, config, Role::Server, expected).map_err(|why| (why, None))?;
-        self.task = Some(task);
-        Ok(())
+        spawn(&self.runtime, &self.plan.settings, path.clone(), config, Role::Server, expected)
+            .map_err(|why| (why, None))
     }
+}
 
-    fn spawn(&self, settings: &Settings, config: Config, role: Role, expected: Expected) -> Result<Task, SessionEnd> {
-        let place = settings.place().ok_or(SessionEnd::Full)?;
-        let handshake = run(self.path.clone(), config, role, expected, settings.deadline, settings.key_log.clone());
-        let task = self.runtime.spawn(async move {
-            handshake.await;
-            drop(place);
-        });
-        Ok(Task(task.abort_handle()))
-    }
-
-    /// True once: when a client has come back with its cookie.
-    fn proves(&mut self) -> bool {
-        match &mut self.side {
-            Side::Server { told, .. } if !*told => {
-                *told = self.path.is_proven();
-                *told
-            }
-            Side::Client { .. } | Side::Server { .. } => false,
-        }
-    }
-
-    fn role(&self) -> Role {
-        match self.side {
-            Side::Client { .. } => Role::Client,
-            Side::Server { .. } => Role::Server,
-        }
-    }
+/// Begins the task of a handshake, if there is a place for one.
+fn spawn(
+    runtime: &Handle,
+    settings: &Settings,
+    path: Arc<Path>,
+    config: Config,
+    role: Role,
+    expected: Expected,
+) -> Result<Task, SessionEnd> {
+    let place = settings.place().ok_or(SessionEnd::Full)?;
+    let handshake = run(path, config, role, expected, settings.deadline, settings.key_log.clone());
+    let task = runtime.spawn(async move {
+        handshake.await;
+        drop(place);
+    });
+    Ok(Task(task.abort_handle()))
 }
 
 impl Drop for Task {

@@ -45,26 +45,29 @@ pub(super) enum Expected {
     Nothing,
 }
 
-/// Runs a handshake to its end, and says on `path` how it ended. Ends early, without a word, if it is dropped.
-pub(super) async fn run(
+/// Runs a handshake to its end, and says on `path` how it ended. Ends early, without a word to the peer, if it is dropped.
+pub(super) fn run(
     path: Arc<Path>,
     config: Config,
     role: Role,
     expected: Expected,
     deadline: Duration,
     key_log: Option<KeyLog>,
-) {
+) -> impl Future<Output = ()> {
+    // Not first in the task: that may be dropped before it has run at all.
     let unsettled = Unsettled(path);
-    let path = &unsettled.0;
-    let end = Arc::new(LibraryEnd(path.clone()));
-    let done = timeout(deadline, DTLSConn::new(end, config, role == Role::Client, None)).await;
-    let outcome = match done {
-        Err(_) => Err(SessionEnd::HandshakeTimeout),
-        Ok(Err(error)) => Err(path.witness(|witness| witness.refused).unwrap_or_else(|| end_of(&error, path))),
-        // The connection is dropped, and both of its tasks end.
-        Ok(Ok(connection)) => take_over(&connection, path, role, expected, key_log).await,
-    };
-    path.settle(outcome);
+    async move {
+        let path = &unsettled.0;
+        let end = Arc::new(LibraryEnd(path.clone()));
+        let done = timeout(deadline, DTLSConn::new(end, config, role == Role::Client, None)).await;
+        let outcome = match done {
+            Err(_) => Err(SessionEnd::HandshakeTimeout),
+            Ok(Err(error)) => Err(path.witness(|witness| witness.refused).unwrap_or_else(|| end_of(&error, path))),
+            // The connection is dropped, and both of its tasks end.
+            Ok(Ok(connection)) => take_over(&connection, path, role, expected, key_log).await,
+        };
+        path.settle(outcome);
+    }
 }
 
 /// A handshake whose task has not come to an end.
