@@ -583,7 +583,7 @@ impl<R: Runtime> Running<R> {
 
 /// Why there was no session, where another address may have one: nobody was there, or no room here.
 const fn is_nobody(why: SessionEnd) -> bool {
-    matches!(why, SessionEnd::HandshakeTimeout | SessionEnd::Unreachable | SessionEnd::Full)
+    matches!(why, SessionEnd::NoAnswer | SessionEnd::HandshakeTimeout | SessionEnd::Unreachable | SessionEnd::Full)
 }
 
 /// The table that is full, if that is why a request was not taken: it passes.

@@ -318,10 +318,10 @@ impl State {
     /// What was not sent because its session did not come to stand in time has failed for that.
     fn reason_of(&self, id: RequestId, reason: Failure) -> Failure {
         let peer = || self.waiting.peer_of(id).or_else(|| self.observing.peer_of(id));
-        let pending = || peer().is_some_and(|peer| self.is_pending(peer));
-        match reason {
-            Failure::NotSent if pending() => Failure::Session(SessionEnd::HandshakeTimeout),
-            reason => reason,
+        match (reason, peer().filter(|_| reason == Failure::NotSent).and_then(|peer| self.is_answering(peer))) {
+            (Failure::NotSent, Some(true)) => Failure::Session(SessionEnd::HandshakeTimeout),
+            (Failure::NotSent, Some(false)) => Failure::Session(SessionEnd::NoAnswer),
+            _ => reason,
         }
     }
 

@@ -7,11 +7,12 @@ use coap_core::{Instant, Local, SessionEnd, SessionId};
 
 use crate::config::ClientSecurity;
 use crate::layer::{Layer, deadline};
-use crate::table::{Dialled, Opening, Path, Phase, Session, Slot};
+use crate::table::{Dialled, Opening, Path, Session, Slot};
 use crate::verify::ServerName;
 
-/// How often a handshake of ours is begun anew. What ends a handshake is not authenticated, so that whoever can guess our
-/// port could end it; the same twice is believed.
+/// How often a handshake of ours is begun anew: when it fails, or when half of its time is over and it has been answered. What
+/// ends a handshake, or leads it astray, is not authenticated, so that whoever guesses our port could do so; the same twice is
+/// believed.
 const RETRIES: u8 = 1;
 
 /// A session that is there now.
@@ -136,16 +137,17 @@ impl Layer {
         id
     }
 
-    /// Begins a handshake of ours anew, within its deadline, if what ended it can have been forged.
+    /// Begins a handshake of ours anew, within its deadline, if what ended it can have been forged. False: it has ended.
     pub(super) fn retry(&mut self, now: Instant, slot: Slot, why: SessionEnd) -> bool {
         let can_be_forged =
             !matches!(why, SessionEnd::Local | SessionEnd::HandshakeTimeout | SessionEnd::Full | SessionEnd::Exhausted);
-        let Some(session) = self.table.get_mut(slot) else { return false };
-        let Phase::Opening { deadline } = session.phase else { return false };
+        can_be_forged && self.begin_anew(now, slot)
+    }
+
+    /// Begins a handshake of ours anew, if it is one, and has not been begun anew before.
+    pub(super) fn begin_anew(&mut self, now: Instant, slot: Slot) -> bool {
+        let Some(session) = self.table.get_mut(slot).filter(|session| !session.is_open()) else { return false };
         let Some(dialled) = session.dialled.as_deref_mut() else { return false };
-        if !can_be_forged || deadline <= now {
-            return false;
-        }
         let Some(left) = dialled.retries.checked_sub(1) else { return false };
         dialled.retries = left;
         self.stats.retried += 1;

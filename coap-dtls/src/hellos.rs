@@ -90,8 +90,10 @@ impl Layer {
         datagram: &[u8],
     ) {
         if let Some(before) = self.table.pair(path).opening {
-            if self.table.is_proven(before) {
-                // Its client goes on with it, or it ends soon.
+            let patience = security.0.parts.common.timer.deadline / 4;
+            let is_new = self.table.get(before).is_some_and(|before| now < before.used + patience);
+            if is_new && self.table.is_proven(before) {
+                // Whoever sends a hello in the name of its client does not end it. If it is the client, it asks again.
                 self.stats.strangers += 1;
                 return;
             }

@@ -29,7 +29,7 @@ use crate::table::{Pair, Path, Phase, Queue, Session, Slot, Table};
 /// How many sessions one call looks at when their time has come. A caller comes again at once.
 const PER_CALL: usize = 256;
 
-/// An engine that wants to be called again at once, without end, is called this often.
+/// The least time from one call of an engine's timer to the next.
 const LEAST_SLEEP: Duration = Duration::from_millis(1);
 
 /// The longest datagram there can be, in bytes.
@@ -166,15 +166,16 @@ impl Layer {
         let Some(session) = self.table.get_mut(slot) else { return };
         match session.phase {
             Phase::Opening { deadline } if deadline <= now => return self.end(slot, SessionEnd::HandshakeTimeout),
+            Phase::Opening { .. } if session.retry_at().is_some_and(|at| at <= now) => {
+                self.begin_anew(now, slot);
+                return self.drain(now, slot);
+            }
             Phase::Open(_) if session.used + idle <= now => return self.close(now, slot, SessionEnd::Idle),
             _ => {}
         }
         if session.engine.poll_timeout().is_some_and(|at| at <= now) {
             session.engine.handle_timeout(now);
             self.drain(now, slot);
-            if self.table.get(slot).and_then(|session| session.engine.poll_timeout()).is_some_and(|at| at <= now) {
-                self.table.wake_by(slot, now + LEAST_SLEEP);
-            }
         } else {
             self.arm(now, slot);
         }
@@ -323,14 +324,15 @@ impl Layer {
     }
 
     /// When the session is to be looked at again.
-    fn arm(&mut self, _now: Instant, slot: Slot) {
+    fn arm(&mut self, now: Instant, slot: Slot) {
         let Some(session) = self.table.get(slot) else { return };
         let limit = match session.phase {
-            Phase::Opening { deadline } => deadline,
+            Phase::Opening { deadline } => session.retry_at().unwrap_or(deadline),
             Phase::Open(_) => session.used + self.limits.idle,
         };
         let at = session.engine.poll_timeout().map_or(limit, |at| at.min(limit));
-        self.table.wake_by(slot, at);
+        // An engine has just been asked: one that wants to be called at once, each time, does not get the whole processor.
+        self.table.wake_by(slot, at.max(now + LEAST_SLEEP));
     }
 
     /// The handshake is done. False: there is no room, and the session is gone.
@@ -387,6 +389,8 @@ impl Layer {
     /// Forgets a session.
     pub(super) fn end(&mut self, slot: Slot, why: SessionEnd) {
         let Some(session) = self.table.remove(slot) else { return };
+        let is_unheard = session.dialled.as_ref().is_some_and(|dialled| !dialled.heard);
+        let why = if is_unheard && why == SessionEnd::HandshakeTimeout { SessionEnd::NoAnswer } else { why };
         let ends = if session.is_open() { &mut self.stats.closed } else { &mut self.stats.failed };
         ends.count(why);
         // Nobody has heard of a session that a client did not get to stand.

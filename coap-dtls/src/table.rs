@@ -38,7 +38,7 @@ pub(crate) struct Session {
     pub(crate) hello: u64,
     /// The longest message in bytes that fits into a record.
     pub(crate) room: usize,
-    /// When something was last said in it, give or take a second.
+    /// When something was last said in it, give or take a second; in a handshake, when it began.
     pub(crate) used: Instant,
     /// How many Confirmable messages in a row nobody has acknowledged.
     pub(crate) unanswered: u32,
@@ -67,6 +67,12 @@ pub(crate) enum Phase {
 impl Session {
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open(_))
+    }
+
+    /// When a handshake of ours is begun anew that somebody has answered, and that does not come to its end.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        let dialled = self.dialled.as_deref().filter(|dialled| dialled.heard && dialled.retries > 0)?;
+        Some(self.used + dialled.security.0.parts.common.timer.deadline / 2)
     }
 }
 

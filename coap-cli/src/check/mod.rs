@@ -13,7 +13,7 @@ mod wire;
 use core::fmt;
 use std::io::{self, Write};
 
-use coap_core::{OptionNumber, Options, link_format};
+use coap_core::{OptionNumber, Options, Scheme, link_format};
 use coap_tokio::{Client, TokioRuntime};
 use serde_json::json;
 
@@ -155,6 +155,9 @@ fn chosen(names: &[String]) -> Result<Vec<&'static str>, Failure> {
 /// Looks whether the server is there, at which address, and what it lists.
 async fn find(args: &CheckArgs) -> Result<Server, Failure> {
     let uri = client::parse(&args.uri)?;
+    if uri.scheme() == Scheme::Coaps {
+        return Err(Failure::usage("the tests send datagrams of their own making, in the clear: check a coap:// URI"));
+    }
     if group::is_group(&uri) {
         return Err(Failure::usage("a group cannot be checked: check each of its members"));
     }
