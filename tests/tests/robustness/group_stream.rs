@@ -2,9 +2,9 @@
 
 use core::future::poll_fn;
 use core::net::{IpAddr, Ipv6Addr};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use coap_core::{Block, Code, Local, Message, Options, Type, UdpAddr};
