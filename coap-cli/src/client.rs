@@ -83,7 +83,7 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
     let response = response.inspect_err(|_| bar.clear())?;
     if let (true, Response::Whole(reply)) = (args.json, &response) {
         bar.clear();
-        print(format!("{}\n", show::reply_json(reply)).as_bytes())?;
+        print(show::json_line(&show::reply_json(reply)).as_bytes())?;
         return Ok(Exit::for_code(reply.code));
     }
     if let (Some(resume), Response::Parts(download)) = (&resume, &response)
@@ -99,6 +99,9 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
 
 /// All that the command line says about a request, its payload aside.
 fn with_options(mut sending: RequestBuilder, ask: &AskArgs) -> RequestBuilder {
+    if let Some(hops) = ask.hop_limit {
+        sending = sending.hop_limit(hops);
+    }
     if ask.no_set_hostname {
         sending = sending.no_uri_host();
     }

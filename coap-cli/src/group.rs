@@ -81,7 +81,7 @@ fn better(before: Option<Exit>, code: Code) -> Exit {
 
 fn show_answer(from: Peer, reply: &Reply, args: &RequestArgs) -> Result<(), Failure> {
     if args.json {
-        return print(format!("{}\n", show::reply_json(reply)).as_bytes());
+        return print(show::json_line(&show::reply_json(reply)).as_bytes());
     }
     if !args.ask.noise.quiet {
         say(format_args!("{from}: {}", show::summary(reply.into())));

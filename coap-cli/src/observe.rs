@@ -72,6 +72,9 @@ pub(crate) async fn run(args: ObserveArgs) -> Result<Exit, Failure> {
 
 fn with_options(mut asking: ObserveBuilder, args: &ObserveArgs) -> Result<ObserveBuilder, Failure> {
     let ask = &args.ask;
+    if let Some(hops) = ask.hop_limit {
+        asking = asking.hop_limit(hops);
+    }
     if ask.no_set_hostname {
         asking = asking.no_uri_host();
     }
@@ -300,7 +303,7 @@ impl<'a> Teller<'a> {
             members.insert("event".to_owned(), event.into());
             members.insert("time".to_owned(), since_1970().as_secs_f64().into());
         }
-        print(format!("{object}\n").as_bytes())
+        print(show::json_line(&object).as_bytes())
     }
 
     fn say(&self, line: impl fmt::Display) {

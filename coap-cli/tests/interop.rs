@@ -263,6 +263,36 @@ fn libcoaps_client_runs_the_plugtests() {
 
 #[test]
 #[ignore = "needs libcoap's client (Debian: libcoap3-bin)"]
+fn libcoaps_client_is_served_before_it_has_proven_its_address() {
+    let (_server, port) = our_server_with(&["--plugtest", "--limit-unproven", "all"]);
+    for host in HOSTS {
+        let at = |path: &str| format!("coap://{host}:{port}{path}");
+        let large = all(&libcoap(&["-v", "7", "-m", "get", &at("/large")]));
+        assert!(large.contains("RESOURCE BLOCK NO. 5 OF 5"), "{large}");
+        // Once from us, and once back with the request for the second block.
+        assert_eq!(large.matches("Echo:0x").count(), 2, "{large}");
+        let core = stdout(&libcoap(&["-m", "get", &at("/.well-known/core")]));
+        assert_eq!(core.matches('<').count(), 29, "{core}");
+        let states = stdout(&libcoap(&["-s", "7", "-m", "get", &at("/obs")]));
+        assert!(states.matches(':').count() >= 4, "{states}");
+    }
+}
+
+#[test]
+#[ignore = "needs aiocoap's client (PyPI: aiocoap)"]
+fn aiocoaps_client_is_served_before_it_has_proven_its_address() {
+    let (_server, port) = our_server_with(&["--plugtest", "--limit-unproven", "all"]);
+    for host in HOSTS {
+        let at = |path: &str| format!("coap://{host}:{port}{path}");
+        let large = stdout(&aiocoap(&[&at("/large")]));
+        assert!(large.contains("RESOURCE BLOCK NO. 5 OF 5") && large.len() > 1_270, "{large}");
+        let separate = stdout(&aiocoap(&[&at("/large-separate")]));
+        assert!(separate.contains("RESOURCE BLOCK NO. 5 OF 5"), "{separate}");
+    }
+}
+
+#[test]
+#[ignore = "needs libcoap's client (Debian: libcoap3-bin)"]
 fn libcoaps_client_pings_our_server() {
     let (_server, port) = our_server();
     // It pings every second while it waits for the response.

@@ -30,6 +30,10 @@ pub struct Config {
     pub(crate) max_outbox: usize,
     pub(crate) max_group_responses: usize,
     pub(crate) max_resets_per_second: u32,
+    pub(crate) max_refusals_per_second: u32,
+    pub(crate) refusal_max_age: u32,
+    pub(crate) max_back_offs: usize,
+    pub(crate) max_back_off: Duration,
     pub(crate) ack_delay: Duration,
     pub(crate) response_timeout: Duration,
     pub(crate) incoming_timeout: Duration,
@@ -43,6 +47,9 @@ pub struct Config {
     pub(crate) on_change: OnChange,
     pub(crate) max_observers: usize,
     pub(crate) max_observers_per_peer: usize,
+    pub(crate) unproven_limit: UnprovenLimit,
+    pub(crate) echo_lifetime: Duration,
+    pub(crate) on_challenge: OnChallenge,
     understood: Vec<OptionNumber, MOST_UNDERSTOOD>,
 }
 
@@ -61,6 +68,10 @@ impl Default for Config {
             max_outbox: 4_096,
             max_group_responses: 64,
             max_resets_per_second: 1_000,
+            max_refusals_per_second: 100,
+            refusal_max_age: 4,
+            max_back_offs: 256,
+            max_back_off: Duration::from_secs(3_600),
             ack_delay: Duration::from_millis(250),
             response_timeout: Duration::from_secs(93),
             incoming_timeout: Duration::from_secs(93),
@@ -74,6 +85,9 @@ impl Default for Config {
             on_change: OnChange::Restart,
             max_observers: 4_096,
             max_observers_per_peer: 16,
+            unproven_limit: UnprovenLimit::default(),
+            echo_lifetime: Duration::from_secs(60),
+            on_challenge: OnChallenge::Repeat,
             understood: Vec::new(),
         }
     }
@@ -99,6 +113,8 @@ impl Config {
             max_outbox: 16,
             max_group_responses: 4,
             max_resets_per_second: 10,
+            max_refusals_per_second: 10,
+            max_back_offs: 8,
             max_body: 2 << 10,
             max_transfers: 2,
             max_transfer_bytes: 4 << 10,
@@ -139,6 +155,11 @@ impl Config {
         self.max_body
     }
 
+    /// Whose answers are limited until they have proven their address.
+    pub const fn unproven_limit(&self) -> UnprovenLimit {
+        self.unproven_limit
+    }
+
     /// Whether the critical option `number` is understood: Uri-Host, Uri-Port, Uri-Path, Uri-Query, Accept, If-Match,
     /// If-None-Match, Block1 and Block2 always, others as the application said with [`ConfigBuilder::understands`].
     pub fn is_understood(&self, number: OptionNumber) -> bool {
@@ -168,6 +189,44 @@ pub enum OnChange {
     Fail,
 }
 
+/// Whose answers are limited to what an address that may be forged can be sent without harm (RFC 9175 §2.4): as long as a
+/// peer has not proven that it receives what is sent to its address, it is sent 136 bytes at most in one datagram, and in
+/// all, repetitions and notifications included, three times what it sent. Counted as the RFC does it, with 62 bytes of
+/// Ethernet, IP and UDP headers for each datagram either way.
+///
+/// A longer body goes in smaller blocks (Block2). Where not even the smallest block fits beside the options, the answer is
+/// 4.01 with an Echo value, and the request repeated with that is answered in full; if it was no GET or FETCH it has been
+/// done by then, and the answer is the code of the response alone. To a group it is silence.
+///
+/// A peer proves its address by repeating an Echo value, or by an answer to a token or Message ID that we drew: the
+/// acknowledgement of a separate response or of a notification, the response to a request of ours. A session has proven it.
+/// Asking for the next block proves nothing. A client that only asks and knows no Echo stays unproven, and gets blocks of
+/// 64 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnprovenLimit {
+    /// Nobody's.
+    Off,
+    /// Those to requests that came through a group (RFC 7252 §11.3), where one request has many answers.
+    #[default]
+    Groups,
+    /// All.
+    All,
+}
+
+/// What happens when a server wants a request repeated with an Echo value (4.01: RFC 9175 §2.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnChallenge {
+    /// It is repeated once, and the application sees what comes of that. Not the request to a group: its members' 4.01 are
+    /// handed up.
+    #[default]
+    Repeat,
+    /// The 4.01 is handed up, and no Echo value is sent but those that the application sets.
+    HandUp,
+}
+
+/// The longest `echo_lifetime`.
+const MAX_ECHO_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Makes a [`Config`]; nothing is checked before [`build`](Self::build).
 #[derive(Clone, Debug)]
 #[must_use]
@@ -190,7 +249,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Peers known at a time, about 260 bytes each; 16,384 by default. When full an idle one is forgotten, first those
+    /// Peers known at a time, about 280 bytes each; 16,384 by default. When full an idle one is forgotten, first those
     /// that have not proven their address, the one that has been idle longest before the others; when all have something open, a datagram from a new one is dropped and counted
     /// (`Stats::refused_peer`), and a request to one is refused with `RequestError::TooManyPeers`.
     pub const fn max_peers(mut self, peers: usize) -> Self {
@@ -264,6 +323,41 @@ impl ConfigBuilder {
     /// met with silence and counted (`Stats::resets_suppressed`): its sender's address may be forged.
     pub const fn max_resets_per_second(mut self, resets: u32) -> Self {
         self.wanted.max_resets_per_second = resets;
+        self
+    }
+
+    /// Requests that find no room and are told so within a second, all peers together, a tenth of it for one peer (at least
+    /// one); 100 by default. One whose peer has `max_incoming_per_peer` open is answered 4.29 (RFC 8516 §3), one that finds a
+    /// table full of others', or the endpoint shutting down, 5.03 (RFC 7252 §5.9.3.4), both with Max-Age. Above it, and with
+    /// 0 always, it is met with silence and counted (`Stats::refusals_suppressed`), and its retransmission gets its chance.
+    /// So it is with what goes to a group, with the next block of a body that is under way, and with what is not safe and
+    /// could not be remembered for its duplicates.
+    ///
+    /// Which peers share a tenth is decided by a hash: 64 of them, 16 bytes each, once there has been a refusal.
+    pub const fn max_refusals_per_second(mut self, refusals: u32) -> Self {
+        self.wanted.max_refusals_per_second = refusals;
+        self
+    }
+
+    /// The Max-Age of those answers, in seconds: after which time the client may try again; 4 by default.
+    pub const fn refusal_max_age(mut self, seconds: u32) -> Self {
+        self.wanted.refusal_max_age = seconds;
+        self
+    }
+
+    /// Kinds of requests (server, method and URI) remembered that a server wants later (4.29, 5.03: RFC 8516 §4), about 40 bytes
+    /// each; 256 by default, a quarter at most for one server. When full the one that would have ended first is forgotten, of
+    /// the same server if that has its quarter, and counted (`Stats::back_offs_forgotten`): such requests are sent again. With
+    /// 0 no server is obeyed.
+    pub const fn max_back_offs(mut self, kinds: usize) -> Self {
+        self.wanted.max_back_offs = kinds;
+        self
+    }
+
+    /// The longest time for which a server is obeyed that wants a kind of request later, whatever its Max-Age; 1 hour by
+    /// default. Without a bound one response, wrong or forged, could silence a client for 136 years.
+    pub const fn max_back_off(mut self, span: Duration) -> Self {
+        self.wanted.max_back_off = span;
         self
     }
 
@@ -367,6 +461,25 @@ impl ConfigBuilder {
         self
     }
 
+    /// Whose answers are limited until they have proven their address (RFC 9175 §2.4): see [`UnprovenLimit`].
+    pub const fn unproven_limit(mut self, limit: UnprovenLimit) -> Self {
+        self.wanted.unproven_limit = limit;
+        self
+    }
+
+    /// How old an Echo value of ours may be when it comes back, 1 s to 24 h; 60 s by default. An older one is none. The key
+    /// that they are made with is drawn anew as often.
+    pub const fn echo_lifetime(mut self, span: Duration) -> Self {
+        self.wanted.echo_lifetime = span;
+        self
+    }
+
+    /// What happens when a server wants a request repeated with an Echo value.
+    pub const fn on_challenge(mut self, what: OnChallenge) -> Self {
+        self.wanted.on_challenge = what;
+        self
+    }
+
     /// Declares a critical option that the application understands: without this, a request that carries it is
     /// answered 4.02 (RFC 7252 §5.4.1), and a response that carries it is rejected. Up to 32 numbers.
     pub fn understands(mut self, number: OptionNumber) -> Self {
@@ -390,6 +503,9 @@ impl ConfigBuilder {
             return Err(ConfigError::AckDelayTooLong { ack_delay: wanted.ack_delay, ack_timeout });
         }
         check_timeout(wanted.response_timeout.min(wanted.incoming_timeout).min(wanted.max_server_response_delay))?;
+        if !(Duration::from_secs(1)..=MAX_ECHO_LIFETIME).contains(&wanted.echo_lifetime) {
+            return Err(ConfigError::EchoLifetime { span: wanted.echo_lifetime });
+        }
         if wanted.block_attempts == 0 {
             return Err(ConfigError::BlockAttempts);
         }
@@ -400,6 +516,7 @@ impl ConfigBuilder {
             wanted.max_incoming,
             wanted.max_transfers,
             wanted.max_observers,
+            wanted.max_back_offs,
         ];
         if let Some(entries) = tables.into_iter().find(|entries| *entries > 1 << 24) {
             return Err(ConfigError::TableTooLarge { entries });
@@ -452,6 +569,11 @@ pub enum ConfigError {
         /// What was asked for.
         entries: usize,
     },
+    /// `echo_lifetime` outside 1 s to 24 h.
+    EchoLifetime {
+        /// What was asked for.
+        span: Duration,
+    },
     /// `block_attempts` of 0: no block would ever be sent.
     BlockAttempts,
     /// More than 32 option numbers declared as understood.
@@ -479,6 +601,7 @@ impl fmt::Display for ConfigError {
             }
             Self::TimeoutTooShort { timeout } => write!(f, "a timeout of {timeout:?} is below 1 ms"),
             Self::TableTooLarge { entries } => write!(f, "a table of {entries} entries is above 16777216"),
+            Self::EchoLifetime { span } => write!(f, "an echo_lifetime of {span:?} is not between 1 s and 24 h"),
             Self::BlockAttempts => write!(f, "block_attempts 0 would send no block at all"),
             Self::TooManyUnderstood => write!(f, "more than {MOST_UNDERSTOOD} option numbers declared as understood"),
             Self::Transmission(error) => error.fmt(f),

@@ -10,6 +10,7 @@ use crate::exchange::{Incoming, Outgoing};
 use crate::message::{Request, Response};
 use crate::observe::{ObserverId, TopicId};
 use crate::slab::Key;
+use crate::time::Instant;
 use crate::wire::{Code, OptionNumber, Token, Type};
 
 /// A request of ours. Stale when its outcome has been polled, or when it was cancelled; a stale one names nothing, and
@@ -229,6 +230,9 @@ pub struct IncomingRequest {
     pub request: Request,
     /// Which stretch of the response body is asked for: all of it can be answered, or that stretch (`Body::Range`).
     pub wanted: Wanted,
+    /// How old the Echo value was that the request came with: it was written at most so long before. `None`: it came without
+    /// one, or with one that is not ours or as old as `Config::echo_lifetime`. See `Response::challenge`.
+    pub echo_age: Option<Duration>,
 }
 
 /// A stretch of a response body that a peer asks for (Block2: RFC 7959 §2.2).
@@ -261,6 +265,12 @@ pub enum Failure {
     NoMessageId,
     /// The body could not be transferred in blocks.
     Blockwise(BlockFailure),
+    /// It was never sent: while it waited for its turn the server answered a similar request with 4.29 or 5.03, and wants no
+    /// further one before then (RFC 8516 §4).
+    BackOff {
+        /// When it may be sent.
+        until: Instant,
+    },
     /// The endpoint was shut down.
     Shutdown,
 }
@@ -318,6 +328,7 @@ impl fmt::Display for Failure {
             }
             Self::NoMessageId => write!(f, "no free Message ID: too many messages to this peer in a short time"),
             Self::Blockwise(reason) => write!(f, "blockwise transfer failed: {reason}"),
+            Self::BackOff { until } => write!(f, "the server is overloaded, and wants no such request before {until}"),
             Self::Shutdown => write!(f, "the endpoint was shut down"),
         }
     }

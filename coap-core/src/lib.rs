@@ -56,6 +56,8 @@
 //! | `exchange/` | requests that we sent, requests that we received (§5) |
 //! | `blockwise/` | bodies that travel block by block (RFC 7959) |
 //! | `observe/` | what we observe; topics and who observes them (RFC 7641) |
+//! | `echo` | proof that a peer is where it says it is, and when (RFC 9175 §2) |
+//! | `overload/` | what servers want later, and how often we say so of ourselves (RFC 8516) |
 //! | `peers`, `slab`, `links`, `deadlines`, `outbox` | whom we know, and how things are kept and waited for |
 //! | `config`, `transmission`, `stats`, `event`, `message`, `addr`, `time` | what goes in and comes out |
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
@@ -67,6 +69,7 @@ mod addr;
 mod blockwise;
 mod config;
 mod deadlines;
+mod echo;
 mod endpoint;
 mod event;
 mod exchange;
@@ -76,6 +79,7 @@ mod links;
 mod message;
 mod observe;
 mod outbox;
+mod overload;
 mod peers;
 mod reliability;
 mod slab;
@@ -86,7 +90,7 @@ pub mod uri;
 pub mod wire;
 
 pub use addr::{Datagram, Local, Peer, SessionId, Transmit, UdpAddr};
-pub use config::{Config, ConfigBuilder, ConfigError, OnChange};
+pub use config::{Config, ConfigBuilder, ConfigError, OnChallenge, OnChange, UnprovenLimit};
 pub use endpoint::{Endpoint, Place, RequestError, RespondError, Scope, SupplyError, TransmissionError, Usage, Why};
 pub use event::{BlockFailure, BodyId, Closed, Event, Failure, IncomingId, IncomingRequest, RequestId, Timing, Wanted};
 pub use link_format::{Link, LinkFormatError};

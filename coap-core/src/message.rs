@@ -197,6 +197,7 @@ pub struct RequestOptions {
     pub(crate) progress: Progress,
     pub(crate) blocks: Blocks,
     pub(crate) reregistration: Reregistration,
+    pub(crate) heed: Heed,
 }
 
 /// How the bodies of one request travel.
@@ -228,6 +229,14 @@ pub(crate) enum Progress {
     Reported,
 }
 
+/// What a request waits for beside its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heed {
+    /// Servers that want such requests later.
+    BackOffs,
+    Nothing,
+}
+
 impl Default for RequestOptions {
     fn default() -> Self {
         Self::new()
@@ -248,6 +257,7 @@ impl RequestOptions {
             progress: Progress::Quiet,
             blocks: Blocks { size: None, max_body: None, in_parts: false, resume: None, report: false },
             reregistration: Reregistration::DEFAULT,
+            heed: Heed::BackOffs,
         }
     }
 
@@ -342,6 +352,13 @@ impl RequestOptions {
     /// Raises `Event::Progress` for each block of a body.
     pub const fn report_progress(mut self) -> Self {
         self.blocks.report = true;
+        self
+    }
+
+    /// Sends it even if the server has asked not to be sent such a request for a while, with a 4.29 or a 5.03 (RFC 8516 §4):
+    /// for an application that knows that it is another matter, or that cannot wait. It may be answered the same again.
+    pub const fn ignore_back_off(mut self) -> Self {
+        self.heed = Heed::Nothing;
         self
     }
 

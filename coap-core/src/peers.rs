@@ -7,6 +7,7 @@ use core::time::Duration;
 use hashbrown::HashTable;
 
 use crate::addr::Peer;
+use crate::echo::Owed;
 use crate::hash::KeyedHash;
 use crate::links::{Link, List};
 use crate::observe::OfPeer;
@@ -41,6 +42,10 @@ pub(crate) struct PeerRecord {
     /// The Non-confirmable ones.
     pub(crate) paced: List,
     pub(crate) credit: Credit,
+    /// What it may still be sent while it has not proven its address, in bytes on the wire (`endpoint/unproven.rs`).
+    pub(crate) allowance: u32,
+    /// The Echo value that its last response carried, for the next request to it.
+    pub(crate) owed_echo: Option<Box<Owed>>,
     /// What it observes here.
     pub(crate) observing: OfPeer,
     /// Parameters of its own.
@@ -48,9 +53,9 @@ pub(crate) struct PeerRecord {
 }
 
 impl PeerRecord {
-    /// It has shown that it receives what is sent to its address.
+    /// It has shown that it receives what is sent to its address. A session has shown it to whoever made it.
     pub(crate) fn is_proven(&self) -> bool {
-        self.proof == Proof::Given
+        self.proof == Proof::Given || matches!(self.peer, Peer::Session(_))
     }
 
     /// Where requests of this type wait.
@@ -186,6 +191,8 @@ impl Peers {
             backlog: List::new(),
             paced: List::new(),
             credit,
+            allowance: 0,
+            owed_echo: None,
             observing: OfPeer::new(),
             transmission: None,
         };
@@ -292,6 +299,8 @@ pub(crate) mod testing {
             backlog: List::new(),
             paced: List::new(),
             credit: Credit::full(now, 0),
+            allowance: 0,
+            owed_echo: None,
             observing: OfPeer::new(),
             transmission: None,
         }

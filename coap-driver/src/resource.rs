@@ -272,7 +272,10 @@ impl Observed {
     /// What its handler is called with.
     pub(crate) const fn incoming(&self) -> Incoming<'_> {
         let Self { peer, local, kind, message_id, ref token, ref request, .. } = *self;
-        Incoming { peer, local, kind, message_id, token, request, wanted: FIRST_BLOCK, upload: None, captures: &[] }
+        let (wanted, captures) = (FIRST_BLOCK, &[]);
+        // Whoever observes has been found fresh when that began.
+        let echo_age = Some(Duration::ZERO);
+        Incoming { peer, local, kind, message_id, token, request, wanted, echo_age, upload: None, captures }
     }
 
     pub(crate) fn changes(&self) -> u64 {
@@ -388,6 +391,7 @@ mod tests {
             token: &Token::EMPTY,
             request,
             wanted: FIRST_BLOCK,
+            echo_age: None,
             upload: None,
             captures: &[],
         })

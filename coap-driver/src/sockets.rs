@@ -16,6 +16,10 @@ use crate::transport::Link;
 /// Datagrams handed to the sockets in one round. More would save little, and make handles wait for the lock.
 const SEND_BATCH: usize = 32;
 
+/// How often a datagram is tried that finds no room although its socket says that there is. One whose peer is full may say
+/// so for ever, and the task of the endpoint must not wait for it without an end.
+const TRIES: u8 = 4;
+
 /// The longest datagram that is received, if the endpoint sends no longer ones: a peer may send more than we would.
 const RECEIVE_AT_LEAST: usize = 4 << 10;
 
@@ -187,6 +191,7 @@ impl<S: UdpSocket> Sockets<S> {
         let Some(socket) = preferred.or_else(|| self.sockets.iter().flatten().find(reaches)) else {
             return Poll::Ready(Delivery::Hopeless(io::ErrorKind::NotConnected));
         };
+        let mut left = TRIES;
         loop {
             let error = match socket.try_send(transmit, datagram) {
                 Ok(()) => return Poll::Ready(Delivery::Sent),
@@ -196,8 +201,8 @@ impl<S: UdpSocket> Sockets<S> {
                 io::ErrorKind::Interrupted => {}
                 io::ErrorKind::WouldBlock => match socket.poll_writable(cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => return Poll::Ready(Delivery::Lost),
+                    Poll::Ready(Ok(())) if left > 1 => left -= 1,
+                    Poll::Ready(_) => return Poll::Ready(Delivery::Lost),
                 },
                 // No way to the peer from here: it will not be better at the next repetition, and the caller waits.
                 io::ErrorKind::NetworkUnreachable
@@ -252,11 +257,12 @@ mod tests {
     use core::task::Waker;
     use std::sync::Mutex;
 
-    use coap_core::{Config, Request, RequestOptions, UdpAddr};
+    use coap_core::{Config, Request, RequestOptions, SessionId, UdpAddr};
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
     use super::*;
+    use crate::transport::Transport;
 
     /// A socket that takes `room` datagrams, and then what `error` says.
     #[derive(Debug)]
@@ -339,6 +345,32 @@ mod tests {
         socket(&sockets, 0).make_room(9);
         assert_eq!(sockets.send(&mut context(), None), Outflow::Clear);
         assert_eq!(socket(&sockets, 0).taken(), 5);
+    }
+
+    /// A transport for which it is always worth trying again, as it is by default, and whose peer is full.
+    struct Full;
+
+    impl Transport for Full {
+        fn poll_recv(&self, _cx: &mut Context<'_>, _batch: &mut RecvBatch) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn try_send(&self, _to: Peer, _from: &Local, _payload: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    #[test]
+    fn a_transport_that_can_always_be_written_and_never_takes_anything_loses_it() {
+        let config = Config::default();
+        let mut sockets = Sockets::<Fake>::new(vec![Link::Custom(Box::new(Full))], config.max_datagram());
+        let mut endpoint = Endpoint::new(config, StdRng::seed_from_u64(1));
+        endpoint
+            .request(Instant::ZERO, Peer::Session(SessionId::new(1)), Request::get(), &RequestOptions::new())
+            .unwrap();
+        sockets.collect(&mut endpoint);
+        assert_eq!(sockets.send(&mut context(), None), Outflow::Clear);
+        assert_eq!(sockets.counts.not_sent, 1);
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub trait Transport: Send + Sync + 'static {
     /// requests end. Any other error: this datagram is lost.
     fn try_send(&self, to: Peer, from: &Local, payload: &[u8]) -> io::Result<()>;
 
-    /// Ready when it is worth calling [`try_send`](Self::try_send) again after `WouldBlock`. By default it always is.
+    /// Ready when it is worth calling [`try_send`](Self::try_send) again after `WouldBlock`. By default it always is; a
+    /// datagram that is met with `WouldBlock` a few times in a row all the same is lost.
     ///
     /// # Errors
     /// As those of [`poll_recv`](Self::poll_recv).

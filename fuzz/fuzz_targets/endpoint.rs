@@ -12,7 +12,7 @@ use bytes::Bytes;
 use coap_core::{
     Block, BlockSize, Body, BodyId, Code, Config, Datagram, ETag, Endpoint, Event, IncomingId, Instant, Local, Message,
     ObserverId, OptionNumber, Options, Peer, Reliability, Request, RequestId, RequestOptions, Reregistration, Response,
-    Token, TopicId, TopicOptions, Type, Usage,
+    Token, TopicId, TopicOptions, Type, UnprovenLimit, Usage,
 };
 use libfuzzer_sys::fuzz_target;
 use rand_chacha::ChaCha8Rng;
@@ -544,7 +544,8 @@ fuzz_target!(|script: Script| {
         .max_transfer_bytes(limit * 1_000)
         .max_body(limit * 600)
         .max_observers(limit)
-        .max_observers_per_peer(limit / 2 + 1);
+        .max_observers_per_peer(limit / 2 + 1)
+        .unproven_limit(if script.limit & 8 == 0 { UnprovenLimit::Groups } else { UnprovenLimit::All });
     let config = config.build().expect("these limits can be");
     let mut run = Run {
         endpoint: Endpoint::new(config, ChaCha8Rng::seed_from_u64(1)),

@@ -11,7 +11,7 @@ use arbitrary::Arbitrary;
 use bytes::Bytes;
 use coap_core::{
     BlockSize, BodyId, Code, Config, Datagram, Endpoint, Event, IncomingId, Instant, Local, Peer, Reliability, Request,
-    RequestId, RequestOptions, Response, TopicId, TopicOptions, Type, Usage,
+    RequestId, RequestOptions, Response, TopicId, TopicOptions, Type, UnprovenLimit, Usage,
 };
 use coap_sim::{Cause, Watch};
 use libfuzzer_sys::fuzz_target;
@@ -157,8 +157,9 @@ fn peer(side: usize) -> Peer {
 
 impl Side {
     fn new(number: usize, limit: u8) -> Self {
+        let unproven = if limit & 16 == 0 { UnprovenLimit::Groups } else { UnprovenLimit::All };
         let limit = usize::from(limit % 16);
-        let mut config = Config::constrained();
+        let mut config = Config::constrained().unproven_limit(unproven);
         // 15: what the preset has.
         if limit < 15 {
             config = config

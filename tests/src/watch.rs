@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use coap_core::{
     BodyId, Config, DecodeError, Endpoint, Event, Format, Instant, Malformed, Message, Peer, RequestId, Stats, Token,
-    Transmit, Type, Usage,
+    Transmit, Type, UnprovenLimit, Usage,
 };
 
+use self::account::Accounts;
 use crate::trace::Fnv;
 
 /// How often a timer may be called at one instant without anything to be seen of it. `Endpoint::handle_timeout` does
@@ -26,6 +27,7 @@ const IDLE_CALLS: u32 = 1_000;
 /// | 6 | a timer that is due does something, and then is not due any more |
 /// | 7 | what is sent is a sound message of at most `max_datagram` bytes, to somebody who may get it |
 /// | 8 | each datagram is counted in what became of it |
+/// | 9 | with `UnprovenLimit::All`, an address that has not proven itself is sent 136 bytes in a datagram, and three times what came from it in all, at most (RFC 9175 §2.4) |
 /// | 10 | nothing is left of a peer when all has been over and quiet for EXCHANGE_LIFETIME; observers are not over |
 /// | 11 | the parts of a body come in order, without a gap, and none behind its end |
 /// | 12 | each notification to an observer has a newer number than the one before (RFC 7641 §4.4) |
@@ -42,6 +44,8 @@ pub struct Watch {
     ack_timeout: core::time::Duration,
     most_copies: u32,
     bound: Option<Usage>,
+    /// What passed between it and those who have not proven their address, if that is limited.
+    accounts: Option<Accounts>,
     /// What we sent under which Message ID, to whom and when first, and in the order in which that is forgotten.
     sent: BTreeMap<(Peer, u16), Sent>,
     sent_order: VecDeque<(Instant, Peer, u16)>,
@@ -114,6 +118,7 @@ impl Watch {
             ack_timeout: config.transmission().ack_timeout(),
             most_copies: u32::from(config.transmission().max_retransmit()) + 1,
             bound: None,
+            accounts: (config.unproven_limit() == UnprovenLimit::All).then(Accounts::default),
             sent: BTreeMap::new(),
             sent_order: VecDeque::new(),
             executed: BTreeMap::new(),
@@ -162,8 +167,14 @@ impl Watch {
         if let (Cause::Datagram { from, .. }, Some(Ok(message))) = (cause, &cause_message) {
             self.hear(*from, message);
         }
+        if let Cause::Datagram { from, payload, .. } = cause {
+            self.receive(*from, payload, cause_message.as_ref().and_then(|message| message.as_ref().ok()));
+        }
         for (transmit, bytes) in sent {
             let message = self.check_sound(now, transmit, bytes);
+            if let Some(wrong) = self.accounts.as_mut().and_then(|all| all.send(transmit.to, bytes.len(), &message)) {
+                self.broken(9, now, format_args!("sent {message} to {}: {wrong}", transmit.to));
+            }
             if let Cause::Datagram { from, multicast, .. } = cause {
                 self.check_answer(now, *from, *multicast, cause_message.as_ref(), transmit, &message);
             }
@@ -232,6 +243,16 @@ impl Watch {
         if let Some(token) = token {
             self.unacknowledged.remove(&(from, token));
         }
+    }
+
+    /// Who is heard of, and whether it shows that it gets what we send.
+    fn receive(&mut self, from: Peer, payload: &Bytes, message: Option<&Message>) {
+        let Some(accounts) = &mut self.accounts else { return };
+        let answers = message.is_some_and(|message| match message.kind {
+            Type::Acknowledgement | Type::Reset => self.sent.contains_key(&(from, message.message_id)),
+            _ => message.code.is_response() && self.open.contains(&(from, message.token.clone())),
+        });
+        accounts.receive(from, payload.len(), message, answers);
     }
 
     // ----- One invariant each --------------------------------------------------------------------------------------
@@ -527,5 +548,6 @@ impl core::fmt::Display for Shown<'_> {
     }
 }
 
+mod account;
 #[cfg(test)]
 mod tests;

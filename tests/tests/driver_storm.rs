@@ -9,7 +9,7 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io;
 
-use coap_core::{Code, Config};
+use coap_core::{Code, Config, UnprovenLimit};
 use coap_driver::router::{BodyError, BodyReader, Path, Resource, Router, Streamed, get};
 use coap_driver::{Client, Error, Observation, Observed, ShutdownHandle};
 use coap_sim::{Host, Link, Open, Sim, Task};
@@ -107,6 +107,7 @@ impl Storm {
         let config = match seed % 4 {
             0 => Config::builder().max_requests(3).max_backlog(2).max_peers(2).max_incoming(2).build().unwrap(),
             1 => Config::constrained().build().unwrap(),
+            2 => Config::builder().unproven_limit(UnprovenLimit::All).build().unwrap(),
             _ => Config::default(),
         };
         let rng = ChaCha8Rng::seed_from_u64(seed);

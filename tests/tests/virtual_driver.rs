@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use coap_core::{
     Code, Config, Event, Failure, Instant, Peer, Request, RequestOptions, Response, TransmissionParameters,
+    UnprovenLimit,
 };
-use coap_driver::router::{Path, Router, get, post};
+use coap_driver::router::{Path, Router, get, post, put};
 use coap_driver::{Client, Error, Reply, Runtime, SocketOptions, UdpSocket};
 use coap_sim::{Fault, Host, Link, Open, Sim, Task, serve as answer};
 
@@ -109,6 +110,53 @@ fn a_handler_that_sleeps_answers_separately() {
     assert!(trace[2].contains("server -> client CON 2.05 Content"), "{trace:#?}");
     sim.run_for(secs(1));
     assert!(sim.trace().lines().last().unwrap().contains("client -> server ACK 0.00 Empty"), "{}", sim.trace());
+    drop(client);
+    serving.abort();
+    assert_nothing_is_left(sim);
+}
+
+/// RFC 9175 §2.3: neither side's application sees anything of it.
+#[test]
+fn a_request_that_must_be_fresh_is_carried_out_once_and_costs_a_round_trip() {
+    let carried_out = Arc::new(AtomicU32::new(0));
+    let count = carried_out.clone();
+    let lock = put(move |state: String| {
+        assert_eq!(state, "open".repeat(500));
+        count.fetch_add(1, Ordering::Relaxed);
+        core::future::ready(())
+    });
+    let lock = lock.fresh(secs(5)).get(async || "locked");
+    let (mut sim, [server, _], client, serving) = network(1, 0.0, |_| Router::new().route("/lock", lock));
+    // A long content, too, is asked for after that.
+    let put = client.put(format!("coap://[{}]/lock", server.ip()), "open".repeat(500));
+    let reply = sim.block_on(put.into_future()).unwrap();
+    assert_eq!((reply.code, reply.timing.elapsed), (Code::CHANGED, ms(3 * 20)));
+    assert_eq!((carried_out.load(Ordering::Relaxed), client.stats().challenges_answered), (1, 1));
+    let free = ask(&mut sim, &client, "/lock");
+    assert_eq!(sim.block_on(free).unwrap().text(), Some("locked"));
+    assert_eq!(client.stats().challenges_answered, 1);
+    drop(client);
+    serving.abort();
+    assert_nothing_is_left(sim);
+}
+
+/// RFC 9175 §2.4: the first block is small, and asks for the proof that comes with the second.
+#[test]
+fn a_server_that_limits_the_unproven_serves_a_long_body_and_the_next_one_in_large_blocks() {
+    let mut sim = Sim::from_env(1);
+    let (server, host) = (sim.host("server"), sim.host("client"));
+    let config = Config::builder().unproven_limit(UnprovenLimit::All).build().unwrap();
+    let router = Router::new().route("/long", get(async || "long".repeat(500)));
+    let bound = sim.block_on(server.builder().bind("[::]:5683").config(config).server()).unwrap();
+    let serving = sim.spawn(bound.serve(router));
+    let client = sim.block_on(host.client()).unwrap();
+    let uri = format!("coap://[{}]/long", server.ip());
+    for datagrams in [32, 2] {
+        let before = client.stats().datagrams_sent;
+        let reply = sim.block_on(client.get(&uri).into_future()).unwrap();
+        assert_eq!(reply.text(), Some("long".repeat(500).as_str()));
+        assert_eq!(client.stats().datagrams_sent - before, datagrams);
+    }
     drop(client);
     serving.abort();
     assert_nothing_is_left(sim);

@@ -41,6 +41,9 @@ pub(crate) struct AskArgs {
     /// in hexadecimal; the value of a numeric option is a number. Repeatable.
     #[arg(short = 'O', long = "option", value_name = "NAME=VALUE")]
     pub(crate) options: Vec<RawOption>,
+    /// Let the request pass so many proxies, 1 to 255 (Hop-Limit: RFC 8768). Without it each of them begins with 16.
+    #[arg(short = 'H', long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub(crate) hop_limit: Option<u8>,
     /// Do not send the Uri-Host option when the URI has a name.
     #[arg(short = 'U', long)]
     pub(crate) no_set_hostname: bool,

@@ -200,6 +200,7 @@ mod tests {
             ("coap serve --with create2", "--plugtest"),
             ("coap serve --plugtest --with create1", "/create2, /create3, /link4, /secure"),
             ("coap serve --port 65536", "65536"),
+            ("coap serve --limit-unproven some", "all, groups and off"),
             ("coap get --observe h", "--observe"),
             ("coap get -b 100 h", "16, 32, 64"),
             ("coap get -b 1048576,16 h", "1048575"),

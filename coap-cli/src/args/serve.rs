@@ -4,7 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::Args;
-use coap_core::Scheme;
+use coap_core::{Scheme, UnprovenLimit};
 use coap_driver::BindAddr;
 
 use super::shared::{NoiseArgs, whole};
@@ -34,8 +34,22 @@ pub(crate) struct ServeArgs {
     /// Serve this as well, without listing it: create2, create3, link4 or secure. Repeatable.
     #[arg(long = "with", value_name = "NAME", value_delimiter = ',', value_parser = Extra::parse)]
     pub(crate) extras: Vec<Extra>,
+    /// Whose answers are held small until they have shown that they are where they say (RFC 9175): all, groups, or off. With
+    /// all, whoever knows no Echo option gets long content in blocks of 64 bytes.
+    #[arg(long, value_name = "WHOSE", default_value = "groups", value_parser = unproven_limit)]
+    pub(crate) limit_unproven: UnprovenLimit,
     #[command(flatten)]
     pub(crate) noise: NoiseArgs,
+}
+
+/// `--limit-unproven`.
+fn unproven_limit(text: &str) -> Result<UnprovenLimit, String> {
+    match text {
+        "all" => Ok(UnprovenLimit::All),
+        "groups" => Ok(UnprovenLimit::Groups),
+        "off" => Ok(UnprovenLimit::Off),
+        _ => Err("it is one of all, groups and off".to_owned()),
+    }
 }
 
 impl ServeArgs {

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use crate::args::CheckArgs;
 use crate::exit::{Exit, Failure};
-use crate::show::one_line;
+use crate::show::{json_line, one_line};
 use crate::{client, group, ignore_gone};
 use wire::{Probe, Server};
 
@@ -75,16 +75,17 @@ const TESTS: &[(&str, &str)] = &[
     ("OBS_13", "notifications in blocks"),
     ("OBS_14", "notifications in one block and in several"),
     // These change what the others observe.
-    ("OBS_07", "DELETE of what is observed"),
     ("OBS_08", "another Content-Format for what is observed"),
     ("OBS_09", "PUT to what is observed"),
+    // Behind it the resource may be gone, as it should be.
+    ("OBS_07", "DELETE of what is observed"),
 ];
 
 /// It takes as long as the server tries (RFC 7252 §4.8.2: 93 s), beside the others.
 const UNATTENDED: &str = "OBS_05";
 
-/// Before the first of these it must have ended.
-const CHANGES_OBSERVED: &str = "OBS_07";
+/// Before one of these it must have ended.
+const CHANGES_OBSERVED: [&str; 3] = ["OBS_07", "OBS_08", "OBS_09"];
 
 /// Why a test did not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +120,7 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Failure> {
     let is_chosen = |id: &str| chosen.contains(&id);
     let mut unattended = is_chosen(UNATTENDED).then(|| tokio::spawn(perform(UNATTENDED, server.clone())));
     for (id, title) in TESTS.iter().filter(|(id, _)| *id != UNATTENDED && is_chosen(id)) {
-        if *id == CHANGES_OBSERVED {
+        if CHANGES_OBSERVED.contains(id) {
             report.settle(&mut unattended).await?;
         }
         let outcome = perform(id, server.clone()).await;
@@ -164,7 +165,8 @@ async fn find(args: &CheckArgs) -> Result<Server, Failure> {
     let addr = reply.from.udp().map(|addr| addr.socket_addr());
     let addr = addr.ok_or_else(|| Failure::new(Exit::Network, "the server has no address of UDP"))?;
     let links = link_format::links(reply.text().unwrap_or_default()).map_while(Result::ok);
-    let listed = links.map(|link| link.target().to_owned()).collect();
+    // A target may be relative, a whole URI, or escaped.
+    let listed = links.filter_map(|link| link.target_uri(&core).ok()).map(|uri| wire::joined(uri.path())).collect();
     let mut base = Options::new();
     for (number, value) in &uri.options() {
         if number != OptionNumber::URI_QUERY {
@@ -220,7 +222,8 @@ impl Report {
         }
         let id = format!("TD_COAP_{id}");
         if self.json {
-            return print(&json!({ "test": id, "title": title, "verdict": verdict, "reason": reason }));
+            let object = json!({ "test": id, "title": title, "verdict": verdict, "reason": reason });
+            return print(&json_line(&object).trim_end());
         }
         let reason = if reason.is_empty() { reason } else { format!(": {}", one_line(&reason)) };
         print(&format!("{id:16} {verdict:12} {title}{reason}"))

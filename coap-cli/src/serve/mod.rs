@@ -14,7 +14,7 @@ use core::time::Duration;
 use std::io;
 
 use coap_core::link_format::{self, Filter, Link};
-use coap_core::{Code, ContentFormat, Local, Options};
+use coap_core::{Code, Config, ContentFormat, Local, Options};
 use coap_driver::Error;
 use coap_driver::router::{Answer, Router};
 use coap_tokio::{Server, TokioRuntime};
@@ -97,7 +97,8 @@ fn site(args: &ServeArgs) -> Result<Site, Failure> {
 
 async fn bind(args: &ServeArgs) -> Result<Server, Failure> {
     let runtime = TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error))?;
-    let mut builder = Server::builder(runtime);
+    let config = Config::builder().unproven_limit(args.limit_unproven).build().map_err(Failure::usage)?;
+    let mut builder = Server::builder(runtime).config(config);
     for addr in args.bind()? {
         builder = builder.bind(addr);
     }

@@ -94,6 +94,18 @@ fn messages_are_shown_when_asked_for() {
 }
 
 #[test]
+fn a_hop_limit_is_sent_and_shown_by_name() {
+    let server = Server::start(&[]);
+    let ran = coap(&["get", "-v", "--hop-limit", "7", &server.uri("/hello")]);
+    assert!(ran.err.lines().any(|line| line.contains("-> ") && line.contains("Hop-Limit: 7")), "{}", ran.err);
+    assert_eq!(ran.code, 0);
+    let ran = coap(&["get", "-H", "0", &server.uri("/hello")]);
+    assert!(ran.code == 2 && ran.err.contains("--hop-limit"), "{}", ran.err);
+    let ran = coap(&["get", "-O", "16,0x0100", &server.uri("/hello")]);
+    assert!(ran.code == 2 && ran.err.contains("Hop-Limit has 1 bytes"), "{}", ran.err);
+}
+
+#[test]
 fn a_response_can_be_an_object() {
     let server = Server::start(&[]);
     let ran = coap(&["get", "--json", "-q", &server.uri("/hello")]);

@@ -31,7 +31,10 @@ impl Endpoint {
             request.bodies = Bodies::Blocks(operation);
         }
         let Self { outgoing, tags, budget, .. } = self;
-        let Some(operation) = outgoing.get_mut(key).and_then(|request| request.operation_mut()) else { return };
+        let Some(request) = outgoing.get_mut(key) else { return };
+        // The next block is another request.
+        request.has_echoed = false;
+        let Some(operation) = request.operation_mut() else { return };
         let before = operation.is_fetching();
         let next = operation.on_response(message, timing, tags, budget);
         if !before && operation.is_fetching() {

@@ -35,6 +35,10 @@ impl Endpoint {
     ///
     /// Where the peer could take its blocks for those of another request to the same resource, one that is open or one that
     /// was given up a short while ago, it carries a Request-Tag (RFC 9175 §3), unless the caller has set one.
+    ///
+    /// A response of code 4.29 or 5.03 is handed up as any other. Until its Max-Age has passed, no request to the same peer with
+    /// the same method and URI is sent (RFC 8516 §4): it is refused with `RequestError::BackOff`, and one that waits for its turn
+    /// by then fails with `Failure::BackOff`. See `Config::max_back_off`.
     pub fn request(
         &mut self,
         now: Instant,
@@ -48,6 +52,9 @@ impl Endpoint {
         }
         if to.is_multicast() && how.kind == Type::Confirmable {
             return Err(RequestError::ConfirmableMulticast);
+        }
+        if let Some(until) = self.must_back_off(now, &to, request.code, &request.options, how) {
+            return Err(RequestError::BackOff { until });
         }
         // What a GET asks for is told by its options.
         let told = to.is_multicast() || (request.code == Code::GET && request.body == Body::EMPTY);
@@ -165,6 +172,10 @@ impl Endpoint {
 
     /// A response that fits a request of ours has arrived.
     pub(super) fn on_answer(&mut self, now: Instant, key: OutgoingKey, from: Peer, message: Message) {
+        if message.options.contains(OptionNumber::ECHO) && self.on_echo(now, key, &message) {
+            return;
+        }
+        self.note_overload(now, key, &message);
         let Some(request) = self.outgoing.get(key) else { return };
         if request.observing.is_some() {
             return self.on_observed(now, key, from, message);
@@ -243,7 +254,7 @@ impl Endpoint {
         self.heard(now, key);
         if let Some(request) = self.outgoing.get_mut(key) {
             // An operation makes its further requests itself.
-            let kept = self.flights.get(flight).filter(|_| matches!(request.bodies, Bodies::Simple));
+            let kept = self.flights.get(flight).filter(|_| !matches!(request.bodies, Bodies::Blocks(_)));
             request.stage = Stage::Acknowledged(kept.map(|flight| Box::new(flight.message.clone())));
         }
         let peer = self.land(flight);
@@ -493,6 +504,7 @@ pub(super) fn new_request(
         body_key: None,
         parent: None,
         pacing: how.pacing,
+        heed: how.heed,
         progress: how.progress,
         transmission: how.transmission.map(Box::new),
         until: how.timeout.map(|span| now + span),

@@ -17,6 +17,8 @@ use crate::wire::{Code, Header, Message, OptionNumber, Type};
 pub(super) struct Path {
     pub(super) from: Peer,
     pub(super) to: Local,
+    /// How long the datagram was, which UDP bounds.
+    pub(super) len: u16,
 }
 
 impl Path {
@@ -39,7 +41,7 @@ impl Endpoint {
     pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
         let now = self.advance(now);
         let Datagram { from, to, payload } = datagram;
-        let path = Path { from, to };
+        let path = Path { from, to, len: payload.len().min(usize::from(u16::MAX)) as u16 };
         self.stats.datagrams_received += 1;
         // Nothing comes from a group, and port 0 cannot be answered.
         if from.is_multicast() || from.udp().is_some_and(|addr| addr.port() == 0) {
@@ -138,16 +140,18 @@ impl Endpoint {
         };
         if self.is_shutting_down() && !peer.is_some_and(|peer| self.goes_on(peer, &message)) {
             self.stats.refused_shutdown += 1;
-            return;
+            return self.refuse_overloaded(now, path, peer, &message, known, Code::SERVICE_UNAVAILABLE);
         }
         let of_peer = peer.and_then(|peer| self.peers.get(peer)).map_or(0, |record| record.incoming as usize);
-        if self.incoming.counted() >= self.config.max_incoming || of_peer >= self.config.max_incoming_per_peer {
+        let too_many = of_peer >= self.config.max_incoming_per_peer;
+        if too_many || self.incoming.counted() >= self.config.max_incoming {
             self.stats.refused_incoming += 1;
-            return;
+            let code = if too_many { Code::TOO_MANY_REQUESTS } else { Code::SERVICE_UNAVAILABLE };
+            return self.refuse_overloaded(now, path, peer, &message, known, code);
         }
         if peer.is_none() && !self.peers.has_room() {
             self.stats.refused_peer += 1;
-            return;
+            return self.refuse_overloaded(now, path, peer, &message, known, Code::SERVICE_UNAVAILABLE);
         }
         let remembered = known.is_some() || self.recent.make_room(now, peer).is_ok();
         if !remembered && !message.code.is_idempotent() {
@@ -158,6 +162,7 @@ impl Endpoint {
             self.stats.refused_peer += 1;
             return;
         };
+        self.arrived(now, peer, path, &message);
         self.stats.requests_received += 1;
         let recent = if remembered {
             // One that is served again has no answer until then: its next duplicate must not be served a third time.
@@ -170,13 +175,17 @@ impl Endpoint {
         self.on_admitted(now, path, peer, recent, message, bad_elective);
     }
 
-    /// RFC 7252 §5.4.1, §5.7.2: options that must be understood, and requests for a proxy. Says whether there are elective ones
+    /// RFC 7252 §5.4.1, §5.7.2, RFC 8768 §3: options that must be understood, requests that go in circles or are for a proxy. Says whether there are elective ones
     /// that must be ignored.
     fn examine(&self, message: &Message) -> Result<bool, Refusal> {
         let proxy = [OptionNumber::PROXY_URI, OptionNumber::PROXY_SCHEME];
         let understood = |number| proxy.contains(&number) || self.config.is_understood(number);
         let checked = message.options.check_all(understood);
         let bad_elective = checked.map_err(|bad| Refusal::BadOption(bad.number))?;
+        // RFC 8768 §3: not ignored as other elective options are, because a proxy would go on with what should have ended.
+        if message.options.contains(OptionNumber::HOP_LIMIT) && message.options.hop_limit().is_none() {
+            return Err(Refusal::HopLimit);
+        }
         if proxy.into_iter().any(|number| message.options.contains(number) && !self.config.is_understood(number)) {
             return Err(Refusal::Proxying);
         }
@@ -193,6 +202,10 @@ impl Endpoint {
                     return;
                 }
                 Response::diagnostic(Code::BAD_OPTION, alloc::format!("option {number} is not understood or malformed"))
+            }
+            Refusal::HopLimit => {
+                self.stats.bad_hop_limit += 1;
+                Response::diagnostic(Code::BAD_REQUEST, "Hop-Limit is not between 1 and 255")
             }
             Refusal::Proxying => {
                 self.stats.proxy_requests += 1;
@@ -320,6 +333,7 @@ impl Endpoint {
 /// Why a request is not served.
 enum Refusal {
     BadOption(OptionNumber),
+    HopLimit,
     Proxying,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   handle_datagram ──► inbound.rs ──► server.rs: a request is opened ─────► poll_event ──► respond ─┐
+//!                           │     ├──► overload.rs: there is no room for it
 //!                           │     ├──► serving.rs: its blocks, bodies.rs: its body, streams.rs: its response's body
 //!                           │     └──► client.rs: a request is settled ────► poll_event              │
 //!   handle_timeout ───► time.rs                                                                      ▼
@@ -11,12 +12,14 @@
 
 mod blocks;
 mod bodies;
+mod challenged;
 mod client;
 mod download;
 mod errors;
 mod inbound;
 mod notify;
 mod observing;
+mod overload;
 mod parts;
 mod server;
 mod serving;
@@ -27,6 +30,7 @@ mod tests;
 mod time;
 mod topics;
 mod turn;
+mod unproven;
 mod upload;
 
 use alloc::boxed::Box;
@@ -43,11 +47,13 @@ use crate::blockwise::client::{News, Part, Tags};
 use crate::blockwise::server::Transfers;
 use crate::config::Config;
 use crate::deadlines::Deadlines;
+use crate::echo::Echoes;
 use crate::event::{Event, IncomingId, IncomingRequest, RequestId};
 use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
 use crate::observe::{Observers, Tidings, Topics};
 use crate::outbox::{Outbound, Outbox, What};
+use crate::overload::{BackOffs, Refusals};
 use crate::peers::{Admitted, Credit, PeerKey, Peers};
 use crate::reliability::{Flights, MessageIds, Recent};
 use crate::stats::Stats;
@@ -87,6 +93,7 @@ pub struct Endpoint {
     topics: Topics,
     observers: Observers,
     deadlines: Deadlines,
+    echoes: Echoes,
     /// The memory of all bodies that are put together or kept.
     budget: Budget,
     tags: Tags,
@@ -95,6 +102,8 @@ pub struct Endpoint {
     /// The furthest count of the Message IDs of a peer that was forgotten early.
     id_floor: u64,
     resets: Credit,
+    refusals: Refusals,
+    back_offs: BackOffs,
     turn: Turn,
     phase: Phase,
     stats: Stats,
@@ -130,12 +139,15 @@ impl Endpoint {
             topics: Topics::new(),
             observers: Observers::new(hash),
             deadlines: Deadlines::default(),
+            echoes: Echoes::new(),
             budget: Budget::new(config.max_transfer_bytes),
             tags: Tags::new(),
             outbox: Outbox::new(config.max_outbox),
             group_ids: MessageIds::multicast(rng.next_u64()),
             id_floor: 0,
             resets: Credit::full(Instant::ZERO, config.max_resets_per_second as usize),
+            refusals: Refusals::new(config.max_refusals_per_second),
+            back_offs: BackOffs::new(config.max_back_offs),
             turn: Turn::Incoming,
             phase: Phase::Open,
             stats: Stats::default(),
@@ -233,6 +245,7 @@ impl Endpoint {
             transfer_bytes: self.budget.used(),
             topics: self.topics.len(),
             observers: self.observers.len(),
+            back_offs: self.back_offs.len(),
         }
     }
 
@@ -265,6 +278,9 @@ impl Endpoint {
                 Told::Request => {
                     let wanted = self.wanted(self.incoming.get(key)?.asked);
                     let of = self.incoming.get_mut(key)?;
+                    let request = of.take_request()?;
+                    let (echo, lifetime) = (request.options.echo(), self.config.echo_lifetime);
+                    let age = |value| self.echoes.age(of.opened, &of.from, value, lifetime);
                     return Some(Event::Request(IncomingRequest {
                         id,
                         peer: of.from,
@@ -272,8 +288,9 @@ impl Endpoint {
                         kind: of.kind,
                         message_id: of.message_id,
                         token: of.token.clone(),
-                        request: of.take_request()?,
                         wanted,
+                        echo_age: echo.and_then(age),
+                        request,
                     }));
                 }
                 Told::Closed(why) => return Some(Event::IncomingClosed { id, why }),
@@ -391,6 +408,8 @@ pub struct Usage {
     pub topics: usize,
     /// Observers of all topics, until their end has been polled.
     pub observers: usize,
+    /// Kinds of requests that a server does not want yet.
+    pub back_offs: usize,
 }
 
 impl fmt::Debug for Endpoint {

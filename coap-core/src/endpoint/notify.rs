@@ -167,8 +167,9 @@ impl Endpoint {
         let Reliability::NonConfirmable { confirm_every } = topic.how.reliability else { return Type::Confirmable };
         let proven = self.peers.get(observer.peer).is_some_and(|record| record.is_proven());
         // RFC 7641 §7: whoever has not shown that it wants notifications is sent few without an acknowledgement. As many as
-        // if they were one Confirmable message.
-        let most = 1 + u32::from(self.transmission(observer.peer).max_retransmit());
+        // if they were one Confirmable message; the first one, where it could not pay for others.
+        let limited = self.is_limited(observer.peer, false);
+        let most = if limited { 0 } else { 1 + u32::from(self.transmission(observer.peer).max_retransmit()) };
         let due = observer.unconfirmed.saturating_add(1) >= confirm_every
             || (!proven && observer.unconfirmed >= most)
             || seconds(now).wrapping_sub(observer.last_confirmable) >= CONFIRM_WITHIN;
@@ -178,6 +179,8 @@ impl Endpoint {
     /// Writes the notification that an observer is sent: the same bytes each time, until it is brought up to date.
     fn write(&mut self, key: ObserverKey, kind: Type, buf: &mut [u8]) -> Option<usize> {
         let observer = self.observers.get(key)?;
+        let peer = observer.peer;
+        let most = self.longest_to(peer, false);
         let topic = self.topics.get_mut(observer.topic)?;
         let over = topic.is_over();
         let state = topic.state.as_mut()?;
@@ -193,16 +196,20 @@ impl Endpoint {
             message.options.set_observe(observer.number);
         }
         let szx = self.config.block_size.map_or(observer.szx, |own| own.szx().min(observer.szx));
-        if message.payload.len() > 16 << szx || message.encoded_len() > self.config.max_datagram {
+        if message.payload.len() > 16 << szx || message.encoded_len() > most {
             state.tag(&self.hash, &mut message.options);
             let state = Stretch::whole(state.body.clone());
             let Message { options, token, .. } = &mut message;
-            (_, message.payload) = self.cut_block(options, token.len(), &state, 0, szx).ok()?;
+            let cut = self.cut_block(options, most, token.len(), &state, 0, szx).ok();
+            self.stats.unproven_withheld += u64::from(cut.is_none() && most < self.config.max_datagram);
+            (_, message.payload) = cut?;
             // Further blocks are of this state from now on, not of what a request was answered with before.
             let of = self.observers.get(key)?;
             self.forget_answered(Operation { peer: of.peer, hash: of.operation });
         }
-        message.encode(buf).ok()
+        // What is withheld counts as lost in the network.
+        let len = message.encode(buf).ok()?;
+        self.pay(peer, false, len).then_some(len)
     }
 
     /// The response body of before is out of date, unless it is still being given: in parts, to the request that asked for it.

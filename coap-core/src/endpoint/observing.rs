@@ -63,6 +63,9 @@ impl Endpoint {
         }
         request.options.set_observe(0);
         let now = self.advance(now);
+        if let Some(until) = self.must_back_off(now, &to, request.code, &request.options, how) {
+            return Err(RequestError::BackOff { until });
+        }
         let how = whole_bodies(how);
         let first = match self.plan(&to, request, &how)? {
             Plan::OneExchange(message, _) => Some(message),
@@ -159,6 +162,9 @@ impl Endpoint {
 
     /// A newer state, or the first block of it.
     fn on_news(&mut self, now: Instant, key: OutgoingKey, mut message: Message) {
+        if let Some(request) = self.outgoing.get_mut(key) {
+            request.has_echoed = false;
+        }
         self.stats.responses_received += 1;
         self.stats.notifications_incomplete += u64::from(self.abandon_fetch(now, key));
         if is_partial(&message) {
@@ -418,5 +424,6 @@ const fn is_of_attempt(reason: Failure) -> bool {
             | Failure::Reset
             | Failure::Unreachable
             | Failure::NoMessageId
+            | Failure::BackOff { .. }
     )
 }

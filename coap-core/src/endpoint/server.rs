@@ -19,6 +19,9 @@ use crate::reliability::{Answer, Backoff, InFlight, Lifetime, Owner, RecentKey};
 use crate::time::Instant;
 use crate::wire::{Code, Message, Type};
 
+/// An Empty message: its header.
+const EMPTY_LEN: usize = 4;
+
 impl Endpoint {
     /// Answers a request.
     ///
@@ -42,6 +45,7 @@ impl Endpoint {
         if !response.code.is_response() {
             return Err(RespondError::NotAResponse { code: response.code });
         }
+        let response = self.with_echo(to.0, response);
         let registering = self.registering(to.0);
         match self.incoming.get(to.0).map(|request| &request.waiting) {
             Some(Waiting::Response) if response.body.is_in_parts() => self.start_stream(now, to.0, response),
@@ -83,6 +87,7 @@ impl Endpoint {
             from: path.from,
             local: path.to,
             kind: message.kind,
+            method: message.code,
             message_id: message.message_id,
             token: message.token.clone(),
             recent: *recent,
@@ -129,11 +134,15 @@ impl Endpoint {
         }
         self.incoming.acknowledged(key);
         let Some(request) = self.incoming.get(key) else { return };
-        let (to, local, message_id, recent) = (request.from, request.local, request.message_id, request.recent);
+        let (peer, to, local) = (request.peer, request.from, request.local);
+        let (message_id, recent) = (request.message_id, request.recent);
         if let Some(recent) = recent {
             self.recent.set_answer(recent, Answer::Acknowledged);
         }
-        self.send(to, local, What::Empty(Type::Acknowledgement, message_id));
+        // Without it the request comes again, and pays for it then.
+        if self.pay(peer, local.group.is_some(), EMPTY_LEN) {
+            self.send(to, local, What::Empty(Type::Acknowledgement, message_id));
+        }
     }
 
     /// The application did not answer in time: 5.03, and the application is told. A group has others that answer.
@@ -163,7 +172,7 @@ impl Endpoint {
         let open = self.incoming.get(key).filter(|request| matches!(request.waiting, Waiting::Response));
         let request = open.ok_or(RespondError::Stale)?;
         let (peer, to, local, recent) = (request.peer, request.from, request.local, request.recent);
-        let (kind, request_id) = (request.kind, request.message_id);
+        let (kind, request_id, method) = (request.kind, request.message_id, request.method);
         let suppressed = match request.no_response {
             // It is not the response that the client declined: without it no further block would come.
             _ if reply.code == Code::CONTINUE => false,
@@ -198,6 +207,11 @@ impl Endpoint {
             message.message_id = drawn.map_err(|until| RespondError::NoMessageId { until })?;
         }
         self.stats.unrepeated_responses += u64::from((kind, message.kind) == (Type::Confirmable, Type::NonConfirmable));
+        let group = local.group.is_some();
+        if self.is_limited(peer, group) && !self.abridge(peer, &to, group, method, &mut message) {
+            self.acknowledge(key);
+            return Ok(());
+        }
         match message.kind {
             Type::Acknowledgement => self.send_piggybacked(key, to, local, recent, message),
             Type::Confirmable => self.send_separate(now, peer, to, local, message),
@@ -293,7 +307,7 @@ impl Endpoint {
     }
 }
 
-fn message_of(kind: Type, message_id: u16, request: &Message, response: Response) -> Message {
+pub(super) fn message_of(kind: Type, message_id: u16, request: &Message, response: Response) -> Message {
     Message {
         kind,
         code: response.code,

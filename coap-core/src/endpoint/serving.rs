@@ -68,8 +68,8 @@ impl Arrival {
 }
 
 /// What a response carries, and what is kept for later blocks of it.
-struct Cut {
-    reply: Reply,
+pub(super) struct Cut {
+    pub(super) reply: Reply,
     kept: Option<Box<Kept>>,
 }
 
@@ -83,7 +83,7 @@ pub(super) enum Uncut {
 }
 
 /// How many bytes a message has beside token, options and payload: the header and the payload marker.
-const FRAME_LEN: usize = 5;
+pub(super) const FRAME_LEN: usize = 5;
 
 impl Endpoint {
     /// A request was admitted: it is one of its own, or a block of one that is known.
@@ -191,12 +191,12 @@ impl Endpoint {
     /// in a request.
     fn on_block_wanted(&mut self, now: Instant, arrival: Arrival, block: Block) {
         let szx = self.szx_for(Some(block));
-        let token = arrival.message.token.clone();
+        let (token, most) = (arrival.message.token.clone(), self.longest_to(arrival.peer, arrival.path.is_multicast()));
         let Some(key) = self.transfers.find(self.operation_of(&arrival), Way::Out) else {
             return self.on_unkept_block(now, arrival, block);
         };
         let reply = match self.transfers.get(key).map(|transfer| &transfer.stage) {
-            Some(Stage::Kept(kept)) => self.reply_from(kept, &token, block.offset(), szx),
+            Some(Stage::Kept(kept)) => self.reply_from(kept, most, &token, block.offset(), szx),
             Some(Stage::Answered(answered)) => Some(answered.reply.clone()),
             _ => return self.on_next_wanted(now, arrival, key, block),
         };
@@ -217,7 +217,8 @@ impl Endpoint {
         let observed = if other { None } else { self.observed_body(peer, hash) };
         if let Some((code, options, body)) = observed {
             let kept = Kept { code, options, body };
-            let reply = self.reply_from(&kept, &arrival.message.token, block.offset(), self.szx_for(Some(block)));
+            let most = self.longest_to(peer, arrival.path.is_multicast());
+            let reply = self.reply_from(&kept, most, &arrival.message.token, block.offset(), self.szx_for(Some(block)));
             match reply {
                 Some(reply) => self.reply_now(now, arrival, reply),
                 None => self.reply_bad(now, arrival, Code::BAD_REQUEST),
@@ -230,9 +231,17 @@ impl Endpoint {
     }
 
     /// A block of a body that is kept; `None`: there is no such block.
-    fn reply_from(&self, kept: &Kept, token: &Token, offset: u64, szx: u8) -> Option<Reply> {
+    fn reply_from(&self, kept: &Kept, most: usize, token: &Token, offset: u64, szx: u8) -> Option<Reply> {
         let mut options = kept.options.clone();
-        let piece = self.piece(&mut options, token.len(), &Stretch::whole(kept.body.clone()), offset, szx).ok()?;
+        let whole = Stretch::whole(kept.body.clone());
+        let piece = match self.piece(&mut options, most, token.len(), &whole, offset, szx) {
+            // What does not fit because its peer is limited is seen when it is sent.
+            Err(Uncut::TooLarge { .. }) if most < self.config.max_datagram => {
+                self.piece(&mut options, self.config.max_datagram, token.len(), &whole, offset, szx)
+            }
+            cut => cut,
+        };
+        let piece = piece.ok()?;
         Some(Reply { code: kept.code, options, payload: piece.payload })
     }
 
@@ -314,8 +323,9 @@ impl Endpoint {
 
     /// What a response to the last message of a request carries (RFC 7959 §2.3, §2.4).
     #[inline]
-    fn cut(&self, key: IncomingKey, mut response: Response) -> Result<Cut, RespondError> {
+    fn cut(&mut self, key: IncomingKey, mut response: Response) -> Result<Cut, RespondError> {
         let Some(request) = self.incoming.get(key) else { return Err(RespondError::Stale) };
+        let (asked, most) = (request.asked, self.longest_answer(request));
         // The answer of a transfer can be kept for a later block, which has another token and number.
         let token_len = request.transfer.map_or(request.token.len(), |_| Token::MAX_LEN);
         response.options.remove(OptionNumber::BLOCK1);
@@ -323,15 +333,24 @@ impl Endpoint {
         if request.asked.block1.is_none()
             && request.asked.block2.is_none()
             && let Body::Whole(payload) = &response.body
-            && payload.len() <= self.room(&response.options, token_len, self.szx_for(None))
+            && payload.len() <= room(&response.options, most, token_len, self.szx_for(None))
         {
             return Ok(Cut { reply: response.into(), kept: None });
         }
-        self.cut_for(request.asked, token_len, response)
+        if most < self.config.max_datagram {
+            return self.cut_short(key, most, token_len, response);
+        }
+        self.cut_for(asked, most, token_len, response)
     }
 
     /// As [`cut`](Self::cut), where blocks are spoken of or needed.
-    fn cut_for(&self, asked: Asked, token_len: usize, response: Response) -> Result<Cut, RespondError> {
+    pub(super) fn cut_for(
+        &self,
+        asked: Asked,
+        most: usize,
+        token_len: usize,
+        response: Response,
+    ) -> Result<Cut, RespondError> {
         let Asked { block1, block2 } = asked;
         let Response { code, mut options, body } = response;
         // With 4.13 it would say that smaller blocks were welcome.
@@ -347,23 +366,23 @@ impl Endpoint {
             Body::Range { offset: start, data, size } => Stretch { start, data, total: size },
             whole => Stretch::whole(whole.into_bytes()),
         };
-        let (block, payload) = match self.cut_block(&mut options, token_len, &stretch, offset, szx) {
+        let (block, payload) = match self.cut_block(&mut options, most, token_len, &stretch, offset, szx) {
             Ok(cut) => cut,
             Err(Uncut::Miss(Miss::PastEnd)) => {
                 let reply = Response::diagnostic(Code::BAD_REQUEST, "the body ends before this block").into();
                 return Ok(Cut { reply, kept: None });
             }
             Err(Uncut::Miss(Miss::NotHere)) => return Err(RespondError::WrongRange { offset, max: 16 << szx }),
-            Err(Uncut::TooLarge { len }) => return Err(RespondError::TooLarge { len, max: self.config.max_datagram }),
+            Err(Uncut::TooLarge { len }) => return Err(RespondError::TooLarge { len, max: most }),
         };
         let mut reply = Reply { code, options, payload };
         if block.is_none() && block2.is_some() && code == Code::CONTENT {
-            self.name_only_block(&mut reply, token_len, szx);
+            name_only_block(&mut reply, most, token_len, szx);
         }
         let goes_on = block.is_some_and(Block::more) && stretch.is_whole();
         let kept = (goes_on && (is_content || block2.is_none_or(|block| block.num() == 0))).then(|| {
             let mut options = reply.options.clone();
-            let first_only = [OptionNumber::BLOCK1, OptionNumber::BLOCK2, OptionNumber::SIZE2];
+            let first_only = [OptionNumber::BLOCK1, OptionNumber::BLOCK2, OptionNumber::SIZE2, OptionNumber::ECHO];
             options.retain(|number, _| !first_only.contains(&number));
             Box::new(Kept { code, options, body: stretch.data })
         });
@@ -379,12 +398,13 @@ impl Endpoint {
     pub(super) fn cut_block(
         &self,
         options: &mut Options,
+        most: usize,
         token_len: usize,
         stretch: &Stretch,
         offset: u64,
         szx: u8,
     ) -> Result<(Option<Block>, Bytes), Uncut> {
-        if offset == 0 && stretch.start == 0 && stretch.fits_in(self.room(options, token_len, szx)) {
+        if offset == 0 && stretch.start == 0 && stretch.fits_in(room(options, most, token_len, szx)) {
             return Ok((None, stretch.data.clone()));
         }
         if stretch.is_whole() {
@@ -393,24 +413,8 @@ impl Endpoint {
         if let Some(total) = stretch.total.and_then(|total| u32::try_from(total).ok()).filter(|_| offset == 0) {
             options.set_size2(total);
         }
-        let piece = self.piece(options, token_len, stretch, offset, szx)?;
+        let piece = self.piece(options, most, token_len, stretch, offset, szx)?;
         Ok((Some(piece.block), piece.payload))
-    }
-
-    /// How many bytes of a body go beside these options, without Block2, into one message and one block.
-    fn room(&self, options: &Options, token_len: usize, szx: u8) -> usize {
-        let room = self.config.max_datagram.saturating_sub(FRAME_LEN + token_len + options.encoded_len());
-        room.min(16 << szx)
-    }
-
-    /// Says that the content is all of the body, to a peer that spoke of blocks; unless that does not fit.
-    fn name_only_block(&self, reply: &mut Reply, token_len: usize, szx: u8) {
-        let mut options = reply.options.clone();
-        let Some(only) = Block::new(0, false, szx) else { return };
-        options.set_block2(only);
-        if FRAME_LEN + token_len + options.encoded_len() + reply.payload.len() <= self.config.max_datagram {
-            reply.options = options;
-        }
     }
 
     /// Cuts a block out of a body, and says with Block2 which it is. It is as large as the peer wants and as fits beside the
@@ -418,6 +422,7 @@ impl Endpoint {
     fn piece(
         &self,
         options: &mut Options,
+        most: usize,
         token_len: usize,
         stretch: &Stretch,
         offset: u64,
@@ -426,7 +431,7 @@ impl Endpoint {
         // The longest value that it can have.
         options.set_block2(Block::new(Block::MAX_NUM, true, szx).ok_or(Uncut::Miss(Miss::PastEnd))?);
         let frame = FRAME_LEN + token_len + options.encoded_len();
-        let fits = Block::largest_szx(self.config.max_datagram.saturating_sub(frame));
+        let fits = Block::largest_szx(most.saturating_sub(frame));
         let szx = fits.map(|fits| fits.min(szx)).ok_or(Uncut::TooLarge { len: frame + BlockSize::MIN.bytes() })?;
         let piece = stretch.piece(offset, szx).map_err(Uncut::Miss)?;
         options.set_block2(piece.block);
@@ -434,11 +439,11 @@ impl Endpoint {
     }
 
     /// The exponent of the largest block that fits beside these options, whatever its number and the token of the request.
-    pub(super) fn szx_beside(&self, options: &Options, szx: u8) -> Option<u8> {
+    pub(super) fn szx_beside(&self, options: &Options, most: usize, szx: u8) -> Option<u8> {
         let mut options = options.clone();
         options.set_block2(Block::new(Block::MAX_NUM, true, szx)?);
         let frame = FRAME_LEN + Token::MAX_LEN + options.encoded_len();
-        Block::largest_szx(self.config.max_datagram.saturating_sub(frame)).map(|fits| fits.min(szx))
+        Block::largest_szx(most.saturating_sub(frame)).map(|fits| fits.min(szx))
     }
 
     /// An ETag of the content, so that the peer notices if a later block belongs to other content (RFC 7959 §2.4).
@@ -560,6 +565,21 @@ impl Endpoint {
             done += 1;
         }
         done
+    }
+}
+
+/// How many bytes of a body go beside these options, without Block2, into one message of `most` bytes and one block.
+fn room(options: &Options, most: usize, token_len: usize, szx: u8) -> usize {
+    most.saturating_sub(FRAME_LEN + token_len + options.encoded_len()).min(16 << szx)
+}
+
+/// Says that the content is all of the body, to a peer that spoke of blocks; unless that does not fit.
+fn name_only_block(reply: &mut Reply, most: usize, token_len: usize, szx: u8) {
+    let mut options = reply.options.clone();
+    let Some(only) = Block::new(0, false, szx) else { return };
+    options.set_block2(only);
+    if FRAME_LEN + token_len + options.encoded_len() + reply.payload.len() <= most {
+        reply.options = options;
     }
 }
 

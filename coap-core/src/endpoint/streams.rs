@@ -37,7 +37,7 @@ impl Endpoint {
         options.remove(OptionNumber::BLOCK2);
         let mut first = options.clone();
         complete_first(&mut first, asked.block1, size);
-        let szx = self.szx_beside(&first, self.szx_for(asked.block2));
+        let szx = self.szx_of_stream(key, &first, self.szx_for(asked.block2));
         let (len, max) = (first.encoded_len(), self.config.max_datagram);
         let szx = szx.ok_or(RespondError::TooLarge { len, max })?;
         if suppressed {
@@ -63,6 +63,15 @@ impl Endpoint {
         }
         self.incoming.tell(key);
         Ok(())
+    }
+
+    /// The exponent of the largest block that fits beside these options. A peer that is limited and for which nothing fits is
+    /// told so when the first block is sent.
+    fn szx_of_stream(&self, key: IncomingKey, first: &Options, szx: u8) -> Option<u8> {
+        let (most, max) =
+            (self.incoming.get(key).map(|request| self.longest_answer(request))?, self.config.max_datagram);
+        let limited = if most < max { self.szx_beside(first, most, szx) } else { None };
+        limited.or_else(|| self.szx_beside(first, max, szx))
     }
 
     pub(super) fn supply_stream(

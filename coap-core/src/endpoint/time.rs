@@ -110,6 +110,7 @@ impl Endpoint {
                     self.drain(now, key);
                 }
             }
+            Reason::BackOff => self.end_back_offs(now),
             Reason::Notification => {
                 if let Some(key) = self.observers.key_at(index) {
                     self.on_observer_due(now, key);
@@ -121,7 +122,7 @@ impl Endpoint {
     fn on_retransmission(&mut self, now: Instant, index: u32) {
         let Some(key) = self.flights.key_at(index) else { return };
         let Some(flight) = self.flights.get_mut(key) else { return };
-        let (to, from, owner) = (flight.to, flight.from, flight.owner);
+        let (peer, to, from, owner) = (flight.peer, flight.to, flight.from, flight.owner);
         let Some(backoff) = &mut flight.backoff else { return };
         let step = backoff.due(now);
         let next = backoff.next();
@@ -129,11 +130,13 @@ impl Endpoint {
             Step::GiveUp => return self.give_up_flight(now, key),
             Step::Wait => {}
             Step::Repeat { attempt } => {
-                self.stats.retransmissions += 1;
                 if let Owner::Request(request) = owner {
                     self.outgoing.note_repetition(request, now, attempt);
                 }
-                self.send(to, from, What::Flight(key));
+                if owner != Owner::Response || self.pay_again(peer, key) {
+                    self.stats.retransmissions += 1;
+                    self.send(to, from, What::Flight(key));
+                }
             }
         }
         self.deadlines.set(Reason::Retransmission, index, Some(next));

@@ -95,7 +95,7 @@ impl Endpoint {
     /// topic.
     ///
     /// `None`: the request is answered, and observes nothing: it was no registration, `first` is an error, the topic was
-    /// closed, or `Config::max_observers` or `max_observers_per_peer` is reached (`Stats::refused_observers`). An entry that
+    /// closed, its peer must prove its address first (`Config::unproven_limit`), or `Config::max_observers` or `max_observers_per_peer` is reached (`Stats::refused_observers`). An entry that
     /// it had is gone then.
     ///
     /// # Errors
@@ -125,8 +125,13 @@ impl Endpoint {
         let number = last.map_or(new.number, |last| Observer::next_number(last, now));
         let mut first = first;
         first.options.set_observe(number);
-        let separate = self.flights.responses();
+        let (separate, challenged) = (self.flights.responses(), self.stats.unproven_challenged);
         self.answer(now, of.0, first)?;
+        if self.stats.unproven_challenged > challenged {
+            // It was not told that it observes. It will ask again.
+            self.lose_by_token(now, new.peer, &new.token, Closed::Superseded);
+            return Ok(None);
+        }
         let separate = self.flights.responses() > separate;
         let (peer, new) = (new.peer, NewObserver { number, ..new });
         let key = match known {

@@ -83,8 +83,12 @@ impl Endpoint {
         self.deadlines.set(Reason::Pacing, peer.index(), wake);
     }
 
-    /// Sends a request for the first time. `Err`: no Message ID is free before then.
+    /// Sends a request for the first time, or ends it if its server does not want it any more. `Err`: no Message ID is free
+    /// before then.
     fn start(&mut self, now: Instant, peer: PeerKey, key: OutgoingKey) -> Result<(), Instant> {
+        if !self.back_offs.is_empty() && self.end_backed_off(now, key) {
+            return Ok(());
+        }
         let message_id = self.draw_message_id(now, peer)?;
         let Some(request) = self.outgoing.get_mut(key) else { return Ok(()) };
         let Stage::Waiting(message) = core::mem::replace(&mut request.stage, Stage::Acknowledged(None)) else {
@@ -95,6 +99,8 @@ impl Endpoint {
         let repeated = request.operation().is_some_and(Operation::is_repeated);
         request.attempts = if repeated { request.attempts.saturating_add(1) } else { 1 };
         request.last_sent = now;
+        self.add_echo(now, peer, &mut message);
+        let Some(request) = self.outgoing.get(key) else { return Ok(()) };
         let (to, from, kind, len) = (request.to, request.from, message.kind, message.encoded_len());
         let (own, pacing, until) = (request.transmission.as_deref().copied(), request.pacing, request.until);
         // The first exchange has the time of any other request; what follows has what is left of that, until there is an answer.

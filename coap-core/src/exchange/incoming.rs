@@ -25,6 +25,7 @@ pub(crate) struct Incoming {
     pub(crate) from: Peer,
     pub(crate) local: Local,
     pub(crate) kind: Type,
+    pub(crate) method: Code,
     pub(crate) message_id: u16,
     pub(crate) token: Token,
     /// Where its Message ID is remembered.
@@ -135,6 +136,7 @@ pub(crate) struct NewIncoming {
     pub(crate) from: Peer,
     pub(crate) local: Local,
     pub(crate) kind: Type,
+    pub(crate) method: Code,
     pub(crate) message_id: u16,
     pub(crate) token: Token,
     pub(crate) recent: Option<RecentKey>,
@@ -184,12 +186,13 @@ impl Incomings {
     /// Opens a request: its response is owed, and a Confirmable one's acknowledgement. The application is not told.
     pub(crate) fn open(&mut self, now: Instant, new: NewIncoming) -> IncomingKey {
         let NewIncoming { peer, from, local, kind, message_id, token, recent, no_response, .. } = new;
-        let NewIncoming { asked, common, registration, .. } = new;
+        let NewIncoming { method, asked, common, registration, .. } = new;
         let key = self.requests.insert(Incoming {
             peer,
             from,
             local,
             kind,
+            method,
             message_id,
             token,
             recent,
@@ -361,6 +364,7 @@ pub(crate) mod testing {
             from: Peer::Session(SessionId::new(0)),
             local: Local::default(),
             kind: Type::Confirmable,
+            method: Code::GET,
             message_id: 1,
             token: Token::EMPTY,
             recent: None,

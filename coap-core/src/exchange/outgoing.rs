@@ -11,7 +11,7 @@ use crate::blockwise::client::{News, Operation, Part};
 use crate::event::{Failure, Timing};
 use crate::hash::KeyedHash;
 use crate::links::{Link, List};
-use crate::message::{Pacing, Progress, Response};
+use crate::message::{Heed, Pacing, Progress, Response};
 use crate::observe::{Observing, Tidings};
 use crate::peers::PeerKey;
 use crate::reliability::FlightKey;
@@ -32,11 +32,14 @@ pub(crate) struct Outgoing {
     pub(crate) token: Option<Token>,
     pub(crate) stage: Stage,
     pub(crate) pacing: Pacing,
+    pub(crate) heed: Heed,
     pub(crate) progress: Progress,
     pub(crate) transmission: Option<Box<TransmissionParameters>>,
     pub(crate) started: Instant,
     pub(crate) last_sent: Instant,
     pub(crate) attempts: u8,
+    /// It has been repeated with the Echo value that its server asked for (RFC 9175 §2.3).
+    pub(crate) has_echoed: bool,
     /// The end that the caller set, whatever the stage.
     pub(crate) until: Option<Instant>,
     /// What makes it an observation.
@@ -65,8 +68,8 @@ pub(crate) enum Stage {
     Waiting(Box<Message>),
     /// It is on its way: a Confirmable one until it is acknowledged, a Non-confirmable one until it is answered.
     InFlight(FlightKey),
-    /// It was acknowledged, and the response will come separately. The request is kept where the response can make a
-    /// further one necessary.
+    /// It was acknowledged, and the response will come separately. The request is kept where nothing else knows what was
+    /// asked: the response can make a further one necessary, or unwanted.
     Acknowledged(Option<Box<Message>>),
     /// Between two block exchanges: the application must supply or consume a part first.
     Paused,
@@ -201,6 +204,7 @@ pub(crate) struct NewRequest {
     pub(crate) body_key: Option<u64>,
     pub(crate) parent: Option<OutgoingKey>,
     pub(crate) pacing: Pacing,
+    pub(crate) heed: Heed,
     pub(crate) progress: Progress,
     pub(crate) transmission: Option<Box<TransmissionParameters>>,
     pub(crate) until: Option<Instant>,
@@ -243,7 +247,7 @@ impl Outgoings {
     /// Opens a request in the stage of waiting, or paused.
     pub(crate) fn open(&mut self, now: Instant, new: NewRequest) -> OutgoingKey {
         let NewRequest { peer, to, from, message, bodies, body_key, .. } = new;
-        let NewRequest { parent, pacing, progress, transmission, until, .. } = new;
+        let NewRequest { parent, pacing, heed, progress, transmission, until, .. } = new;
         let token = message.as_ref().filter(|message| !message.code.is_empty()).map(|message| message.token.clone());
         let hash = token.as_ref().map(|token| self.hash.bytes(token.as_bytes()));
         let key = self.requests.insert(Outgoing {
@@ -255,11 +259,13 @@ impl Outgoings {
             body_key,
             parent,
             pacing,
+            heed,
             progress,
             transmission,
             started: now,
             last_sent: now,
             attempts: 0,
+            has_echoed: false,
             until,
             observing: None,
             repeated: None,

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::str::FromStr;
+use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +25,7 @@ pub struct Incoming<'a> {
     pub(crate) token: &'a Token,
     pub(crate) request: &'a Request,
     pub(crate) wanted: Wanted,
+    pub(crate) echo_age: Option<Duration>,
     /// Where its content comes from, if that comes in parts and its handler reads them.
     pub(crate) upload: Option<&'a Arc<Upload>>,
     pub(crate) captures: &'a [Capture],
@@ -31,8 +33,8 @@ pub struct Incoming<'a> {
 
 impl<'a> Incoming<'a> {
     pub(crate) const fn new(incoming: &'a IncomingRequest) -> Self {
-        let IncomingRequest { peer, local, kind, message_id, ref token, ref request, wanted, .. } = *incoming;
-        Self { peer, local, kind, message_id, token, request, wanted, upload: None, captures: &[] }
+        let IncomingRequest { peer, local, kind, message_id, ref token, ref request, wanted, echo_age, .. } = *incoming;
+        Self { peer, local, kind, message_id, token, request, wanted, echo_age, upload: None, captures: &[] }
     }
 
     /// Who asks.
@@ -73,6 +75,11 @@ impl<'a> Incoming<'a> {
     /// Which stretch of the response body is asked for.
     pub const fn wanted(&self) -> Wanted {
         self.wanted
+    }
+
+    /// How old the Echo value was that it came with, if that is one of this server's (RFC 9175 §2.3): see [`Freshness`].
+    pub const fn echo_age(&self) -> Option<Duration> {
+        self.echo_age
     }
 
     /// Its content; none if a [`BodyReader`](super::BodyReader) reads it. It shares the datagram's bytes: copy what is kept.
@@ -227,6 +234,43 @@ impl<S> FromRequest<S> for Type {
 impl<S> FromRequest<S> for Code {
     fn from_request(incoming: &Incoming<'_>, _state: &S) -> Result<Self, Response> {
         Ok(incoming.method())
+    }
+}
+
+/// How old a request can be at most (RFC 9175 §2.3): as old as the Echo value that it came with. `None` if it came without one
+/// of this server's, or with one as old as `Config::echo_lifetime`: it may have been written, and held back, at any time.
+///
+/// A handler that must not act on an old request answers [`Response::challenge`], and the client repeats the request. Where
+/// the route knows that already, [`MethodRouter::fresh`](super::MethodRouter::fresh) does the same.
+///
+/// ```
+/// use core::time::Duration;
+///
+/// use coap_core::{Code, Response};
+/// use coap_driver::router::{Freshness, Router, put};
+///
+/// async fn unlock(freshness: Freshness) -> Result<Code, Response> {
+///     freshness.check(Duration::from_secs(5))?;
+///     Ok(Code::CHANGED)
+/// }
+/// let router: Router = Router::new().route("/lock", put(unlock));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freshness(pub Option<Duration>);
+
+impl Freshness {
+    /// Whether the request is at most `max_age` old.
+    ///
+    /// # Errors
+    /// The answer that asks the client to show it: 4.01 with a new Echo value.
+    pub fn check(&self, max_age: Duration) -> Result<(), Response> {
+        if self.0.is_some_and(|age| age <= max_age) { Ok(()) } else { Err(Response::challenge()) }
+    }
+}
+
+impl<S> FromRequest<S> for Freshness {
+    fn from_request(incoming: &Incoming<'_>, _state: &S) -> Result<Self, Response> {
+        Ok(Self(incoming.echo_age()))
     }
 }
 
@@ -409,6 +453,7 @@ mod tests {
             token: &token,
             request,
             wanted: super::super::FIRST_BLOCK,
+            echo_age: None,
             upload: None,
             captures: &[],
         };

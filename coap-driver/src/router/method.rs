@@ -1,6 +1,7 @@
 //! What a route does for each method.
 
 use core::fmt;
+use core::time::Duration;
 
 use coap_core::{Code, ContentFormat, OptionNumber, Response};
 
@@ -27,8 +28,9 @@ const METHODS: [Code; 7] = [Code::GET, Code::POST, Code::PUT, Code::DELETE, Code
 /// ```
 ///
 /// If-Match and If-None-Match (RFC 7252 §5.10.8) are seen to where the route has a GET handler: it is asked first, and its
-/// ETag, or its 4.04, decides whether the request is carried out or answered 4.12. What happens between the two is not
-/// noticed. A handler that must know takes [`Preconditions`], and then it decides alone.
+/// ETag, or its 4.04, decides whether the request is carried out or answered 4.12. Where it produces several formats, or there
+/// are several handlers for them, the ETag of any of these will do. What happens between the two is not noticed. A handler
+/// that must know takes [`Preconditions`], and then it decides alone.
 pub struct MethodRouter<S = ()> {
     entries: Vec<Entry<S>>,
     pub(super) listing: Listing,
@@ -42,6 +44,8 @@ struct Entry<S> {
     consumes: Vec<ContentFormat>,
     max_body: Option<usize>,
     observed: Option<Resource>,
+    /// How old a request may be.
+    max_age: Option<Duration>,
 }
 
 macro_rules! methods {
@@ -153,6 +157,28 @@ impl<S> MethodRouter<S> {
         self
     }
 
+    /// Has the handlers *so far* answer fresh requests only (RFC 9175 §2.3): those with an Echo value of this server that is at
+    /// most `max_age` old. Any other is answered 4.01 with such a value, without calling them, and the client repeats it with
+    /// that, as ours does by itself. Not more than `Config::echo_lifetime` (60 s by default) has an effect.
+    ///
+    /// It is for what moves something: a request that was recorded or held back is not carried out later. Without a security
+    /// layer it helps against those only who cannot read what is sent to the client. What is observed is looked at when the
+    /// observation begins, and content in blocks at its first one.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use coap_driver::router::{Router, put};
+    /// let lock = put(async || ()).fresh(Duration::from_secs(10)).get(async || "locked");
+    /// let router: Router = Router::new().route("/lock", lock);
+    /// ```
+    #[must_use]
+    pub fn fresh(mut self, max_age: Duration) -> Self {
+        for entry in self.entries.iter_mut().filter(|entry| entry.max_age.is_none()) {
+            entry.max_age = Some(max_age);
+        }
+        self
+    }
+
     /// Whether a GET or FETCH can be observed.
     pub(super) fn is_observable(&self) -> bool {
         self.entries.iter().any(|entry| entry.observed.is_some())
@@ -172,22 +198,27 @@ impl<S> MethodRouter<S> {
 
     fn on(mut self, method: Code, handler: SharedHandler<S>) -> Self {
         let (produces, consumes) = (Vec::new(), Vec::new());
-        let (max_body, observed, tags) = (None, None, Tags::Given);
-        self.entries.push(Entry { method, handler, tags, produces, consumes, max_body, observed });
+        let (max_body, observed, max_age, tags) = (None, None, None, Tags::Given);
+        self.entries.push(Entry { method, handler, tags, produces, consumes, max_body, observed, max_age });
         self
     }
 
     /// The handler for a request, or why there is none.
     pub(super) fn find(&self, incoming: &Incoming<'_>) -> Result<Found<'_, S>, Response> {
-        let current = self.entries.iter().find(|entry| entry.method == Code::GET && !entry.handler.reads_parts());
+        let knows_state = self.readers().next().is_some();
         let mut refusal = Refusal::Method;
         for entry in self.entries.iter().filter(|entry| entry.method == incoming.method()) {
-            match entry.refuse(incoming, current.is_some()) {
+            match entry.refuse(incoming, knows_state) {
                 Some(refused) => refusal = refusal.or_later(refused),
-                None => return Ok(entry.found(incoming, current)),
+                None => return Ok(entry.found(incoming, self.readers())),
             }
         }
         Err(refusal.into_response())
+    }
+
+    /// Who knows the current state.
+    fn readers(&self) -> impl Iterator<Item = &Entry<S>> {
+        self.entries.iter().filter(|entry| entry.method == Code::GET && !entry.handler.reads_parts())
     }
 
     /// The same with the state put in.
@@ -203,6 +234,7 @@ impl<S> MethodRouter<S> {
             consumes: entry.consumes,
             max_body: entry.max_body,
             observed: entry.observed,
+            max_age: entry.max_age,
         });
         MethodRouter { entries: entries.collect(), listing: self.listing }
     }
@@ -223,8 +255,16 @@ pub(super) struct Found<'a, S> {
     pub(super) tags: Tags,
     pub(super) max_body: Option<usize>,
     pub(super) observed: Option<&'a Resource>,
-    /// Who knows the current state, for conditions that the handler does not look at.
-    pub(super) current: Option<(&'a SharedHandler<S>, Tags)>,
+    /// Who knows the current state, for conditions that the handler does not look at; nobody if there are none.
+    pub(super) current: Vec<Reader<'a, S>>,
+}
+
+/// Who knows one representation of the current state.
+pub(super) struct Reader<'a, S> {
+    pub(super) handler: &'a SharedHandler<S>,
+    pub(super) tags: Tags,
+    /// The one in this format.
+    pub(super) format: Option<ContentFormat>,
 }
 
 /// Why a handler does not answer, the reason that is looked at first at the top.
@@ -234,6 +274,8 @@ enum Refusal {
     ContentFormat,
     /// What it could be.
     Accept(Vec<ContentFormat>),
+    /// It may be too old.
+    Age,
 }
 
 impl Refusal {
@@ -244,6 +286,7 @@ impl Refusal {
                 formats.extend(more);
                 Self::Accept(formats)
             }
+            (Self::Age, _) | (_, Self::Age) => Self::Age,
             (accept @ Self::Accept(_), _) | (_, accept @ Self::Accept(_)) => accept,
             (Self::ContentFormat, _) | (_, Self::ContentFormat) => Self::ContentFormat,
             (option @ Self::Option(_), _) | (_, option) => option,
@@ -256,6 +299,7 @@ impl Refusal {
             Self::Option(number) => bad_option(number),
             Self::ContentFormat => Response::new(Code::UNSUPPORTED_CONTENT_FORMAT),
             Self::Accept(formats) => not_acceptable(&formats),
+            Self::Age => Response::challenge(),
         }
     }
 }
@@ -274,20 +318,25 @@ impl<S> Entry<S> {
         if excludes(&self.consumes, format) || (must_be_named && format.is_none()) {
             return Some(Refusal::ContentFormat);
         }
-        excludes(&self.produces, options.accept()).then(|| Refusal::Accept(self.produces.clone()))
+        if excludes(&self.produces, options.accept()) {
+            return Some(Refusal::Accept(self.produces.clone()));
+        }
+        let is_old = |max_age| incoming.echo_age().is_none_or(|age| age > max_age);
+        self.max_age.is_some_and(is_old).then_some(Refusal::Age)
     }
 
-    fn found<'a>(&'a self, incoming: &Incoming<'_>, current: Option<&'a Self>) -> Found<'a, S> {
+    fn found<'a>(&'a self, incoming: &Incoming<'_>, readers: impl Iterator<Item = &'a Self>) -> Found<'a, S> {
         let Self { handler, tags, max_body, observed, .. } = self;
         let unmet = |number| incoming.options().contains(number) && !handler.understands(number);
-        let current = current.filter(|_| Preconditions::NUMBERS.into_iter().any(unmet));
-        Found {
-            handler,
-            tags: *tags,
-            max_body: *max_body,
-            observed: observed.as_ref(),
-            current: current.map(|entry| (&entry.handler, entry.tags)),
-        }
+        let unmet = Preconditions::NUMBERS.into_iter().any(unmet);
+        let current = if unmet { readers.flat_map(Self::representations).collect() } else { Vec::new() };
+        Found { handler, tags: *tags, max_body: *max_body, observed: observed.as_ref(), current }
+    }
+
+    fn representations(&self) -> impl Iterator<Item = Reader<'_, S>> {
+        let any = self.produces.is_empty().then_some(None);
+        let formats = any.into_iter().chain(self.produces.iter().copied().map(Some));
+        formats.map(|format| Reader { handler: &self.handler, tags: self.tags, format })
     }
 
     /// Whether a request of `other` may be one for this as well.

@@ -1,6 +1,8 @@
 use core::future::Future;
 use core::pin::pin;
+use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 
 use coap_core::ContentFormat;
 
@@ -317,10 +319,59 @@ fn a_nested_router_keeps_limits_and_resources() {
         token: &Token::EMPTY,
         request: &observing,
         wanted: FIRST_BLOCK,
+        echo_age: None,
         upload: None,
         captures: &[],
     };
     assert!(router.find(incoming).is_ok_and(|call| call.observed().is_some()));
     let plain = request(Code::GET, &["a", "x"]);
     assert!(router.find(Incoming { request: &plain, ..incoming }).is_ok_and(|call| call.observed().is_none()));
+}
+
+#[test]
+fn a_route_that_must_be_fresh_calls_nobody_for_a_request_that_may_be_old() {
+    const FIVE: Duration = Duration::from_secs(5);
+    let calls = Arc::new(AtomicU32::new(0));
+    let count = calls.clone();
+    let unlock = move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        ready(())
+    };
+    let lock = put(unlock).fresh(FIVE).get(async || "locked");
+    async fn decides(freshness: Freshness) -> Result<Code, Response> {
+        freshness.check(FIVE).map(|()| Code::CHANGED)
+    }
+    let router: Router = Router::new().route("/lock", lock).route("/decides", post(decides));
+    let ask = |request: &Request, echo_age| {
+        let incoming = Incoming {
+            peer: "192.0.2.1:5683".parse::<core::net::SocketAddr>().unwrap().into(),
+            local: Local::default(),
+            kind: Type::Confirmable,
+            message_id: 0,
+            token: &Token::EMPTY,
+            request,
+            wanted: FIRST_BLOCK,
+            echo_age,
+            upload: None,
+            captures: &[],
+        };
+        match router.find(incoming).and_then(|call| call.begin(None).map_err(Answer::from)) {
+            Ok(handler) => finish(async { handler.await.collect().await }),
+            Err(answer) => finish(answer.collect()),
+        }
+    };
+    for (method, path) in [(Code::PUT, "lock"), (Code::POST, "decides")] {
+        let request = request(method, &[path]);
+        let before = calls.load(Ordering::Relaxed);
+        for age in [None, Some(FIVE + Duration::from_micros(1))] {
+            let refused = ask(&request, age);
+            assert_eq!((refused.code, refused.options.contains(OptionNumber::ECHO)), (Code::UNAUTHORIZED, true));
+        }
+        assert_eq!(calls.load(Ordering::Relaxed), before);
+        assert_eq!(ask(&request, Some(FIVE)).code, Code::CHANGED);
+    }
+    assert_eq!(calls.swap(0, Ordering::Relaxed), 1);
+    // What cannot be carried out anyway is told so first, and the GET of the same route is free.
+    assert_eq!(ask(&request(Code::POST, &["lock"]), None).code, Code::METHOD_NOT_ALLOWED);
+    assert_eq!(ask(&request(Code::GET, &["lock"]), None).code, Code::CONTENT);
 }

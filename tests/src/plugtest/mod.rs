@@ -74,6 +74,11 @@ impl Default for Plugtest {
 }
 
 impl Plugtest {
+    /// The paths of all resources that there are or can be.
+    pub fn paths() -> impl ExactSizeIterator<Item = &'static str> {
+        TABLE.iter().map(|entry| entry.path)
+    }
+
     /// All resources as they are at the start.
     pub fn new() -> Self {
         let mut new = Self { contents: BTreeMap::new(), versions: 0, created: 0, runs: BTreeMap::new() };

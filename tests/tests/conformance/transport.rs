@@ -2,12 +2,12 @@
 
 use core::net::SocketAddr;
 
-use coap_core::{Code, Failure, Local, Peer, Place, Type, UdpAddr};
+use coap_core::{Code, Config, Failure, Local, Peer, Place, Response, TopicOptions, Type, UdpAddr, UnprovenLimit};
 use coap_driver::RecvBatch;
 use coap_driver::router::{Router, get};
 use hex_literal::hex;
 
-use crate::rig::{Rig, content, empty, peer, secs};
+use crate::rig::{Rig, con, content, empty, encode, peer, secs};
 
 #[test]
 fn trn_04_a_datagram_longer_than_the_buffer_is_dropped() {
@@ -72,4 +72,39 @@ fn trn_07_a_handler_that_panics_is_5_00_and_the_others_go_on() {
         assert_eq!((works.code, works.text()), (Code::CONTENT, Some("works")));
         serving.abort();
     });
+}
+
+/// RFC 9175 §2.4, with its 62 bytes of headers for each datagram: acknowledgement, separate response, notifications and all
+/// their repetitions together.
+#[test]
+fn trn_08_an_unproven_address_is_sent_at_most_three_times_what_came_from_it() {
+    const HEADERS: usize = 62;
+    for (slow, observes, len) in [(true, false, 0), (true, false, 1_000), (false, true, 20), (true, true, 1_000)] {
+        let mut rig = Rig::with(Config::builder().unproven_limit(UnprovenLimit::All).build().unwrap());
+        let topic = rig.endpoint.open_topic(TopicOptions::new());
+        let mut request = con(Code::GET, 1, &["a"]);
+        if observes {
+            request.options.set_observe(0);
+        }
+        let request = encode(&request);
+        rig.receive(peer(1), &request);
+        let id = rig.handed_up().id;
+        rig.pass(secs(u64::from(slow)));
+        let state = |n| Response::new(Code::CONTENT).with_body(vec![n; len]);
+        if observes {
+            rig.endpoint.accept_observer(rig.now, id, topic, state(0)).unwrap();
+            rig.drain();
+        } else {
+            rig.respond(id, state(0));
+        }
+        for n in 1..50 {
+            rig.endpoint.publish(rig.now, topic, state(n));
+            rig.drain();
+            rig.pass(secs(5));
+        }
+        let sent: usize = rig.sent.iter().map(|(_, bytes)| HEADERS + bytes.len()).sum();
+        assert!(sent <= 3 * (HEADERS + request.len()), "{sent}");
+        assert!(rig.sent.iter().all(|(_, bytes)| bytes.len() <= 136));
+        assert!(rig.endpoint.stats().unproven_withheld > 0, "{slow} {observes} {len} {:?}", rig.sent);
+    }
 }

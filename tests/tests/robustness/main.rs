@@ -5,6 +5,7 @@
 //! `COAP_COUNT` is the size and `COAP_SEED` the seed.
 #![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
 
+mod amplification;
 mod bodies;
 mod bottleneck;
 mod codec;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use coap_core::{
     BlockSize, Code, Config, ContentFormat, Datagram, Endpoint, Event, Failure, Instant, Local, Message, Peer, Request,
-    RequestId, RequestOptions, Response, Uri, Usage,
+    RequestId, RequestOptions, Response, UnprovenLimit, Uri, Usage,
 };
 use coap_sim::plugtest::{Plugtest, PlugtestServer};
 use coap_sim::{App, Cause, Watch};
@@ -76,9 +76,11 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(setup: &Setup, seed: u64) -> Read<Self> {
+        let limit = if setup.unproven_limit { UnprovenLimit::All } else { UnprovenLimit::default() };
+        let config = Config::builder().unproven_limit(limit);
         let config = match setup.body_limit {
-            Some(bytes) => Config::builder().max_body(bytes as usize),
-            None => Config::builder(),
+            Some(bytes) => config.max_body(bytes as usize),
+            None => config,
         };
         let config = config.build().map_err(|error| error.to_string())?;
         Ok(Self {

@@ -205,9 +205,27 @@ impl Operation {
         self.options.remove(OptionNumber::REQUEST_TAG);
     }
 
+    /// Lets it carry an Echo value from now on (RFC 9175 §2.3: the same value may go with several requests). False: the exchange
+    /// under way would be longer than `max` with it, and nothing has changed.
+    pub(crate) fn set_echo(&mut self, value: &[u8], max: usize) -> bool {
+        let before = self.options.clone();
+        let set = self.options.set_echo(value).is_ok();
+        let fits = |message: Message| message.encoded_len() + Token::MAX_LEN <= max;
+        let fits = set && self.message(Token::EMPTY).is_ok_and(|message| message.is_some_and(fits));
+        if !fits {
+            self.options = before;
+        }
+        fits
+    }
+
     /// The token that the caller wanted, if it has not been used yet.
     pub(crate) const fn take_token(&mut self) -> Option<Token> {
         self.token.take()
+    }
+
+    /// Its method and its options, without those of blocks.
+    pub(crate) const fn asked(&self) -> (Code, &Options) {
+        (self.code, &self.options)
     }
 
     pub(crate) const fn kind(&self) -> Type {

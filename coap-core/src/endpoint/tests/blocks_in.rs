@@ -579,7 +579,8 @@ fn a_body_that_has_begun_is_taken_to_its_end_in_a_shutdown() {
     let id = rig.begin(&mut client, 100);
     rig.endpoint.begin_shutdown(rig.now);
     fresh(2).send(&mut rig, 0, true, 0, &[b'A'; 16]);
-    rig.sent_nothing();
+    assert_eq!(rig.answered().1, Code::SERVICE_UNAVAILABLE);
+    rig.said_nothing();
     assert!(!rig.endpoint.is_idle());
     client.send(&mut rig, 1, false, 0, b"B");
     assert_eq!(rig.part().2.len(), 17);

@@ -32,6 +32,11 @@ fn body(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n / 7) as u8).collect()
 }
 
+/// What a group is sent is not limited to what its asker has paid for: another test is about that.
+fn unlimited() -> Config {
+    Config::builder().unproven_limit(UnprovenLimit::Off).build().unwrap()
+}
+
 #[test]
 fn a_long_response_goes_in_blocks_and_the_application_is_asked_once() {
     let mut rig = Rig::new();
@@ -248,7 +253,7 @@ fn observe_means_nothing_in_a_request_for_a_later_block() {
 
 #[test]
 fn a_group_gets_the_first_block_and_nothing_is_kept() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with(unlimited());
     let mut message = Message::decode(get(1, None).into()).unwrap();
     message.kind = Type::NonConfirmable;
     rig.receive_multicast(peer(1), &encode(&message));
@@ -516,7 +521,7 @@ fn with_one_place_an_upload_leaves_it_to_its_response() {
 
 #[test]
 fn a_group_that_is_asked_for_a_later_block_answers_at_its_leisure() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with(unlimited());
     rig.receive(peer(1), &get(1, None));
     respond_large(&mut rig, 1_500);
     rig.sent();

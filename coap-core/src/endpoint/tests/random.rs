@@ -312,6 +312,14 @@ fn with_room_for_all() {
 }
 
 #[test]
+fn with_a_limit_for_the_unproven() {
+    for seed in 0..15 {
+        let config = Config::builder().unproven_limit(UnprovenLimit::All);
+        Model::new(seed, config.build().unwrap()).run(1_000);
+    }
+}
+
+#[test]
 fn with_little_room() {
     for seed in 0..15 {
         let config = Config::constrained().max_peers(seed as usize % 6).max_outbox(2 + seed as usize % 9);

@@ -40,6 +40,7 @@ fn to_group(router: &Router, request: &Request) -> Option<Code> {
         token: &Token::EMPTY,
         request,
         wanted: FIRST_BLOCK,
+        echo_age: None,
         upload: None,
         captures: &[],
     };
