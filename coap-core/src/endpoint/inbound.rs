@@ -17,8 +17,6 @@ use crate::wire::{Code, Header, Message, OptionNumber, Type};
 pub(super) struct Path {
     pub(super) from: Peer,
     pub(super) to: Local,
-    /// How long the datagram was, which UDP bounds.
-    pub(super) len: u16,
 }
 
 impl Path {
@@ -41,7 +39,7 @@ impl Endpoint {
     pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
         let now = self.advance(now);
         let Datagram { from, to, payload } = datagram;
-        let path = Path { from, to, len: payload.len().min(usize::from(u16::MAX)) as u16 };
+        let path = Path { from, to };
         self.stats.datagrams_received += 1;
         // Nothing comes from a group, and port 0 cannot be answered.
         if from.is_multicast() || from.udp().is_some_and(|addr| addr.port() == 0) {
@@ -162,7 +160,6 @@ impl Endpoint {
             self.stats.refused_peer += 1;
             return;
         };
-        self.arrived(now, peer, path, &message);
         self.stats.requests_received += 1;
         let recent = if remembered {
             // One that is served again has no answer until then: its next duplicate must not be served a third time.

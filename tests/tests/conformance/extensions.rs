@@ -130,7 +130,7 @@ fn ext_05_an_echo_value_cannot_be_guessed_and_grows_old() {
         rig.respond(request.id, Response::challenge());
         let answer = rig.sent().1;
         assert_eq!(answer.code, Code::UNAUTHORIZED);
-        (request.echo_age, answer.options.echo().unwrap().to_vec())
+        (request.echo_age(), answer.options.echo().unwrap().to_vec())
     };
     let (age, value) = ask(&mut rig, peer(1), 1, None);
     assert!(age.is_none() && (8..=40).contains(&value.len()));

@@ -52,7 +52,7 @@ fn prove(rig: &mut Rig, from: Peer) {
     let echo = echo_of(&rig.sent().1);
     rig.receive(from, &get(2, &[(OptionNumber::ECHO, &echo)]));
     let request = rig.handed_up();
-    assert_eq!(request.echo_age, Some(ms(0)));
+    assert_eq!(request.echo_age(), Some(ms(0)));
     rig.respond(request.id, Response::new(Code::VALID));
     rig.sent();
 }
@@ -141,7 +141,7 @@ fn an_echo_value_of_another_peer_or_from_long_ago_lifts_nothing() {
         rig.pass(secs(wait));
         rig.receive(from, &get(2 + wait as u16, &[(OptionNumber::ECHO, value)]));
         let request = rig.handed_up();
-        assert_eq!(request.echo_age, None);
+        assert_eq!(request.echo_age(), None);
         rig.respond(request.id, large(1_000));
         let (_, message) = rig.sent();
         assert_eq!(message.payload.len(), 64);
