@@ -400,6 +400,8 @@ impl Layer {
     /// Forgets a session.
     pub(super) fn end(&mut self, slot: Slot, why: SessionEnd) {
         let Some(session) = self.table.remove(slot) else { return };
+        let is_unheard = session.dialled.as_ref().is_some_and(|dialled| !dialled.heard);
+        let why = if is_unheard && why == SessionEnd::HandshakeTimeout { SessionEnd::NoAnswer } else { why };
         let ends = if session.is_open() { &mut self.stats.closed } else { &mut self.stats.failed };
         ends.count(why);
         // Nobody has heard of a session that a client did not get to stand.

@@ -2,7 +2,6 @@
 #![cfg(feature = "webrtc-dtls")]
 #![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
-#[allow(dead_code, reason = "a part of it is used")]
 mod common;
 
 use core::time::Duration;
