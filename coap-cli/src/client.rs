@@ -3,8 +3,9 @@
 use core::pin::pin;
 use std::io::{self, Write};
 
-use coap_core::{Block, Code, Config, ConfigBuilder, OptionNumber, Scheme, TransmissionParameters, Uri};
+use coap_core::{Block, Code, Config, ConfigBuilder, OptionNumber, TransmissionParameters, Uri};
 use coap_driver::{Error, Resume, Runtime};
+use coap_dtls::ClientSecurity;
 use coap_tokio::{Client, RequestBuilder, SocketOptions, TokioRuntime};
 use serde_json::json;
 
@@ -14,7 +15,7 @@ use crate::input::{Payload, RawOption};
 use crate::progress::Bar;
 use crate::receive::{Response, Way};
 use crate::save::{Note, Saving};
-use crate::{group, ignore_gone, input, say, show, stop, trace};
+use crate::{group, ignore_gone, input, say, security, show, stop, trace};
 
 /// What `--json` prints is in memory as a whole.
 const MOST_WHOLE: usize = 16 << 20;
@@ -23,6 +24,7 @@ const MOST_WHOLE: usize = 16 << 20;
 pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Failure> {
     let ask = &args.ask;
     let uri = parse(&ask.uri)?;
+    let security = security::for_uri(&ask.security, &uri, ask.noise.quiet)?;
     let transmission = transmission(ask.patience)?;
     let (note, resume) = note(method, &uri, &args)?;
     let block = block_option(method, ask)?;
@@ -36,7 +38,7 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
         Saving::check(file)?;
     }
     let payload = input::payload(ask).await?;
-    let client = client(ask).await?;
+    let client = client(ask, security).await?;
 
     let mut sending = client.request(method, &uri);
     match payload {
@@ -165,7 +167,8 @@ pub(crate) async fn ping(args: PingArgs) -> Result<Exit, Failure> {
         return Err(Failure::usage("a group cannot be pinged: ping each of its members"));
     }
     let transmission = transmission(args.patience)?;
-    let client = connect(args.noise, []).await?;
+    let security = security::for_uri(&args.security, &uri, args.noise.quiet)?;
+    let client = connect_for(args.noise, [], &GroupArgs::default(), security).await?;
     let mut ping = client.ping(&uri);
     if let Some(transmission) = transmission {
         ping = ping.transmission(transmission);
@@ -184,12 +187,7 @@ pub(crate) async fn ping(args: PingArgs) -> Result<Exit, Failure> {
 }
 
 pub(crate) fn parse(text: &str) -> Result<Uri, Failure> {
-    let uri = Uri::from_input(text).map_err(Error::Uri)?;
-    // Before a payload is read or a name looked up.
-    if uri.scheme() == Scheme::Coaps {
-        return Err(Error::Security.into());
-    }
-    Ok(uri)
+    Ok(Uri::from_input(text).map_err(Error::Uri)?)
 }
 
 /// `None`: those of the RFC.
@@ -213,24 +211,18 @@ pub(crate) fn transmission(args: PatienceArgs) -> Result<Option<TransmissionPara
 }
 
 /// A client for what is asked.
-pub(crate) async fn client(ask: &AskArgs) -> Result<Client, Failure> {
+pub(crate) async fn client(ask: &AskArgs, security: Option<ClientSecurity>) -> Result<Client, Failure> {
     // Who sends an option by its number knows what it means in a response: some servers echo it.
     let understood = ask.options.iter().map(|option| option.number).filter(|number| number.is_critical());
-    connect_for(ask.noise, understood, &ask.group).await
+    connect_for(ask.noise, understood, &ask.group, security).await
 }
 
-pub(crate) async fn connect(
-    noise: NoiseArgs,
-    understood: impl IntoIterator<Item = OptionNumber>,
-) -> Result<Client, Failure> {
-    connect_for(noise, understood, &GroupArgs::default()).await
-}
-
-/// A client that may send to groups.
+/// A client that may send to groups, or to `coaps`.
 pub(crate) async fn connect_for(
     noise: NoiseArgs,
     understood: impl IntoIterator<Item = OptionNumber>,
     group: &GroupArgs,
+    security: Option<ClientSecurity>,
 ) -> Result<Client, Failure> {
     let runtime = TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error))?;
     let config = Config::builder().max_transfer_bytes(2 * MOST_WHOLE);
@@ -245,6 +237,9 @@ pub(crate) async fn connect_for(
     }
     let builder = Client::builder(runtime).socket_options(options);
     let mut builder = builder.config(config.build().map_err(Failure::usage)?);
+    if let Some(security) = security {
+        builder = builder.security(security);
+    }
     if noise.shows_messages() {
         builder = builder.on_message(trace::since_start());
     }
@@ -272,8 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secure_uri_is_never_sent_in_the_clear() {
-        assert_eq!(parse("coaps://localhost/").unwrap_err().exit, Exit::Security);
+    fn what_is_no_uri_is_a_mistake_of_the_user() {
         assert_eq!(parse("http://localhost/").unwrap_err().exit, Exit::Usage);
         assert!(parse("localhost").is_ok());
     }

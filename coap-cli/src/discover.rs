@@ -6,8 +6,8 @@ use core::pin::{Pin, pin};
 use core::task::Poll;
 use std::collections::{BTreeMap, HashMap};
 
-use coap_core::Uri;
 use coap_core::link_format::Attribute;
+use coap_core::{Scheme, Uri};
 use coap_driver::{DiscoverError, DiscoveredLink, Discovery, Error};
 use coap_tokio::DiscoverBuilder;
 use futures_core::Stream;
@@ -17,7 +17,7 @@ use crate::args::DiscoverArgs;
 use crate::client::{connect_for, parse, print, transmission};
 use crate::exit::{Exit, Failure};
 use crate::show::{json_line, one_line};
-use crate::{group, say, stop};
+use crate::{group, say, security, stop};
 
 /// The links of the largest server that somebody may want to look at.
 const MOST_BYTES: usize = 1 << 20;
@@ -37,7 +37,10 @@ pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
     };
     let uris = targets.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     uris.iter().try_for_each(|uri| group::check_unused(uri, &args.group))?;
-    let client = connect_for(args.noise, [], &args.group).await?;
+    // One URI, or groups, which cannot be secure.
+    let secure = uris.iter().find(|uri| uri.scheme() == Scheme::Coaps).or(uris.first());
+    let security = secure.map(|uri| security::for_uri(&args.security, uri, args.noise.quiet)).transpose()?.flatten();
+    let client = connect_for(args.noise, [], &args.group, security).await?;
     let asked = |uri: &Uri| {
         client.discover(uri).request(|request| {
             let request = request.max_body(MOST_BYTES);
@@ -49,8 +52,10 @@ pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
         return of_groups(uris.iter().map(asked).collect(), &args).await;
     }
     for uri in &uris {
-        let found = asked(uri).await.map_err(failure)?;
-        show(&found, args.json)?;
+        match asked(uri).await {
+            Ok(found) => show(&found, args.json)?,
+            Err(error) => return Err(told(error, args.json)?),
+        }
     }
     Ok(Exit::Success)
 }
@@ -98,10 +103,20 @@ async fn of_groups(asked: Vec<DiscoverBuilder>, args: &DiscoverArgs) -> Result<E
             }
             // It could not be sent to one of the groups: the other may do.
             Some((from, Err(error))) if from.is_multicast() => why = Some(failure(error)),
-            Some((from, Err(error))) => say(format_args!("coap: {from}: {}", failure(error))),
+            Some((from, Err(error))) => say(format_args!("coap: {from}: {}", told(error, args.json)?)),
         }
     }
     if any { Ok(Exit::Success) } else { Err(why.unwrap_or_else(|| group::nobody(span))) }
+}
+
+/// Shows what could be read before the error: one character that is wrong should not hide all that a server has.
+fn told(error: DiscoverError, json: bool) -> Result<Failure, Failure> {
+    if let DiscoverError::Malformed { read, .. } = &error
+        && !read.links.is_empty()
+    {
+        show(read, json)?;
+    }
+    Ok(failure(error))
 }
 
 fn failure(error: DiscoverError) -> Failure {

@@ -4,7 +4,7 @@ use core::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use coap_core::{BlockFailure, Code};
+use coap_core::{BlockFailure, Code, SessionEnd};
 use coap_driver::Error;
 
 /// The exit codes, for scripts.
@@ -101,7 +101,9 @@ impl From<Error> for Failure {
         let exit = match &error {
             Error::Uri(_) | Error::Option(_) | Error::Request(_) | Error::Config(_) | Error::Route(_) => Exit::Usage,
             Error::NotGroup { .. } => Exit::Usage,
-            Error::Security => Exit::Security,
+            Error::SecureGroup { .. } => Exit::Usage,
+            Error::Session { why: SessionEnd::NoAnswer, .. } => Exit::Timeout,
+            Error::Security | Error::Session { .. } => Exit::Security,
             // Our bounds, and our file.
             Error::Blockwise { reason: BlockFailure::TooLarge { .. } | BlockFailure::NoRoom, .. } | Error::Body(_) => {
                 Exit::Local

@@ -21,6 +21,7 @@ mod pretty;
 mod progress;
 mod receive;
 mod save;
+mod security;
 mod serve;
 mod show;
 mod stop;
@@ -68,6 +69,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Demo => on_runtime(demo::run()),
         Command::Decode(args) => decode::run(&args, io::stdin().lock(), io::stdout().lock()),
         Command::Uri(args) => uri::run(&args, io::stdin().lock(), io::stdout().lock()),
+        Command::Keygen(args) => security::keygen(&args),
+        Command::TlsInfo(args) => security::tls_info(&args),
     }
 }
 

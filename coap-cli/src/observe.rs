@@ -20,7 +20,7 @@ use crate::clock::{TimeOfDay, since_1970};
 use crate::exit::{Exit, Failure, is_gone};
 use crate::input::RawOption;
 use crate::plot::{Plot, number};
-use crate::{exec, group, input, say, show, stop};
+use crate::{exec, group, input, say, security, show, stop};
 
 /// How long the server has to hear that nobody observes any more.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -38,6 +38,7 @@ const SHORT: usize = 120;
 pub(crate) async fn run(args: ObserveArgs) -> Result<Exit, Failure> {
     let ask = &args.ask;
     let uri = parse(&ask.uri)?;
+    let security = security::for_uri(&ask.security, &uri, ask.noise.quiet)?;
     if group::is_group(&uri) {
         return Err(Failure::usage("a group cannot be observed: observe each of its members"));
     }
@@ -47,7 +48,7 @@ pub(crate) async fn run(args: ObserveArgs) -> Result<Exit, Failure> {
     }
     let transmission = transmission(ask.patience)?;
     let content = input::short_payload(ask).await?;
-    let client = client(ask).await?;
+    let client = client(ask, security).await?;
     let mut asking = client.observe(&uri);
     if args.method == Code::FETCH {
         asking = asking.fetch(content);

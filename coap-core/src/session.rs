@@ -18,7 +18,9 @@ pub enum SessionEnd {
     Idle,
     /// The peer does not answer in it any more.
     Silent,
-    /// The handshake did not end in time: nobody listens there, or the key is wrong and the peer does not say so.
+    /// Nothing came back: nobody listens there.
+    NoAnswer,
+    /// The peer answered, and the handshake did not end in time: often because the key is wrong, and the peer does not say so.
     HandshakeTimeout,
     /// The peer ended it with this fatal alert (RFC 5246 §7.2).
     Alert(u8),
@@ -56,7 +58,8 @@ impl fmt::Display for SessionEnd {
             Self::Replaced => "the peer started a new session",
             Self::Idle => "the session was idle for too long",
             Self::Silent => "the peer does not answer in its session any more",
-            Self::HandshakeTimeout => "no secure session: the handshake was not answered in time",
+            Self::NoAnswer => "no secure session: nobody answers",
+            Self::HandshakeTimeout => "no secure session: the peer did not end the handshake in time",
             Self::Alert(description) => return write!(f, "no secure session: the peer sent {}", Alert(*description)),
             Self::UnknownAuthority => "no secure session: the peer's certificate is of an unknown authority",
             Self::NameMismatch => "no secure session: the peer's certificate is for another name",

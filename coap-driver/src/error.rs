@@ -226,7 +226,7 @@ impl Error {
                 | Self::NoAck { .. }
                 | Self::NoResponse { .. }
                 | Self::ResolveTimeout { .. }
-                | Self::Session { why: SessionEnd::HandshakeTimeout, .. }
+                | Self::Session { why: SessionEnd::NoAnswer | SessionEnd::HandshakeTimeout, .. }
         )
     }
 
@@ -429,10 +429,8 @@ impl From<RouteError> for Error {
 /// What to do, to follow what happened.
 const fn advice_on_sessions(why: SessionEnd) -> &'static str {
     match why {
-        SessionEnd::HandshakeTimeout => {
-            "; check the address and port, that a server for coaps runs there, and the identity and key: some servers \
-             do not say when they are wrong"
-        }
+        SessionEnd::NoAnswer => "; check the address and port, and that a server for coaps runs there",
+        SessionEnd::HandshakeTimeout => "; check the identity and the key: many servers do not say when they are wrong",
         SessionEnd::WrongKey => "; check the identity and the key",
         SessionEnd::UnknownAuthority => "; trust the authority that has signed the certificate, or check the server",
         SessionEnd::NameMismatch => "; ask for it by the name in its certificate, or check the address",

@@ -24,12 +24,12 @@ use crate::identity::PeerIdentity;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::stats::SessionStats;
-use crate::table::{Pair, Path, Phase, Queue, Session, Slot, Table};
+use crate::table::{Path, Paths, Phase, Queue, Session, Slot, Table};
 
 /// How many sessions one call looks at when their time has come. A caller comes again at once.
 const PER_CALL: usize = 256;
 
-/// An engine that wants to be called again at once, without end, is called this often.
+/// The least time from one call of an engine's timer to the next.
 const LEAST_SLEEP: Duration = Duration::from_millis(1);
 
 /// The longest datagram there can be, in bytes.
@@ -106,8 +106,8 @@ impl Layer {
             self.stats.in_the_clear += u64::from(listens);
             return if listens { Whose::Ours } else { Whose::Theirs };
         };
-        let pair = self.table.pair(path);
-        if pair == Pair::default() && !listens {
+        let paths = self.table.paths(path);
+        if paths == Paths::default() && !listens {
             return Whose::Theirs;
         }
         // Nothing can come from a group, or from port 0, and nothing is sent there.
@@ -117,13 +117,13 @@ impl Layer {
         }
         match datagram.first().filter(|first| listens && **first == HANDSHAKE).and(ClientHello::parse(datagram)) {
             Some(hello) => self.on_hello(now, path, local, &hello, datagram),
-            None => self.on_record(now, pair, datagram),
+            None => self.on_record(now, paths, datagram),
         }
         Whose::Ours
     }
 
-    fn on_record(&mut self, now: Instant, pair: Pair, datagram: &[u8]) {
-        match (pair.open, pair.opening) {
+    fn on_record(&mut self, now: Instant, paths: Paths, datagram: &[u8]) {
+        match (paths.open, paths.opening) {
             (None, None) => self.stats.strangers += 1,
             (Some(session), None) | (None, Some(session)) => self.feed(now, session, datagram),
             // Without keys it is of the handshake, if of anything.
@@ -165,19 +165,26 @@ impl Layer {
         let idle = self.limits.idle;
         let Some(session) = self.table.get_mut(slot) else { return };
         match session.phase {
-            Phase::Opening { deadline } if deadline <= now => return self.end(slot, SessionEnd::HandshakeTimeout),
+            Phase::Opening { deadline } if deadline <= now => return self.time_out(slot),
+            Phase::Opening { .. } if session.retry_at().is_some_and(|at| at <= now) => {
+                return self.begin_anew(now, slot);
+            }
             Phase::Open(_) if session.used + idle <= now => return self.close(now, slot, SessionEnd::Idle),
             _ => {}
         }
         if session.engine.poll_timeout().is_some_and(|at| at <= now) {
             session.engine.handle_timeout(now);
             self.drain(now, slot);
-            if self.table.get(slot).and_then(|session| session.engine.poll_timeout()).is_some_and(|at| at <= now) {
-                self.table.wake_by(slot, now + LEAST_SLEEP);
-            }
         } else {
             self.arm(now, slot);
         }
+    }
+
+    /// A handshake has taken too long. If it had been begun anew, the first reason says more.
+    fn time_out(&mut self, slot: Slot) {
+        let dialled = self.table.get(slot).and_then(|session| session.dialled.as_deref());
+        let failed = dialled.and_then(|dialled| dialled.failed);
+        self.end(slot, failed.map_or(SessionEnd::HandshakeTimeout, |(why, _)| why));
     }
 
     /// The network reports that nobody listens there. Anybody can say so: it ends a handshake of ours that has not been
@@ -185,7 +192,7 @@ impl Layer {
     pub(crate) fn handle_unreachable(&mut self, addr: UdpAddr) {
         let is_unanswered = |session: &Session| session.dialled.as_ref().is_some_and(|dialled| !dialled.heard);
         for socket in self.dialled_from.clone() {
-            let opening = self.table.pair(Path { socket, addr }).opening;
+            let opening = self.table.paths(Path { socket, addr }).opening;
             if let Some(slot) = opening.filter(|slot| self.table.get(*slot).is_some_and(is_unanswered)) {
                 self.end(slot, SessionEnd::Unreachable);
             }
@@ -295,7 +302,11 @@ impl Layer {
                 Output::Datagram(datagram) => {
                     self.stats.outbox_full += u64::from(!self.outbox.push(session.path.addr, session.local, datagram));
                 }
-                Output::Proven => self.table.enqueue(slot, Some(Queue::Proven)),
+                Output::Proven => {
+                    if let Some(before) = self.table.prove(slot) {
+                        self.end(before, SessionEnd::Replaced);
+                    }
+                }
                 Output::Established(identity) => {
                     if !self.establish(now, slot, identity) {
                         return;
@@ -312,8 +323,8 @@ impl Layer {
                     }
                 }
                 Output::Ended(why) => {
+                    self.flush(now, slot);
                     if !self.retry(now, slot, why) {
-                        self.flush(now, slot);
                         return self.end(slot, why);
                     }
                 }
@@ -323,14 +334,15 @@ impl Layer {
     }
 
     /// When the session is to be looked at again.
-    fn arm(&mut self, _now: Instant, slot: Slot) {
+    fn arm(&mut self, now: Instant, slot: Slot) {
         let Some(session) = self.table.get(slot) else { return };
         let limit = match session.phase {
-            Phase::Opening { deadline } => deadline,
+            Phase::Opening { deadline } => session.retry_at().map_or(deadline, |at| at.min(deadline)),
             Phase::Open(_) => session.used + self.limits.idle,
         };
         let at = session.engine.poll_timeout().map_or(limit, |at| at.min(limit));
-        self.table.wake_by(slot, at);
+        // An engine has just been asked: one that wants to be called at once, each time, does not get the whole processor.
+        self.table.wake_by(slot, at.max(now + LEAST_SLEEP));
     }
 
     /// The handshake is done. False: there is no room, and the session is gone.
@@ -340,7 +352,7 @@ impl Layer {
             return true;
         }
         let (id, path, is_dialled) = (session.id, session.path, session.dialled.is_some());
-        if let Some(old) = self.table.pair(path).open {
+        if let Some(old) = self.table.paths(path).open {
             // Its peer does not have it any more, or does not answer in it: there is nobody to tell.
             let is_ours = self.table.get(old).is_some_and(|old| old.dialled.is_some());
             self.end(old, if is_ours { SessionEnd::Silent } else { SessionEnd::Replaced });
@@ -387,6 +399,8 @@ impl Layer {
     /// Forgets a session.
     pub(super) fn end(&mut self, slot: Slot, why: SessionEnd) {
         let Some(session) = self.table.remove(slot) else { return };
+        let is_unheard = session.dialled.as_ref().is_some_and(|dialled| !dialled.heard);
+        let why = if is_unheard && why == SessionEnd::HandshakeTimeout { SessionEnd::NoAnswer } else { why };
         let ends = if session.is_open() { &mut self.stats.closed } else { &mut self.stats.failed };
         ends.count(why);
         // Nobody has heard of a session that a client did not get to stand.

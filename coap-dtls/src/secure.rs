@@ -66,6 +66,8 @@ pub struct Session<'a> {
     pub name: Option<&'a ServerName>,
     /// We have opened it.
     pub is_ours: bool,
+    /// Something has come from its address.
+    pub is_heard: bool,
 }
 
 /// Why a socket cannot listen for secure sessions.
@@ -266,7 +268,8 @@ impl SecureEndpoint {
         let dialled = session.dialled.as_deref();
         let name = dialled.and_then(|dialled| dialled.name.as_ref());
         let (addr, local, is_ours) = (session.path.addr, session.local, dialled.is_some());
-        Some(Session { id: session.id, addr, local, identity, name, is_ours })
+        let is_heard = dialled.is_none_or(|dialled| dialled.heard);
+        Some(Session { id: session.id, addr, local, identity, name, is_ours, is_heard })
     }
 
     /// What has been counted of sessions, and how many there are.

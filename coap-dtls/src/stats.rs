@@ -52,7 +52,7 @@ pub struct Ends {
     pub idle: u64,
     /// `SessionEnd::Silent`.
     pub silent: u64,
-    /// `SessionEnd::HandshakeTimeout`.
+    /// `SessionEnd::NoAnswer` and `HandshakeTimeout`.
     pub timeout: u64,
     /// `SessionEnd::Alert`.
     pub alert: u64,
@@ -81,7 +81,7 @@ impl Ends {
             SessionEnd::Replaced => &mut self.replaced,
             SessionEnd::Idle => &mut self.idle,
             SessionEnd::Silent => &mut self.silent,
-            SessionEnd::HandshakeTimeout => &mut self.timeout,
+            SessionEnd::NoAnswer | SessionEnd::HandshakeTimeout => &mut self.timeout,
             SessionEnd::Alert(_) => &mut self.alert,
             SessionEnd::UnknownAuthority
             | SessionEnd::NameMismatch

@@ -11,14 +11,19 @@ pub(super) fn arrange(args: Vec<OsString>) -> Vec<OsString> {
     let mut arranged = Vec::with_capacity(args.len() + 1);
     let mut args = args.into_iter().peekable();
     arranged.extend(args.next());
-    // `coap -v get URI`: the sub-command must come first here.
-    let mut noise: Vec<_> = core::iter::from_fn(|| args.next_if(|arg| is_noise(arg))).collect();
+    // `coap -v get URI`, `coap -u ID -k KEY get URI`: the sub-command must come first here.
+    let mut before = Vec::new();
+    while let Some(arg) = args.next_if(|arg| is_noise(arg) || is_security(arg)) {
+        let has_value = arg != "-n" && arg != "--insecure" && !is_noise(&arg) && !is_attached(&arg);
+        before.push(arg);
+        before.extend(has_value.then(|| args.next()).flatten());
+    }
     if args.peek().is_some_and(|next| is_command(next)) {
         arranged.extend(args.next());
-    } else if noise.first().or_else(|| args.peek()).is_some_and(|first| is_bare_request(first)) {
+    } else if before.first().or_else(|| args.peek()).is_some_and(|first| is_bare_request(first)) {
         arranged.push("request".into());
     }
-    arranged.append(&mut noise);
+    arranged.append(&mut before);
     while let Some(arg) = args.next() {
         if arg == "--" {
             arranged.push(arg);
@@ -57,6 +62,24 @@ fn is_level(text: &str) -> bool {
 fn is_noise(arg: &OsStr) -> bool {
     matches!(arg.to_str(), Some("-v" | "-vv" | "-vvv" | "--verbose" | "-q" | "--quiet"))
 }
+
+/// An option of [`SecurityArgs`](super::SecurityArgs).
+fn is_security(arg: &OsStr) -> bool {
+    let Some(text) = arg.to_str() else { return false };
+    let mut letters = text.chars().skip(1);
+    match text.strip_prefix("--") {
+        Some(long) => LONG.contains(&long.split('=').next().unwrap_or_default()),
+        None => text.starts_with('-') && letters.next().is_some_and(|letter| SHORT.contains(letter)),
+    }
+}
+
+/// `-kKEY`, `--psk-key=KEY`: the value is there already.
+fn is_attached(arg: &OsStr) -> bool {
+    arg.to_str().is_some_and(|text| if text.starts_with("--") { text.contains('=') } else { text.len() > 2 })
+}
+
+const SHORT: &str = "ukcjCRn";
+const LONG: [&str; 9] = ["psk-identity", "psk-key", "cert", "key", "ca", "roots", "insecure", "dtls", "keylog"];
 
 pub(super) fn is_command(arg: &OsStr) -> bool {
     Cli::command().get_subcommands().any(|command| arg == command.get_name())

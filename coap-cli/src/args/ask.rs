@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use coap_core::{BlockSize, ContentFormat};
 
+use super::security::SecurityArgs;
 use super::shared::{GroupArgs, NoiseArgs, PatienceArgs};
 use crate::input::RawOption;
 
@@ -53,6 +54,8 @@ pub(crate) struct AskArgs {
     pub(crate) patience: PatienceArgs,
     #[command(flatten)]
     pub(crate) noise: NoiseArgs,
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
 }
 
 /// `-b`: the size of blocks, or one block.

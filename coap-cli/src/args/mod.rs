@@ -6,6 +6,7 @@ mod observe;
 mod probe;
 mod refusal;
 mod request;
+mod security;
 mod serve;
 mod shared;
 mod tools;
@@ -21,9 +22,10 @@ pub(crate) use self::probe::{CheckArgs, DiscoverArgs, PingArgs};
 pub(crate) use self::refusal::Refusal;
 use self::refusal::Why;
 pub(crate) use self::request::{AnyRequestArgs, RequestArgs};
+pub(crate) use self::security::{Credentials, LibraryArgs, Listener, SecurityArgs};
 pub(crate) use self::serve::{JoinArg, ServeArgs};
 pub(crate) use self::shared::{GroupArgs, NoiseArgs, PatienceArgs};
-pub(crate) use self::tools::{DecodeArgs, UriArgs};
+pub(crate) use self::tools::{DecodeArgs, KeygenArgs, TlsInfoArgs, UriArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 a 2.xx response, 4 a 4.xx response, 5 a 5.xx response, 1 output that cannot be written or a check that failed,
@@ -73,6 +75,10 @@ pub(crate) enum Command {
     Decode(DecodeArgs),
     /// Take URIs apart, strictly: one on each line of standard input.
     Uri(UriArgs),
+    /// Make an authority and certificates for trying out coaps://.
+    Keygen(KeygenArgs),
+    /// List what the secure sessions of this build can do.
+    TlsInfo(TlsInfoArgs),
 }
 
 /// Reads the command line.
@@ -102,6 +108,9 @@ impl Command {
             | Self::Ipatch(args) => args.check(),
             Self::Request(args) => args.request.check(),
             Self::Serve(args) => args.check(),
+            Self::Observe(args) => args.ask.security.check(),
+            Self::Ping(args) => args.security.check(),
+            Self::Discover(args) => args.security.check(),
             _ => Ok(()),
         }
     }

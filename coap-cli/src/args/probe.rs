@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::security::SecurityArgs;
 use super::shared::{GroupArgs, NoiseArgs, PatienceArgs};
 
 #[derive(Debug, Args)]
@@ -15,6 +16,8 @@ pub(crate) struct PingArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) noise: NoiseArgs,
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
 }
 
 #[derive(Debug, Args)]
@@ -36,6 +39,8 @@ pub(crate) struct DiscoverArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) noise: NoiseArgs,
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
 }
 
 #[derive(Debug, Args)]

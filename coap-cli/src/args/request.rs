@@ -41,6 +41,7 @@ pub(crate) struct RequestArgs {
 
 impl RequestArgs {
     pub(super) fn check(&self) -> Result<(), &'static str> {
+        self.ask.security.check()?;
         match (&self.resume, &self.output, self.ask.block) {
             (Some(_), None, _) => Err("--resume needs --output: only what goes into a file can be gone on with"),
             (Some(_), _, Some(BlockArg::One(..))) => {

@@ -7,6 +7,7 @@ use clap::Args;
 use coap_core::{Scheme, UnprovenLimit};
 use coap_driver::BindAddr;
 
+use super::security::ServeSecurityArgs;
 use super::shared::{NoiseArgs, whole};
 use crate::exit::Failure;
 use crate::serve::Extra;
@@ -40,6 +41,8 @@ pub(crate) struct ServeArgs {
     pub(crate) limit_unproven: UnprovenLimit,
     #[command(flatten)]
     pub(crate) noise: NoiseArgs,
+    #[command(flatten)]
+    pub(crate) security: ServeSecurityArgs,
 }
 
 /// `--limit-unproven`.
@@ -60,7 +63,7 @@ impl ServeArgs {
         if !self.extras.is_empty() && !self.plugtest {
             return Err("--with needs --plugtest: it names resources of the plugtests");
         }
-        Ok(())
+        self.security.check()
     }
 
     /// Where to listen.

@@ -1,4 +1,6 @@
-//! `coap decode` and `coap uri`: what needs no network.
+//! `coap decode`, `coap uri`, `coap keygen` and `coap tls-info`: what needs no network.
+
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -20,4 +22,30 @@ pub(crate) struct UriArgs {
     /// URIs, instead of those on standard input.
     #[arg(value_name = "URI")]
     pub(crate) uris: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeygenArgs {
+    /// The folder to write to: ca.pem, server.pem and client.pem, and the key of each (.key). Nothing is overwritten.
+    #[arg(default_value = "coap-keys")]
+    pub(crate) folder: PathBuf,
+    /// A name or an address of the server. Repeatable.
+    #[arg(long = "name", value_name = "NAME", default_values = ["localhost", "127.0.0.1", "::1"])]
+    pub(crate) names: Vec<String>,
+    /// The name of the client.
+    #[arg(long, value_name = "NAME", default_value = "client")]
+    pub(crate) client: String,
+    /// How long they are valid.
+    #[arg(long, value_name = "DAYS", default_value = "365", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) days: u32,
+    /// Say nothing but what failed.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TlsInfoArgs {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }

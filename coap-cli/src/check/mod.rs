@@ -13,7 +13,7 @@ mod wire;
 use core::fmt;
 use std::io::{self, Write};
 
-use coap_core::{OptionNumber, Options, link_format};
+use coap_core::{OptionNumber, Options, Scheme, link_format};
 use coap_tokio::{Client, TokioRuntime};
 use serde_json::json;
 
@@ -116,7 +116,7 @@ fn local(error: impl fmt::Display) -> Problem {
 pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Failure> {
     let chosen = chosen(&args.tests)?;
     let server = find(&args).await?;
-    let mut report = Report { json: args.json, counts: [0; 3] };
+    let mut report = Report { json: args.json, quiet: args.noise.quiet, counts: [0; 3] };
     let is_chosen = |id: &str| chosen.contains(&id);
     let mut unattended = is_chosen(UNATTENDED).then(|| tokio::spawn(perform(UNATTENDED, server.clone())));
     for (id, title) in TESTS.iter().filter(|(id, _)| *id != UNATTENDED && is_chosen(id)) {
@@ -155,6 +155,9 @@ fn chosen(names: &[String]) -> Result<Vec<&'static str>, Failure> {
 /// Looks whether the server is there, at which address, and what it lists.
 async fn find(args: &CheckArgs) -> Result<Server, Failure> {
     let uri = client::parse(&args.uri)?;
+    if uri.scheme() == Scheme::Coaps {
+        return Err(Failure::usage("the tests send datagrams of their own making, in the clear: check a coap:// URI"));
+    }
     if group::is_group(&uri) {
         return Err(Failure::usage("a group cannot be checked: check each of its members"));
     }
@@ -197,6 +200,8 @@ fn unknown() -> Problem {
 /// What is printed, and counted.
 struct Report {
     json: bool,
+    /// Nothing but what did not pass.
+    quiet: bool,
     /// Passed, failed, inconclusive.
     counts: [usize; 3],
 }
@@ -220,6 +225,9 @@ impl Report {
         if let Some(count) = self.counts.get_mut(index) {
             *count += 1;
         }
+        if self.quiet && index == 0 {
+            return Ok(());
+        }
         let id = format!("TD_COAP_{id}");
         if self.json {
             let object = json!({ "test": id, "title": title, "verdict": verdict, "reason": reason });
@@ -233,7 +241,7 @@ impl Report {
         let [passed, failed, inconclusive] = self.counts;
         if self.json {
             print(&json!({ "passed": passed, "failed": failed, "inconclusive": inconclusive }))?;
-        } else {
+        } else if !self.quiet {
             print(&format!("{passed} PASS, {failed} FAIL, {inconclusive} INCONCLUSIVE"))?;
         }
         Ok(match (failed, inconclusive) {

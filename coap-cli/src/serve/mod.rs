@@ -14,7 +14,7 @@ use core::time::Duration;
 use std::io;
 
 use coap_core::link_format::{self, Filter, Link};
-use coap_core::{Code, Config, ContentFormat, Local, Options};
+use coap_core::{Code, Config, ContentFormat, Local, Options, Scheme};
 use coap_driver::Error;
 use coap_driver::router::{Answer, Router};
 use coap_tokio::{Server, TokioRuntime};
@@ -22,9 +22,9 @@ use coap_tokio::{Server, TokioRuntime};
 pub(crate) use plugtest::Extra;
 pub(crate) use resources::{Clock, router};
 
-use crate::args::{JoinArg, ServeArgs};
+use crate::args::{Credentials, JoinArg, Listener, ServeArgs};
 use crate::exit::{Exit, Failure, reason};
-use crate::{say, show, stop, trace};
+use crate::{say, security, show, stop, trace};
 use files::Files;
 use plugtest::Plugtest;
 
@@ -35,8 +35,11 @@ const GRACE: Duration = Duration::from_secs(3);
 pub(crate) async fn run(args: ServeArgs) -> Result<Exit, Failure> {
     let Site { router, clock, summary } = site(&args)?;
     let server = bind(&args).await?;
-    for addr in server.local_addrs() {
-        say(format_args!("coap: listening on coap://{addr}"));
+    // The secure ones come last.
+    let plain = server.local_addrs().len().saturating_sub(args.security.coaps.len());
+    for (index, addr) in server.local_addrs().iter().enumerate() {
+        let scheme = if index < plain { Scheme::Coap } else { Scheme::Coaps };
+        say(format_args!("coap: listening on {scheme}://{addr}"));
     }
     for JoinArg { group, interface } in args.join.iter().filter(|_| !args.noise.quiet) {
         let interface = interface.as_ref().map(|name| format!(" on {}", show::one_line(name))).unwrap_or_default();
@@ -76,7 +79,11 @@ struct Site {
 
 fn site(args: &ServeArgs) -> Result<Site, Failure> {
     if args.plugtest {
-        let plugtest = Plugtest::new(args.extras.clone());
+        let mut extras = args.extras.clone();
+        if !args.security.coaps.is_empty() && !extras.contains(&Extra::Secure) {
+            extras.push(Extra::Secure);
+        }
+        let plugtest = Plugtest::new(extras);
         let (summary, clock) = (plugtest.summary(), Box::pin(plugtest.clone().tick()));
         return Ok(Site { router: plugtest.router(), clock, summary });
     }
@@ -105,6 +112,9 @@ async fn bind(args: &ServeArgs) -> Result<Server, Failure> {
     for JoinArg { group, interface } in &args.join {
         builder = builder.join(*group, interface.as_deref());
     }
+    for Listener { addr, own } in &args.security.coaps {
+        builder = builder.secure(addr.clone(), security::server(&credentials(args, own), &args.security.library)?);
+    }
     if args.noise.shows_messages() {
         builder = builder.on_message(trace::by_the_clock());
     }
@@ -112,6 +122,16 @@ async fn bind(args: &ServeArgs) -> Result<Server, Failure> {
         Error::Bind { addr, source } => cannot_listen(&addr, &source),
         error => error.into(),
     })
+}
+
+/// What a secure listener shows: its own, or what is given for all, or what the plugtests agreed on.
+fn credentials(args: &ServeArgs, own: &Credentials) -> Credentials {
+    let none = Credentials::default();
+    let given = if *own == none { args.security.shared() } else { own.clone() };
+    if args.plugtest && given == none {
+        return Credentials { psk: vec![security::PLUGTEST_PSK.to_owned()], ..none };
+    }
+    given
 }
 
 fn cannot_listen(addr: &str, cause: &io::Error) -> Failure {

@@ -72,6 +72,10 @@ impl State {
         false
     }
 
+    pub(crate) fn is_answering(&self, _peer: Peer) -> Option<bool> {
+        None
+    }
+
     pub(crate) fn told_as(&self, peer: Peer) -> Peer {
         peer
     }

@@ -181,6 +181,12 @@ impl State {
         self.endpoint.session(session).is_some_and(|session| session.identity.is_none())
     }
 
+    /// Whether anything has come from a peer whose session does not stand yet; `None`: it stands, or is none.
+    pub(crate) fn is_answering(&self, peer: Peer) -> Option<bool> {
+        let Peer::Session(session) = peer else { return None };
+        self.endpoint.session(session).filter(|session| session.identity.is_none()).map(|session| session.is_heard)
+    }
+
     /// What the caller is told of a peer when something fails: of a session the address, as the session may be over by then.
     pub(crate) fn told_as(&self, peer: Peer) -> Peer {
         let Peer::Session(session) = peer else { return peer };

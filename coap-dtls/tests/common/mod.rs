@@ -195,6 +195,9 @@ impl Wire {
             }
         }
         self.now = end;
+        for node in &mut self.nodes {
+            node.answer(end);
+        }
     }
 
     /// A session that stands, at both ends.
@@ -235,6 +238,7 @@ impl Wire {
                 let to = transmit.to.udp().expect("it always goes to an address");
                 let flying = Flying { at: now, from: node.addr, to, bytes: buf[..transmit.len].to_vec() };
                 self.log.push(flying.clone());
+                assert!(self.log.len() < 100_000, "they do not stop: {:02x?}", &self.log[99_900..]);
                 let arriving = match &mut self.fate {
                     Some(fate) => fate(&flying),
                     None => vec![flying.bytes.clone()],

@@ -124,6 +124,7 @@ on_each_runtime! {
         only_who_is_allowed_comes_in
         what_is_made_for_one_identity_is_told_to_no_other
         a_client_that_starts_anew_has_a_new_session
+        a_server_that_starts_anew_is_found_again
         a_shutdown_closes_the_sessions
         links_found_in_a_session_are_secure;
 }

@@ -2,10 +2,15 @@
 
 use core::future::IntoFuture;
 use core::net::SocketAddr;
+use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicU32};
+use core::task::{Context, Poll};
 use core::time::Duration;
+use std::io;
+use std::sync::Arc;
 use std::time::SystemTime;
 
-use coap_core::{Code, Peer, SessionEnd, UdpAddr};
+use coap_core::{Code, Local, Peer, SessionEnd, UdpAddr};
 use coap_driver::dtls::keygen::{Authority, Issued, Validity};
 use coap_driver::dtls::{
     CertConfig, CertifiedKey, ClientAuth, ClientPsk, ClientSecurity, PeerIdentity, PskTable, SecurityConfig,
@@ -13,7 +18,8 @@ use coap_driver::dtls::{
 };
 use coap_driver::router::{Payload, Resource, Router, get, put};
 use coap_driver::{
-    Client, CurrentRuntime, Error, ErrorKind, Observation, Observed, Proxy, Runtime, Server, ShutdownHandle,
+    Client, CurrentRuntime, Error, ErrorKind, Observation, Observed, Proxy, RecvBatch, Runtime, Server, ShutdownHandle,
+    UdpSocket,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -222,11 +228,11 @@ pub(crate) async fn bodies_and_observations_travel_in_a_session<R: CurrentRuntim
     async fn echo(Payload(content): Payload) -> Vec<u8> {
         content.iter().rev().copied().collect()
     }
-    let (resource, counter) = (Resource::new(), std::sync::Arc::new(core::sync::atomic::AtomicU32::new(0)));
+    let (resource, counter) = (Resource::new(), Arc::new(AtomicU32::new(0)));
     let count = {
         let counter = counter.clone();
         move || {
-            let count = counter.load(core::sync::atomic::Ordering::Relaxed);
+            let count = counter.load(Relaxed);
             async move { count.to_string() }
         }
     };
@@ -239,7 +245,7 @@ pub(crate) async fn bodies_and_observations_travel_in_a_session<R: CurrentRuntim
     let mut observation = client.observe(here.url(0, "/count")).await.unwrap();
     assert_eq!(state(&mut observation).await, "0");
     for n in 1..4 {
-        counter.store(n, core::sync::atomic::Ordering::Relaxed);
+        counter.store(n, Relaxed);
         resource.changed();
         assert_eq!(state(&mut observation).await, n.to_string());
     }
@@ -299,7 +305,7 @@ pub(crate) async fn nothing_secure_is_asked_or_answered_in_the_clear<R: CurrentR
     let client = client::<R>(one()).await;
     let (to_plain, to_secure) = (format!("coaps://{plain}/who"), format!("coap://{secure}/who"));
     let (refusal, failed) = both(client.get(&to_plain).into_future(), client.get(&to_secure).into_future()).await;
-    assert_eq!(refused(refusal, plain), SessionEnd::HandshakeTimeout);
+    assert_eq!(refused(refusal, plain), SessionEnd::NoAnswer);
     assert!(matches!(failed, Err(Error::NoAck { .. })), "{failed:?}");
     // Nothing of either has reached the endpoint behind.
     assert_eq!(observer.stats().requests_received, 0);
@@ -313,9 +319,9 @@ pub(crate) async fn a_handshake_that_nobody_answers_ends_in_time<R: CurrentRunti
     // The time of the request counts.
     let failed = client.get(&url).timeout(millis(200)).await;
     assert!(failed.as_ref().unwrap_err().is_timeout());
-    assert_eq!(refused(failed, silent.addr()), SessionEnd::HandshakeTimeout);
+    assert_eq!(refused(failed, silent.addr()), SessionEnd::NoAnswer);
     // And that of the handshake, which goes on where it was.
-    assert_eq!(refused(client.get(&url).await, silent.addr()), SessionEnd::HandshakeTimeout);
+    assert_eq!(refused(client.get(&url).await, silent.addr()), SessionEnd::NoAnswer);
     let heard = silent.heard();
     assert!(!heard.is_empty() && heard.iter().all(|datagram| datagram[0] == 22), "{heard:02x?}");
 }
@@ -422,6 +428,91 @@ pub(crate) async fn a_client_that_starts_anew_has_a_new_session<R: CurrentRuntim
     };
     assert_eq!(text(&after, here.url(0, "/who")).await, "key of two");
     assert_eq!(resource.observers(), 0);
+}
+
+/// A runtime whose sockets say nothing any more when a test says so: as if the machine had lost its power.
+#[derive(Clone)]
+struct Cut<R> {
+    inner: R,
+    cut: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct CutSocket<S> {
+    inner: S,
+    cut: Arc<AtomicBool>,
+}
+
+impl<R: Runtime> Runtime for Cut<R> {
+    type Socket = CutSocket<R::Socket>;
+    type Timer = R::Timer;
+
+    fn now(&self) -> coap_core::Instant {
+        self.inner.now()
+    }
+
+    fn timer(&self) -> Self::Timer {
+        self.inner.timer()
+    }
+
+    fn spawn(&self, future: coap_driver::BoxFuture<()>) {
+        self.inner.spawn(future);
+    }
+
+    fn bind(&self, addr: SocketAddr, options: &coap_driver::SocketOptions) -> io::Result<Self::Socket> {
+        Ok(CutSocket { inner: self.inner.bind(addr, options)?, cut: self.cut.clone() })
+    }
+
+    fn resolve(&self, host: &str, port: u16) -> coap_driver::BoxFuture<io::Result<Vec<UdpAddr>>> {
+        self.inner.resolve(host, port)
+    }
+
+    fn interface_index(&self, name: &str) -> Option<u32> {
+        self.inner.interface_index(name)
+    }
+}
+
+impl<S: UdpSocket> UdpSocket for CutSocket<S> {
+    fn poll_recv(&self, cx: &mut Context<'_>, batch: &mut RecvBatch) -> Poll<io::Result<()>> {
+        self.inner.poll_recv(cx, batch)
+    }
+
+    fn try_send(&self, to: UdpAddr, from: &Local, payload: &[u8]) -> io::Result<()> {
+        if self.cut.load(Relaxed) { Ok(()) } else { self.inner.try_send(to, from, payload) }
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner.poll_writable(cx)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+}
+
+pub(crate) async fn a_server_that_starts_anew_is_found_again<R: CurrentRuntime>() {
+    let cut = Cut { inner: R::current().unwrap(), cut: Arc::default() };
+    let server = Server::builder(cut.clone()).secure("127.0.0.1:0", keys()).server().await.unwrap();
+    let addr = server.local_addr().unwrap();
+    let serving = Box::pin(server.serve(router()));
+    let client = client::<R>(one()).await;
+    let url = format!("coaps://{addr}/who");
+    assert_eq!(text(&client, &url).await, "key of one");
+    cut.cut.store(true, Relaxed);
+    drop(serving);
+    let server = loop {
+        match Server::builder(R::current().unwrap()).secure(addr, keys()).server().await {
+            Ok(server) => break server,
+            Err(Error::Bind { .. }) => sleep::<R>(millis(10)).await,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    spawn_server(server, router());
+    // What is said in a session that the server does not know any more cannot be answered, and the next request finds out.
+    let failed = client.get(&url).await;
+    assert!(matches!(&failed, Err(Error::NoAck { peer, .. }) if *peer == addr.into()), "{failed:?}");
+    assert_eq!(text(&client, &url).await, "key of one");
+    assert_eq!(client.session_stats().established, 2);
 }
 
 pub(crate) async fn a_shutdown_closes_the_sessions<R: CurrentRuntime>() {

@@ -13,7 +13,7 @@ use core::future::ready;
 use core::time::Duration;
 use std::sync::Arc;
 
-use coap_core::{Code, ContentFormat, ETag, Options};
+use coap_core::{Code, ContentFormat, ETag, Options, Peer};
 use coap_driver::router::{Accept, Answer, MethodRouter, Payload, Preconditions, Query, Router, State, get, post};
 
 use observed::Observed;
@@ -129,7 +129,7 @@ impl Plugtest {
             router = match extra {
                 Extra::Create2 | Extra::Create3 => router.route(&extra.to_string(), stored::creatable(extra.name())),
                 Extra::Link4 => router.route("/link4", fixed("An empty rt")),
-                Extra::Secure => router.route("/secure", get(async || Code::UNAUTHORIZED)),
+                Extra::Secure => router.route("/secure", get(secure)),
             };
         }
         router.with_state(self)
@@ -140,6 +140,11 @@ impl Plugtest {
         let also: String = self.extras.iter().map(|extra| format!(" {extra}")).collect();
         format!("the {} resources of the ETSI plugtests, and /echo{also}", links::count(self))
     }
+}
+
+/// For DTLS alone.
+async fn secure(peer: Peer) -> Result<&'static str, Code> {
+    if matches!(peer, Peer::Session(_)) { Ok("This session is secure.") } else { Err(Code::UNAUTHORIZED) }
 }
 
 fn fixed<S: 'static>(text: &'static str) -> MethodRouter<S> {

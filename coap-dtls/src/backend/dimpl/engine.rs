@@ -11,6 +11,7 @@ use rustls_pki_types::CertificateDer;
 use super::provider::Call;
 use super::{Clock, error};
 use crate::engine::{Engine, Output, SendError};
+use crate::hello;
 use crate::identity::PeerIdentity;
 use crate::verify::{PeerVerifier, Role, ServerName};
 
@@ -75,6 +76,8 @@ pub(super) struct DimplEngine {
     phase: Phase,
     news: News,
     wake: Option<Instant>,
+    /// The timer of the library is not called before.
+    rests_until: Instant,
     /// Bytes of the handshake that came in.
     fed: usize,
     sent: u32,
@@ -92,6 +95,7 @@ impl DimplEngine {
             phase: Phase::Handshake,
             news: News::None,
             wake: None,
+            rests_until: Instant::ZERO,
             fed: 0,
             sent: 0,
             wasted: 0,
@@ -188,7 +192,7 @@ impl DimplEngine {
             dimpl::Output::BufferTooSmall { .. } => Step::TooLong,
             dimpl::Output::Timeout(at) => {
                 let at = self.clock.back(at);
-                self.wake = (at - now < NEVER).then_some(at);
+                self.wake = (at - now < NEVER).then_some(at.max(self.rests_until));
                 Step::Nothing
             }
             // The keys for SRTP are of no use here.
@@ -222,7 +226,7 @@ impl Engine for DimplEngine {
             Phase::Handshake => {}
         }
         if !matches!(self.phase, Phase::Open) {
-            if self.fed + datagram.len() > MAX_HANDSHAKE {
+            if self.fed + datagram.len() > MAX_HANDSHAKE || !is_well_formed(datagram) {
                 return;
             }
             self.fed += datagram.len();
@@ -245,6 +249,7 @@ impl Engine for DimplEngine {
     fn handle_timeout(&mut self, now: Instant) {
         // Whoever has not proven its address is sent nothing unasked.
         if matches!(self.phase, Phase::Handshake | Phase::Open) {
+            self.rests_until = now + self.clock.rest;
             let result = self.dtls.handle_timeout(self.clock.at(now));
             self.settle(result);
         }
@@ -316,6 +321,42 @@ impl Engine for DimplEngine {
                 Step::Nothing => return None,
             }
         }
+    }
+}
+
+/// Whether the messages of a handshake that are in the clear fill their records, and lie within what they announce. The library
+/// keeps a record that it cannot make sense of, and what comes after it is never looked at: whoever sends a client one such
+/// would keep it from a session.
+fn is_well_formed(datagram: &[u8]) -> bool {
+    let mut rest = datagram;
+    while let [kind, 0xfe, _, epoch_high, epoch_low, _, _, _, _, _, _, high, low, after @ ..] = rest {
+        let Some((body, next)) = after.split_at_checked(usize::from(u16::from_be_bytes([*high, *low]))) else {
+            return false;
+        };
+        let in_the_clear = [*epoch_high, *epoch_low] == [0, 0];
+        if in_the_clear && *kind == hello::HANDSHAKE && !are_well_formed(body) {
+            return false;
+        }
+        rest = next;
+    }
+    // What is left begins a record of DTLS 1.3, which has keys, or nothing.
+    rest.first().is_none_or(|first| (32..64).contains(first))
+}
+
+/// The messages, or fragments of messages, in one record.
+fn are_well_formed(mut messages: &[u8]) -> bool {
+    let wide = |bytes: [u8; 3]| u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]) as usize;
+    loop {
+        let [_, a, b, c, _, _, d, e, f, g, h, i, after @ ..] = messages else { return false };
+        let (length, offset, fragment) = (wide([*a, *b, *c]), wide([*d, *e, *f]), wide([*g, *h, *i]));
+        let Some((_, next)) = after.split_at_checked(fragment) else { return false };
+        if length > MAX_HANDSHAKE || offset + fragment > length || (fragment == 0 && length > 0) {
+            return false;
+        }
+        if next.is_empty() {
+            return true;
+        }
+        messages = next;
     }
 }
 

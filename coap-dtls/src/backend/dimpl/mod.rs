@@ -42,18 +42,27 @@ const ECDSA_SUITES: [u16; 3] = [0xc02b, 0xc02c, 0xcca9];
 
 /// The clock of the library: ours, from a point that it takes for its own.
 #[derive(Clone, Copy)]
-struct Clock(std::time::Instant);
+struct Clock {
+    zero: std::time::Instant,
+    /// The least time between two calls of the library's timer. With a gap in what has come of a handshake, DTLS 1.3 acknowledges
+    /// the rest, and the library wants to do so again at once, for as long as there is the gap.
+    rest: Duration,
+}
 
 impl Clock {
+    fn new(common: &Common) -> Self {
+        Self { zero: std::time::Instant::now(), rest: common.timer.initial / 4 }
+    }
+
     fn at(self, now: Instant) -> std::time::Instant {
         // Ten years are left for what the library adds.
         let span = Duration::from_micros(now.as_micros());
-        self.0.checked_add(span).filter(|at| at.checked_add(TEN_YEARS).is_some()).unwrap_or(self.0)
+        self.zero.checked_add(span).filter(|at| at.checked_add(TEN_YEARS).is_some()).unwrap_or(self.zero)
     }
 
     /// Never earlier than `at`, as our clock has microseconds.
     fn back(self, at: std::time::Instant) -> Instant {
-        Instant::ZERO + at.saturating_duration_since(self.0)
+        Instant::ZERO + at.saturating_duration_since(self.zero)
     }
 }
 
@@ -106,7 +115,7 @@ pub(crate) fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, Refus
         }
     };
     let config = build(builder)?;
-    let clock = Clock(std::time::Instant::now());
+    let clock = Clock::new(common);
     Ok(Box::new(DimplConnector { config, clock, versions: common.versions, credentials, certificate }))
 }
 
@@ -121,7 +130,7 @@ pub(crate) fn acceptor(parts: &ServerParts) -> Result<Box<dyn Acceptor>, Refused
         build(only_psk(builder(common)).with_psk_server(psk.hint.clone(), keys))
     });
     let certificate = parts.certificate.as_ref().map(|side| certificate_side(common, side));
-    let clock = Clock(std::time::Instant::now());
+    let clock = Clock::new(common);
     Ok(Box::new(DimplAcceptor { clock, psk: psk.transpose()?, certificate: certificate.transpose()? }))
 }
 

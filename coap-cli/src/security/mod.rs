@@ -1,0 +1,307 @@
+//! From flags and files to the configurations of secure sessions.
+
+mod keygen;
+mod text;
+mod tls_info;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
+
+use coap_core::{Scheme, Uri};
+use coap_dtls::{
+    Backend, CertConfig, CertifiedKey, ClientAuth, ClientEnd, ClientPsk, ClientSecurity, ConfigError,
+    DangerousAcceptAny, PskTable, SecurityBuilder, SecurityConfig, SecurityMode, ServerEnd, ServerSecurity,
+    WebPkiVerifier, certificates_from_file,
+};
+
+pub(crate) use self::keygen::run as keygen;
+pub(crate) use self::tls_info::run as tls_info;
+use crate::args::{Credentials, LibraryArgs, SecurityArgs};
+use crate::exit::{Exit, Failure, reason};
+use crate::say;
+
+/// What the plugtests agreed on (TD_COAP_DTLS_01): the credentials of `--plugtest` without others.
+pub(crate) const PLUGTEST_PSK: &str = "password:sesame";
+
+/// What secures requests to `uri`; `None`: it says that nothing should.
+///
+/// # Errors
+/// It is a `coaps` URI, and there is nothing to secure it with; or it is another, and the flags say that it should be secure.
+pub(crate) fn for_uri(args: &SecurityArgs, uri: &Uri, quiet: bool) -> Result<Option<ClientSecurity>, Failure> {
+    if uri.scheme() == Scheme::Coaps {
+        return client(args, quiet).map(Some);
+    }
+    // Who names a key does not want to be read by others.
+    if args.names_credentials() {
+        return Err(Failure::usage(format_args!(
+            "keys and certificates are for coaps://, and {}:// is sent in the clear: write coaps://{} for a secure session",
+            uri.scheme(),
+            uri.host(),
+        )));
+    }
+    Ok(None)
+}
+
+/// What secures a `coaps` URI, by the flags and the environment.
+///
+/// # Errors
+/// There is nothing, or what there is cannot be used.
+fn client(args: &SecurityArgs, quiet: bool) -> Result<ClientSecurity, Failure> {
+    let mode = mode(args, |name| std::env::var(name).ok())?;
+    if args.insecure && !quiet {
+        say("coap: WARNING: --insecure takes any certificate: whoever is on the way can read and change everything");
+    }
+    let log = args.library.keylog.as_deref();
+    build(&args.library, |backend| {
+        let builder = SecurityConfig::client(mode.clone()).backend(backend);
+        key_log(builder, log).map(SecurityBuilder::<ClientEnd>::build)
+    })
+}
+
+fn mode(args: &SecurityArgs, environment: impl Fn(&str) -> Option<String>) -> Result<SecurityMode, Failure> {
+    let by_certificate = args.cert.is_some() || args.ca.is_some() || args.roots.is_some() || args.insecure;
+    let given = (args.identity.clone(), args.psk.clone());
+    let psk = match given {
+        (None, None) if by_certificate => None,
+        (identity, key) => {
+            match (identity.or_else(|| environment("COAP_PSK_IDENTITY")), key.or_else(|| environment("COAP_PSK_KEY"))) {
+                (Some(identity), Some(key)) => Some((identity, key)),
+                (Some(_), None) => {
+                    return Err(Failure::usage(
+                        "-u names an identity, and there is no key: add -k KEY or set COAP_PSK_KEY",
+                    ));
+                }
+                (None, Some(_)) => {
+                    return Err(Failure::usage(
+                        "-k is a key, and there is no identity: add -u IDENTITY or set COAP_PSK_IDENTITY",
+                    ));
+                }
+                (None, None) => None,
+            }
+        }
+    };
+    if let Some((identity, key)) = psk {
+        if by_certificate {
+            return Err(Failure::usage(
+                "a session is secured by a key (-u -k) or by certificates (-c -j -C -R -n), not by both",
+            ));
+        }
+        let psk = ClientPsk::new(identity, text::key(&key)?);
+        return Ok(psk.map_err(|error| Failure::usage(format_args!("-u -k: {error}")))?.into());
+    }
+    if !by_certificate {
+        return Err(Failure::new(
+            Exit::Security,
+            "coaps:// needs a key (-u IDENTITY -k KEY) or authorities to trust (-R FILE); nothing was sent, and never is in the clear",
+        ));
+    }
+    let mut config = if args.insecure {
+        CertConfig::new(DangerousAcceptAny)
+    } else if args.ca.is_none() && args.roots.is_none() {
+        return Err(Failure::usage(
+            "-c shows our certificate, and nothing says which servers to trust: add -R FILE with their authority",
+        ));
+    } else {
+        CertConfig::new(authorities(&[args.ca.as_deref(), args.roots.as_deref()])?)
+    };
+    if let Some(own) = own(args.cert.as_deref(), args.key.as_deref(), environment("COAP_KEY_PASSPHRASE"))? {
+        config = config.own(own);
+    }
+    Ok(config.into())
+}
+
+/// What secures a listener.
+///
+/// # Errors
+/// There is nothing, or what there is cannot be used.
+pub(crate) fn server(credentials: &Credentials, library: &LibraryArgs) -> Result<ServerSecurity, Failure> {
+    let passphrase = std::env::var("COAP_KEY_PASSPHRASE").ok();
+    let own = own(credentials.cert.as_deref(), credentials.key.as_deref(), passphrase)?;
+    let keys = keys(credentials)?;
+    if own.is_none() && (credentials.key.is_some() || credentials.ca.is_some() || credentials.require_client_cert) {
+        return Err(Failure::usage(
+            "key, ca and require-client-cert go with a certificate of the server (cert), and there is none",
+        ));
+    }
+    if credentials.require_client_cert && credentials.ca.is_none() {
+        return Err(Failure::usage("require-client-cert needs the authorities that clients' certificates are of (ca)"));
+    }
+    if own.is_none() && keys.is_none() {
+        return Err(Failure::usage(
+            "--coaps needs credentials: --psk IDENTITY:KEY, --psk-file FILE, or --cert FILE --key FILE",
+        ));
+    }
+    let clients = credentials.ca.as_deref().map(|ca| authorities(&[Some(ca)])).transpose()?;
+    let log = library.keylog.as_deref();
+    build(library, |backend| {
+        let mut builder = SecurityConfig::server().backend(backend);
+        if let Some(keys) = &keys {
+            builder = builder.psk(keys.clone());
+        }
+        if let Some(hint) = &credentials.hint {
+            builder = builder.psk_hint(hint.as_bytes());
+        }
+        if let Some(own) = &own {
+            builder = builder.certificate(own.clone());
+        }
+        if let Some(clients) = &clients {
+            let auth = if credentials.require_client_cert { ClientAuth::Required } else { ClientAuth::Optional };
+            builder = builder.client_auth(auth).verifier(clients.clone());
+        }
+        key_log(builder, log).map(SecurityBuilder::<ServerEnd>::build)
+    })
+}
+
+/// With the library that was asked for, or else with the first one that can do it.
+fn build<T>(
+    library: &LibraryArgs,
+    make: impl Fn(Backend) -> Result<Result<T, ConfigError>, Failure>,
+) -> Result<T, Failure> {
+    let candidates = match library.dtls {
+        Some(backend) => vec![backend],
+        None => Backend::all().to_vec(),
+    };
+    let mut first = None;
+    for backend in candidates {
+        match make(backend)? {
+            Ok(built) => return Ok(built),
+            // Nobody else does better.
+            Err(error) if !matches!(error, ConfigError::Unsupported { .. }) => return Err(Failure::usage(error)),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    Err(Failure::usage(first.unwrap_or(ConfigError::NoBackend)))
+}
+
+fn authorities(files: &[Option<&Path>]) -> Result<WebPkiVerifier, Failure> {
+    let mut roots = Vec::new();
+    for file in files.iter().copied().flatten() {
+        roots.extend(certificates_from_file(file).map_err(Failure::usage)?);
+    }
+    WebPkiVerifier::new(roots).map_err(|error| Failure::usage(format_args!("the authorities to trust: {error}")))
+}
+
+fn own(cert: Option<&Path>, key: Option<&Path>, passphrase: Option<String>) -> Result<Option<CertifiedKey>, Failure> {
+    let Some(cert) = cert else { return Ok(None) };
+    let own = CertifiedKey::from_files(cert, key.unwrap_or(cert), passphrase.as_deref());
+    own.map(Some).map_err(|error| match error.credential() {
+        Some(coap_dtls::CredentialError::NoPassphrase) => {
+            Failure::usage(format_args!("{error} in the environment, as COAP_KEY_PASSPHRASE"))
+        }
+        _ => Failure::usage(error),
+    })
+}
+
+/// The keys of clients; `None`: there are none.
+fn keys(credentials: &Credentials) -> Result<Option<PskTable>, Failure> {
+    let mut table = PskTable::new();
+    let mut add = |pair: &str, at: &dyn core::fmt::Display| {
+        let (identity, key) =
+            pair.split_once(':').ok_or_else(|| Failure::usage(format_args!("{at} is not IDENTITY:KEY")))?;
+        let key =
+            coap_dtls::PskKey::new(text::key(key)?).map_err(|error| Failure::usage(format_args!("{at}: {error}")))?;
+        match table.insert(identity, key) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(Failure::usage(format_args!("{at}: the identity '{identity}' has two keys"))),
+            Err(error) => Err(Failure::usage(format_args!("{at}: {error}"))),
+        }
+    };
+    for (index, pair) in credentials.psk.iter().enumerate() {
+        // Not what it says: that is secret.
+        add(pair, &format_args!("the pre-shared key number {}", index + 1))?;
+    }
+    if let Some(file) = &credentials.psk_file {
+        for (index, line) in text::lines(file)?.iter().enumerate() {
+            let line = line.trim_end_matches('\r');
+            if !line.is_empty() && !line.starts_with('#') {
+                add(line, &format_args!("line {} of {}", index + 1, file.display()))?;
+            }
+        }
+    }
+    Ok(Some(table).filter(|table| !table.is_empty()))
+}
+
+fn key_log<E>(builder: SecurityBuilder<E>, file: Option<&Path>) -> Result<SecurityBuilder<E>, Failure> {
+    let Some(path) = file else { return Ok(builder) };
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    // Whoever reads it reads the sessions.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path).map_err(|error| cannot_open(path, &error))?;
+    let file = Mutex::new(file);
+    Ok(builder.key_log(move |line| {
+        let mut file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _ = writeln!(file, "{}", line.trim_end());
+    }))
+}
+
+fn cannot_open(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::usage(format_args!("cannot open {}: {}", path.display(), reason(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn psk(identity: &str, key: &str) -> SecurityArgs {
+        SecurityArgs {
+            identity: (!identity.is_empty()).then(|| identity.to_owned()),
+            psk: (!key.is_empty()).then(|| key.to_owned()),
+            ..SecurityArgs::default()
+        }
+    }
+
+    fn nothing(_: &str) -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn a_key_comes_from_the_flags_or_the_environment() {
+        let environment = |name: &str| Some(if name == "COAP_PSK_KEY" { "secret" } else { "someone" }.to_owned());
+        for (args, environment) in [
+            (psk("a", "b"), &nothing as &dyn Fn(&str) -> Option<String>),
+            (psk("a", ""), &environment),
+            (psk("", ""), &environment),
+        ] {
+            assert!(matches!(mode(&args, environment), Ok(SecurityMode::PreSharedKey(_))));
+        }
+        // Who says certificates means them.
+        let insecure = SecurityArgs { insecure: true, ..SecurityArgs::default() };
+        assert!(matches!(mode(&insecure, environment), Ok(SecurityMode::Certificate(_))));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let both = SecurityArgs { insecure: true, ..psk("a", "b") };
+        let shown = SecurityArgs { cert: Some("c.pem".into()), ..SecurityArgs::default() };
+        for (args, exit, part) in [
+            (psk("", ""), Exit::Security, "-u IDENTITY -k KEY"),
+            (psk("a", ""), Exit::Usage, "-k KEY"),
+            (psk("", "b"), Exit::Usage, "-u IDENTITY"),
+            (both, Exit::Usage, "not by both"),
+            (shown, Exit::Usage, "-R FILE"),
+            (psk("a", "0x1"), Exit::Usage, "hexadecimal"),
+            (psk("a", "0x"), Exit::Usage, "1 to"),
+        ] {
+            let failure = mode(&args, nothing).unwrap_err();
+            assert_eq!(failure.exit, exit);
+            assert!(failure.to_string().contains(part), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_server_has_no_identity_twice_and_says_no_key() {
+        let refused = |pairs: &[&str]| {
+            let credentials =
+                Credentials { psk: pairs.iter().copied().map(str::to_owned).collect(), ..Credentials::default() };
+            keys(&credentials).unwrap_err().to_string()
+        };
+        assert!(refused(&["a:b", "a:c"]).contains("'a' has two keys"));
+        let text = refused(&["secretsesame"]);
+        assert!(text.contains("number 1 is not IDENTITY:KEY") && !text.contains("sesame"), "{text}");
+        assert!(keys(&Credentials::default()).unwrap().is_none());
+    }
+}
