@@ -14,8 +14,8 @@ mod engine;
 mod error;
 mod provider;
 
+use core::panic::AssertUnwindSafe;
 use core::time::Duration;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use coap_core::{Instant, UdpAddr};
