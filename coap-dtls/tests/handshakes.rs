@@ -1,4 +1,5 @@
 //! Handshakes, and requests in the sessions that they make.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 mod common;
 

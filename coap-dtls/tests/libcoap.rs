@@ -1,4 +1,5 @@
 //! Sessions with libcoap, in its builds with OpenSSL and with GnuTLS, over loopback. Skipped where its programs are not there.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 mod common;
 
