@@ -3,11 +3,13 @@
 
 mod common;
 
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
 use std::time::Instant as Clock;
 
 use coap_core::{Code, Datagram, Instant, Local, Peer, Request, RequestOptions};
