@@ -249,7 +249,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Peers known at a time, about 280 bytes each; 16,384 by default. When full an idle one is forgotten, first those
+    /// Peers known at a time, about 260 bytes each; 16,384 by default. When full an idle one is forgotten, first those
     /// that have not proven their address, the one that has been idle longest before the others; when all have something open, a datagram from a new one is dropped and counted
     /// (`Stats::refused_peer`), and a request to one is refused with `RequestError::TooManyPeers`.
     pub const fn max_peers(mut self, peers: usize) -> Self {
@@ -405,7 +405,8 @@ impl ConfigBuilder {
     }
 
     /// How often a block is asked for, or sent, when its exchange ends unanswered, each time with a new Message ID and token;
-    /// 3 by default, at least 1. The last block of a request that is not idempotent is sent once.
+    /// 3 by default, at least 1. The last block of a request that is not idempotent is sent once. As long as the peer has answered
+    /// nothing at all, this ends after [`response_timeout`](Self::response_timeout): there may be no such peer.
     pub const fn block_attempts(mut self, attempts: u8) -> Self {
         self.wanted.block_attempts = attempts;
         self

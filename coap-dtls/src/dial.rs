@@ -81,12 +81,12 @@ impl Layer {
         if path.addr.is_multicast() || path.addr.port() == 0 {
             return Err(ConnectError::Address);
         }
-        let pair = self.table.pair(path);
+        let paths = self.table.paths(path);
         let is_same = |session: &Session| {
             let dialled = session.dialled.as_deref();
             dialled.is_some_and(|it| Arc::ptr_eq(&it.security.0, &security.0) && it.name.as_ref() == name)
         };
-        if let Some(open) = pair.open.and_then(|slot| self.table.get(slot)) {
+        if let Some(open) = paths.open.and_then(|slot| self.table.get(slot)) {
             match is_same(open) {
                 true if open.unanswered < self.limits.silent_after => {
                     return Ok(Connected { session: open.id, is_new: false });
@@ -95,7 +95,7 @@ impl Layer {
                 false => return Err(ConnectError::Occupied { session: open.id }),
             }
         }
-        if let Some((slot, opening)) = pair.opening.and_then(|slot| Some((slot, self.table.get(slot)?))) {
+        if let Some((slot, opening)) = paths.opening.and_then(|slot| Some((slot, self.table.get(slot)?))) {
             if is_same(opening) {
                 return Ok(Connected { session: opening.id, is_new: false });
             } else if opening.dialled.is_some() {
@@ -103,6 +103,9 @@ impl Layer {
             }
             // Whoever pretends to open a session from there does not keep us from it.
             self.end(slot, SessionEnd::Replaced);
+            if let Some(unproven) = paths.unproven {
+                self.end(unproven, SessionEnd::Replaced);
+            }
         }
         if !self.make_room(now) {
             return Err(ConnectError::Full);
@@ -115,7 +118,8 @@ impl Layer {
         let kick = self.kickers.kick(id.number());
         let inner = &security.0;
         let engine = inner.connector.connect(now, path.addr, name, kick);
-        let dialled = Dialled { security: security.clone(), name: name.cloned(), retries: RETRIES, heard: false };
+        let dialled =
+            Dialled { security: security.clone(), name: name.cloned(), retries: RETRIES, failed: None, heard: false };
         let slot = self.table.insert(Opening {
             id,
             path,
@@ -137,24 +141,31 @@ impl Layer {
         id
     }
 
-    /// Begins a handshake of ours anew, within its deadline, if what ended it can have been forged. False: it has ended.
+    /// Has a handshake of ours that failed begun anew, if it can have been made to fail. False: it has ended.
+    ///
+    /// Not at once: what is still under way for the hello before must not be taken for answers to the next.
     pub(super) fn retry(&mut self, now: Instant, slot: Slot, why: SessionEnd) -> bool {
         let can_be_forged =
             !matches!(why, SessionEnd::Local | SessionEnd::HandshakeTimeout | SessionEnd::Full | SessionEnd::Exhausted);
-        can_be_forged && self.begin_anew(now, slot)
-    }
-
-    /// Begins a handshake of ours anew, if it is one, and has not been begun anew before.
-    pub(super) fn begin_anew(&mut self, now: Instant, slot: Slot) -> bool {
         let Some(session) = self.table.get_mut(slot).filter(|session| !session.is_open()) else { return false };
         let Some(dialled) = session.dialled.as_deref_mut() else { return false };
-        let Some(left) = dialled.retries.checked_sub(1) else { return false };
-        dialled.retries = left;
+        if !can_be_forged || dialled.retries == 0 {
+            return false;
+        }
+        dialled.failed = Some((why, now + dialled.security.0.parts.common.timer.initial / 2));
+        true
+    }
+
+    /// Begins a handshake of ours anew.
+    pub(super) fn begin_anew(&mut self, now: Instant, slot: Slot) {
+        let Some(session) = self.table.get_mut(slot) else { return };
+        let Some(dialled) = session.dialled.as_deref_mut() else { return };
+        dialled.retries = dialled.retries.saturating_sub(1);
         self.stats.retried += 1;
         let kick = self.kickers.kick(session.id.number());
         let connector = &dialled.security.0.connector;
         session.engine = connector.connect(now, session.path.addr, dialled.name.as_ref(), kick);
-        true
+        self.drain(now, slot);
     }
 
     /// A Confirmable message was not acknowledged.

@@ -195,6 +195,9 @@ impl Wire {
             }
         }
         self.now = end;
+        for node in &mut self.nodes {
+            node.answer(end);
+        }
     }
 
     /// A session that stands, at both ends.

@@ -1,15 +1,20 @@
 //! DTL: secure sessions (RFC 7252 §9), as far as the endpoint sees to them: what the handshakes do is in the tests of the session layer.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use coap_core::{
     Closed, Code, Config, Datagram, Endpoint, Event, Failure, Instant, Local, Peer, Place, Request, RequestOptions,
     SessionEnd, SessionId, TopicOptions, Type, UdpAddr, Uri,
 };
-use coap_dtls::{ClientPsk, Limits, PskTable, SecureEndpoint, SecurityConfig};
+use coap_dtls::keygen::{Authority, Validity};
+use coap_dtls::{
+    CertificateError, ClientPsk, Limits, PeerVerifier, PskTable, Role, SecureEndpoint, SecurityConfig, ServerName,
+    WebPkiVerifier, certificates_from_pem,
+};
 use hex_literal::hex;
-use rand_chacha::ChaCha8Rng;
+use rand_chacha::{ChaCha8Rng, ChaCha20Rng};
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::rig::{Rig, answer, content, empty, peer, secs};
@@ -183,4 +188,28 @@ fn a_request_waits_for_its_session_and_is_sent_in_no_other() {
     assert_eq!(rig.failure().1, Failure::Session(SessionEnd::WrongKey));
     assert_eq!(rig.sent().0, Peer::Session(NEW));
     rig.sent_nothing();
+}
+
+#[test]
+fn dtl_08_the_authority_of_the_uri_is_in_the_certificate() {
+    let mut rng = ChaCha20Rng::seed_from_u64(8);
+    let now = SystemTime::UNIX_EPOCH + secs(1_800_000_000);
+    let validity = Validity::days_from(now, 1);
+    let authority = Authority::new("CA", validity, &mut rng).unwrap();
+    let names = ["door.example", "192.0.2.1", "2001:db8::1"];
+    let server = authority.server(&names, validity, &mut rng).unwrap();
+    let shown = certificates_from_pem(&server.certificates).unwrap();
+    let trusted = certificates_from_pem(authority.certificate().unwrap()).unwrap();
+    let verifier = WebPkiVerifier::new(trusted).unwrap();
+    let ask = |uri: &str| {
+        let name = ServerName::try_from(Uri::parse(uri).unwrap().host()).unwrap();
+        verifier.verify(&shown, Role::Server, Some(&name), now)
+    };
+    for uri in ["coaps://door.example/", "coaps://DOOR.example:7000/a", "coaps://192.0.2.1/", "coaps://[2001:db8::1]/"]
+    {
+        assert_eq!(ask(uri), Ok(()), "{uri}");
+    }
+    for uri in ["coaps://example/", "coaps://a.door.example/", "coaps://192.0.2.2/", "coaps://[2001:db8::2]/"] {
+        assert_eq!(ask(uri), Err(CertificateError::NameMismatch), "{uri}");
+    }
 }

@@ -13,6 +13,7 @@ use super::path::Path;
 use super::takeover::{Expected, Takeover, run};
 use super::{ClientPlan, ServerPlan, Settings, message};
 use crate::engine::{Engine, Kick, Output, SendError};
+use crate::hello::ClientHello;
 use crate::identity::PeerIdentity;
 use crate::record::{Content, Dropped, HEADER, MAX_PLAINTEXT, OVERHEAD, Record, Records, records};
 use crate::verify::{Role, ServerName};
@@ -235,9 +236,14 @@ impl Handshake {
             return Err((SessionEnd::Alert(description), None));
         }
         if self.task.is_none()
-            && let (Some(accepting), Some(hello)) = (&self.accepting, taken.relay.first())
+            && let Some(accepting) = &self.accepting
         {
-            self.task = Some(accepting.begin(hello, &self.path)?);
+            match taken.relay.first() {
+                Some(hello) => self.task = Some(accepting.begin(hello, &self.path)?),
+                // It is a hello, but not one for the library: it would wait for nothing.
+                None if ClientHello::parse(datagram).is_some() => return Err(nothing_in_common()),
+                None => {}
+            }
         }
         self.path.deliver(datagram.len(), taken.relay, taken.repeated);
         Ok(())
@@ -264,15 +270,17 @@ impl Accepting {
     fn begin(&self, hello: &[u8], path: &Arc<Path>) -> Result<Task, (SessionEnd, Option<Vec<u8>>)> {
         let body = hello.get(HEADER + 12..).unwrap_or_default();
         let suites = message::suites(body).ok_or((SessionEnd::Protocol, None))?;
-        let Some((config, expected)) = self.plan.config(suites, self.peer, path) else {
-            // handshake_failure; 15 bytes, for a hello that is longer.
-            let mut alert = Record::header(Content::Alert, 0, 0, 2).to_vec();
-            alert.extend_from_slice(&[2, 40]);
-            return Err((SessionEnd::Protocol, Some(alert)));
-        };
+        let (config, expected) = self.plan.config(suites, self.peer, path).ok_or_else(nothing_in_common)?;
         spawn(&self.runtime, &self.plan.settings, path.clone(), config, Role::Server, expected)
             .map_err(|why| (why, None))
     }
+}
+
+/// The end for a client with whom no handshake can begin. It is told handshake_failure, in 15 bytes, for a hello that is longer.
+fn nothing_in_common() -> (SessionEnd, Option<Vec<u8>>) {
+    let mut alert = Record::header(Content::Alert, 0, 0, 2).to_vec();
+    alert.extend_from_slice(&[2, 40]);
+    (SessionEnd::Protocol, Some(alert))
 }
 
 /// Begins the task of a handshake, if there is a place for one.
