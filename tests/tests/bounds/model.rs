@@ -16,7 +16,7 @@ const PEER: usize = 276;
 /// A slot of the pool of Message IDs.
 const REMEMBERED: usize = 82;
 /// A slot of the table of requests sent, with its timer.
-const REQUEST: usize = 302;
+const REQUEST: usize = 310;
 /// What an unsent one keeps beside its slot: the message.
 const WAITING: usize = 96;
 /// A slot of the messages in flight, with its timer.
