@@ -249,7 +249,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Peers known at a time, about 280 bytes each; 16,384 by default. When full an idle one is forgotten, first those
+    /// Peers known at a time, about 260 bytes each; 16,384 by default. When full an idle one is forgotten, first those
     /// that have not proven their address, the one that has been idle longest before the others; when all have something open, a datagram from a new one is dropped and counted
     /// (`Stats::refused_peer`), and a request to one is refused with `RequestError::TooManyPeers`.
     pub const fn max_peers(mut self, peers: usize) -> Self {

@@ -230,9 +230,19 @@ pub struct IncomingRequest {
     pub request: Request,
     /// Which stretch of the response body is asked for: all of it can be answered, or that stretch (`Body::Range`).
     pub wanted: Wanted,
-    /// How old the Echo value was that the request came with: it was written at most so long before. `None`: it came without
-    /// one, or with one that is not ours or as old as `Config::echo_lifetime`. See `Response::challenge`.
-    pub echo_age: Option<Duration>,
+    /// In milliseconds, and [`NO_ECHO`] for none.
+    pub(crate) echo_age: u32,
+}
+
+/// No Echo value of ours. Those that are have lived less than a day.
+pub(crate) const NO_ECHO: u32 = u32::MAX;
+
+impl IncomingRequest {
+    /// How old the Echo value was that the request came with, to the millisecond: it was written at most so long before. `None`:
+    /// it came without one, or with one that is not ours or as old as `Config::echo_lifetime`. See `Response::challenge`.
+    pub const fn echo_age(&self) -> Option<Duration> {
+        if self.echo_age == NO_ECHO { None } else { Some(Duration::from_millis(self.echo_age as u64)) }
+    }
 }
 
 /// A stretch of a response body that a peer asks for (Block2: RFC 7959 §2.2).

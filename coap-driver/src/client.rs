@@ -245,7 +245,12 @@ impl<R: Runtime> Client<R> {
 
     /// True as well if the driver task has ended, with its runtime or its last socket.
     pub(crate) fn is_closed(&self) -> bool {
-        self.group.closed.load(Ordering::Relaxed) || self.group.shared.lock().phase == Phase::Closed
+        self.was_closed() || self.group.shared.lock().phase == Phase::Closed
+    }
+
+    /// Somebody has called [`close`](Self::close). For callers that hold the lock.
+    pub(crate) fn was_closed(&self) -> bool {
+        self.group.closed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn back_off_wait(&self) -> &AtomicU64 {

@@ -378,8 +378,8 @@ impl<R: Runtime> Race<R> {
         let shared = self.shared();
         let id = self.id();
         let started = shared.command(|state, now| {
-            // Once more under the lock: who disconnects ends what is there by then.
-            if self.client.epoch() != self.deadline.epoch {
+            // Once more under the lock: who disconnects or closes ends what is there by then.
+            if self.client.epoch() != self.deadline.epoch || self.client.was_closed() {
                 return Err(RequestError::Shutdown);
             }
             let how = match self.deadline.left(now) {

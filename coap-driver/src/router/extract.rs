@@ -33,7 +33,8 @@ pub struct Incoming<'a> {
 
 impl<'a> Incoming<'a> {
     pub(crate) const fn new(incoming: &'a IncomingRequest) -> Self {
-        let IncomingRequest { peer, local, kind, message_id, ref token, ref request, wanted, echo_age, .. } = *incoming;
+        let IncomingRequest { peer, local, kind, message_id, ref token, ref request, wanted, .. } = *incoming;
+        let echo_age = incoming.echo_age();
         Self { peer, local, kind, message_id, token, request, wanted, echo_age, upload: None, captures: &[] }
     }
 

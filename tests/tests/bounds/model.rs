@@ -12,7 +12,7 @@ use crate::rig::{BODY, Rig, encode, peer, request};
 // A table grows by doubling: what it costs is a number of slots, which is that of its entries rounded up to a power of two.
 
 /// A slot of the table of peers, and of what the pool of Message IDs knows of each.
-const PEER: usize = 276;
+const PEER: usize = 260;
 /// A slot of the pool of Message IDs.
 const REMEMBERED: usize = 82;
 /// A slot of the table of requests sent, with its timer.
