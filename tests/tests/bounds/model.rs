@@ -22,7 +22,7 @@ const WAITING: usize = 96;
 /// A slot of the messages in flight, with its timer.
 const FLIGHT: usize = 270;
 /// A slot of the table of requests received.
-const INCOMING: usize = 381;
+const INCOMING: usize = 389;
 /// A slot of the table of bodies in blocks, beside the bytes of the body.
 const TRANSFER: usize = 265;
 /// A slot of the table of observers, with its timer.
