@@ -59,6 +59,10 @@ impl UdpSocket for AsyncStdSocket {
         self.io.get_ref().try_send(to, from, payload)
     }
 
+    fn try_send_hops(&self, to: UdpAddr, from: &Local, hops: u8, payload: &[u8]) -> io::Result<()> {
+        self.io.get_ref().try_send_hops(to, from, hops, payload)
+    }
+
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.io.poll_writable(cx)
     }

@@ -29,6 +29,11 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
     let to_group = group::is_group(&uri);
     if to_group {
         group::check(&args)?;
+    } else {
+        group::check_unused(&uri, &ask.group)?;
+    }
+    if let Some(file) = &args.output {
+        Saving::check(file)?;
     }
     let payload = input::payload(ask).await?;
     let client = client(ask).await?;
@@ -78,7 +83,7 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
     let response = response.inspect_err(|_| bar.clear())?;
     if let (true, Response::Whole(reply)) = (args.json, &response) {
         bar.clear();
-        print(format!("{}\n", show::reply_json(reply)).as_bytes())?;
+        print(show::json_line(&show::reply_json(reply)).as_bytes())?;
         return Ok(Exit::for_code(reply.code));
     }
     if let (Some(resume), Response::Parts(download)) = (&resume, &response)
@@ -94,6 +99,9 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
 
 /// All that the command line says about a request, its payload aside.
 fn with_options(mut sending: RequestBuilder, ask: &AskArgs) -> RequestBuilder {
+    if let Some(hops) = ask.hop_limit {
+        sending = sending.hop_limit(hops);
+    }
     if ask.no_set_hostname {
         sending = sending.no_uri_host();
     }
@@ -122,7 +130,7 @@ fn with_options(mut sending: RequestBuilder, ask: &AskArgs) -> RequestBuilder {
 fn block_option(method: Code, ask: &AskArgs) -> Result<Option<Vec<u8>>, Failure> {
     let Some(BlockArg::One(number, size)) = ask.block else { return Ok(None) };
     if !is_read(method) {
-        return Err(Failure::usage("only get and fetch can ask for one block"));
+        return Err(Failure::usage("--block NUM,SIZE asks for one block, as only get and fetch can"));
     }
     let block = Block::new(number, false, size.szx()).map_or(0, Block::value);
     // RFC 7252 §3.2: as short as possible.
@@ -133,7 +141,7 @@ fn block_option(method: Code, ask: &AskArgs) -> Result<Option<Vec<u8>>, Failure>
 fn note(method: Code, uri: &Uri, args: &RequestArgs) -> Result<(Option<Note>, Option<Resume>), Failure> {
     let (Some(path), Some(output)) = (&args.resume, &args.output) else { return Ok((None, None)) };
     if !is_read(method) {
-        return Err(Failure::usage("only what get and fetch receive can be resumed"));
+        return Err(Failure::usage("--resume goes on with what get or fetch receives, and with nothing else"));
     }
     let (note, resume) = Note::about(path, &uri.to_string(), output)?;
     // Somebody may have taken the part away, but not the note.
@@ -153,6 +161,9 @@ fn bar(noise: NoiseArgs) -> Bar {
 /// Pings, and says how long the answer took.
 pub(crate) async fn ping(args: PingArgs) -> Result<Exit, Failure> {
     let uri = parse(&args.uri)?;
+    if group::is_group(&uri) {
+        return Err(Failure::usage("a group cannot be pinged: ping each of its members"));
+    }
     let transmission = transmission(args.patience)?;
     let client = connect(args.noise, []).await?;
     let mut ping = client.ping(&uri);
@@ -227,7 +238,9 @@ pub(crate) async fn connect_for(
     let mut options = SocketOptions::default();
     options.multicast_hops = group.hops;
     if let Some(name) = &group.interface {
-        let index = runtime.interface_index(name).ok_or_else(|| Error::NoInterface { zone: name.clone() })?;
+        let index = runtime.interface_index(name).ok_or_else(|| {
+            Failure::new(Exit::Network, format_args!("no interface {name:?} on this machine: check --interface"))
+        })?;
         options.multicast_interface = Some(index);
     }
     let builder = Client::builder(runtime).socket_options(options);

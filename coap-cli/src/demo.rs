@@ -1,14 +1,15 @@
 //! `coap demo`: a server and a client on this machine, and what they say to each other.
 
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::time::Duration;
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
 
 use coap_core::{Code, ContentFormat, Type, Uri};
-use coap_driver::{Direction, Error, Reply, Traffic};
-use coap_tokio::{Client, Server, TokioRuntime};
+use coap_driver::{Direction, Error, Observed, Reply, Traffic};
+use coap_tokio::{Client, Observation, Server, TokioRuntime};
 
 use crate::exit::{Exit, Failure};
 use crate::show::{self, Millis};
@@ -26,9 +27,9 @@ pub(crate) async fn run() -> Result<Exit, Failure> {
     let stop = server.shutdown_handle();
     let serving = tokio::spawn(server.serve(serve::router(None, &serve::Clock::new())));
 
-    let acknowledged = Acknowledged::default();
-    let client = Client::builder(runtime()?).bind(loopback).on_message(acknowledged.watch()).client().await?;
-    let mut stage = Stage { client, server: format!("coap://{address}"), acknowledged, number: 0, failed: 0 };
+    let heard = Heard::default();
+    let client = Client::builder(runtime()?).bind(loopback).on_message(heard.watch()).client().await?;
+    let mut stage = Stage { client, server: format!("coap://{address}"), heard, number: 0, failed: 0 };
     stage.show(format_args!("A CoAP server listens on coap://{address}, and a client talks to it.\n"))?;
     play(&mut stage).await?;
 
@@ -68,14 +69,22 @@ async fn play(stage: &mut Stage) -> Result<(), Failure> {
     let slow = Ask::new(Code::GET, "/slow?ms=600");
     let later = Expected::new(Code::CONTENT).payload("That took 600 ms.").separate();
     stage.exchange("ask for what takes time: a separate response", slow, later).await?;
-    Ok(())
+
+    let book = "A page of a long book. ".repeat(130);
+    let write = Ask::new(Code::PUT, "/store/book").text(book.clone());
+    stage.exchange("write what is long: block by block", write, Expected::new(Code::CREATED).blocks(3)).await?;
+    let read = Ask::new(Code::GET, "/store/book");
+    let whole = Expected::new(Code::CONTENT).payload(book).blocks(3);
+    stage.exchange("read it: block by block, and whole", read, whole).await?;
+
+    stage.observe("observe the lamp while it changes", put, [r#"{"on":true,"level":90}"#, r#"{"on":false}"#]).await
 }
 
 struct Stage {
     client: Client,
     /// The start of its URIs.
     server: String,
-    acknowledged: Acknowledged,
+    heard: Heard,
     number: u32,
     failed: u32,
 }
@@ -85,7 +94,7 @@ struct Ask<'a> {
     method: Code,
     /// A path with its query, or a URI.
     at: &'a str,
-    content: Option<(ContentFormat, &'static str)>,
+    content: Option<(ContentFormat, Cow<'static, str>)>,
 }
 
 impl<'a> Ask<'a> {
@@ -93,39 +102,45 @@ impl<'a> Ask<'a> {
         Self { method, at, content: None }
     }
 
-    const fn json(self, content: &'static str) -> Self {
-        Self { content: Some((ContentFormat::JSON, content)), ..self }
+    fn json(self, content: &'static str) -> Self {
+        Self { content: Some((ContentFormat::JSON, content.into())), ..self }
     }
 
-    const fn text(self, content: &'static str) -> Self {
-        Self { content: Some((ContentFormat::TEXT_PLAIN, content)), ..self }
+    fn text(self, content: impl Into<Cow<'static, str>>) -> Self {
+        Self { content: Some((ContentFormat::TEXT_PLAIN, content.into())), ..self }
     }
 }
 
 /// What should come back.
 struct Expected {
     code: Code,
-    payload: Option<&'static str>,
+    payload: Option<Cow<'static, str>>,
     separate: bool,
+    /// So many blocks, in one direction.
+    blocks: u32,
 }
 
 impl Expected {
     const fn new(code: Code) -> Self {
-        Self { code, payload: None, separate: false }
+        Self { code, payload: None, separate: false, blocks: 0 }
     }
 
-    const fn payload(self, payload: &'static str) -> Self {
-        Self { payload: Some(payload), ..self }
+    fn payload(self, payload: impl Into<Cow<'static, str>>) -> Self {
+        Self { payload: Some(payload.into()), ..self }
     }
 
-    const fn separate(self) -> Self {
+    fn separate(self) -> Self {
         Self { separate: true, ..self }
     }
 
-    fn is_met(&self, reply: &Reply, acknowledged: bool) -> bool {
+    fn blocks(self, blocks: u32) -> Self {
+        Self { blocks, ..self }
+    }
+
+    fn is_met(&self, reply: &Reply, heard: &Heard) -> bool {
         reply.code == self.code
-            && self.payload.is_none_or(|payload| reply.text() == Some(payload))
-            && self.separate == acknowledged
+            && self.payload.as_ref().is_none_or(|payload| reply.text() == Some(payload))
+            && (self.separate, self.blocks) == (heard.acknowledgement(), heard.blocks())
     }
 }
 
@@ -145,39 +160,89 @@ impl Stage {
         self.announce(title, &ask.method.to_string(), &uri.to_string())?;
         let mut request = self.client.request(ask.method, &uri).timeout(PATIENCE);
         if let Some((format, content)) = ask.content {
-            self.show(format_args!("      {content}  ({format})"))?;
-            request = request.content_format(format).payload(content);
+            self.show(format_args!("      {}  ({format})", short(&content)))?;
+            request = request.content_format(format).payload(content.into_owned());
         }
-        self.acknowledged.forget();
+        self.heard.forget();
         let reply = match request.await {
             Ok(reply) => reply,
             Err(error) => return self.fails(&error).map(|()| None),
         };
-        let acknowledged = self.acknowledged.seen();
-        if acknowledged {
+        if self.heard.acknowledgement() {
             self.show("   <- empty acknowledgement: \"got it, the answer takes a moment\"")?;
         }
         let repeated = match reply.timing.attempts {
             0 | 1 => "no retransmission".to_owned(),
             attempts => format!("{} retransmissions", attempts - 1),
         };
+        let how = match self.heard.blocks() {
+            0 => repeated,
+            blocks => format!("{blocks} blocks"),
+        };
         let round_trip = Millis(reply.timing.round_trip.unwrap_or(reply.timing.elapsed));
-        self.show(format_args!("   <- {}, {round_trip}, {repeated}", reply.code))?;
+        self.show(format_args!("   <- {}, {round_trip}, {how}", reply.code))?;
         let location = show::location((&reply).into(), &uri);
         if let Some(location) = &location {
             self.show(format_args!("      Location: {location}"))?;
         }
         if let Some(text) = reply.text().filter(|text| !text.is_empty()) {
             let format = reply.content_format().map(|format| format!("  ({format})")).unwrap_or_default();
-            self.show(format_args!("      {}{format}", show::one_line(text)))?;
+            self.show(format_args!("      {}{format}", short(text)))?;
         }
-        if !expected.is_met(&reply, acknowledged) {
+        if !expected.is_met(&reply, &self.heard) {
             self.failed += 1;
-            let separate = if expected.separate { ", separately" } else { "" };
-            self.show(format_args!("   !! this should have been {}{separate}", expected.code))?;
+            let how = match (expected.separate, expected.blocks) {
+                (true, _) => ", separately".to_owned(),
+                (false, 0) => String::new(),
+                (false, blocks) => format!(" in {blocks} blocks"),
+            };
+            self.show(format_args!("   !! this should have been {}{how}", expected.code))?;
         }
         self.show("")?;
         Ok(location)
+    }
+
+    /// Observes what `put` changes to each of `states`, and shows what is notified.
+    async fn observe(
+        &mut self,
+        title: &str,
+        put: impl Fn() -> Ask<'static>,
+        states: [&'static str; 2],
+    ) -> Result<(), Failure> {
+        let uri = format!("{}{}", self.server, put().at);
+        self.announce(title, "GET, and every change of", &uri)?;
+        let mut observation = match self.client.observe(&uri).timeout(PATIENCE).await {
+            Ok(observation) => observation,
+            Err(error) => return self.fails(&error),
+        };
+        self.notified(&mut observation, None).await?;
+        for state in states {
+            self.show(format_args!("   -> PUT {uri}\n      {state}"))?;
+            if let Err(error) = self.client.put(&uri, state).content_format(ContentFormat::JSON).timeout(PATIENCE).await
+            {
+                return self.fails(&error);
+            }
+            self.notified(&mut observation, Some(state)).await?;
+        }
+        observation.cancel().await;
+        self.show("   -> enough: the server forgets the observer\n")
+    }
+
+    /// Shows the next state, and compares.
+    async fn notified(&mut self, observation: &mut Observation, expected: Option<&str>) -> Result<(), Failure> {
+        let next = tokio::time::timeout(PATIENCE, observation.next()).await;
+        let Ok(Some(Observed::Notification(state))) = &next else {
+            self.failed += 1;
+            return self.show(format_args!("   !! no state came, but {next:?}"));
+        };
+        let text = state.text().unwrap_or_default();
+        let what = if expected.is_some() { "notification: " } else { "" };
+        self.show(format_args!("   <- {what}{}\n      {}", state.code, short(text)))?;
+        if expected.is_some_and(|expected| expected != text) {
+            self.failed += 1;
+            self.show("   !! this should have been what was put")?;
+        }
+        Ok(())
     }
 
     fn announce(&mut self, title: &str, method: &str, uri: &str) -> Result<(), Failure> {
@@ -204,28 +269,55 @@ impl Stage {
     }
 }
 
-/// Whether an empty acknowledgement came: the sign of a separate response (RFC 7252 §5.2.2).
-#[derive(Default)]
-struct Acknowledged(Arc<AtomicBool>);
+/// A text, or its start and how long it is.
+fn short(text: &str) -> String {
+    /// What fits into a line or two.
+    const SHOWN: usize = 240;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => {
+            let start = text.get(..end.min(60)).unwrap_or_default();
+            format!("{}… ({} bytes)", show::one_line(start), text.len())
+        }
+        None => show::one_line(text),
+    }
+}
 
-impl Acknowledged {
+/// What came besides the response.
+#[derive(Default)]
+struct Heard(Arc<Noted>);
+
+#[derive(Default)]
+struct Noted {
+    /// An empty acknowledgement: the sign of a separate response (RFC 7252 §5.2.2).
+    acknowledgement: AtomicBool,
+    /// Answers with Block1 or Block2 (RFC 7959).
+    blocks: AtomicU32,
+}
+
+impl Heard {
     fn watch(&self) -> impl Fn(&Traffic) + Send + Sync + 'static {
-        let seen = self.0.clone();
+        let noted = self.0.clone();
         move |traffic| {
-            if let (Direction::Received, Ok(message)) = (traffic.direction, &traffic.message)
-                && message.kind == Type::Acknowledgement
-                && message.code == Code::EMPTY
-            {
-                seen.store(true, Ordering::Relaxed);
+            let (Direction::Received, Ok(message)) = (traffic.direction, &traffic.message) else { return };
+            if message.kind == Type::Acknowledgement && message.code == Code::EMPTY {
+                noted.acknowledgement.store(true, Ordering::Relaxed);
+            }
+            if message.options.block1().or_else(|| message.options.block2()).is_some() {
+                noted.blocks.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
 
     fn forget(&self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.acknowledgement.store(false, Ordering::Relaxed);
+        self.0.blocks.store(0, Ordering::Relaxed);
     }
 
-    fn seen(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    fn acknowledgement(&self) -> bool {
+        self.0.acknowledgement.load(Ordering::Relaxed)
+    }
+
+    fn blocks(&self) -> u32 {
+        self.0.blocks.load(Ordering::Relaxed)
     }
 }

@@ -4,7 +4,7 @@ use core::fmt::Write as _;
 use core::future::poll_fn;
 use core::pin::{Pin, pin};
 use core::task::Poll;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use coap_core::Uri;
 use coap_core::link_format::Attribute;
@@ -16,11 +16,15 @@ use serde_json::{Value, json};
 use crate::args::DiscoverArgs;
 use crate::client::{connect_for, parse, print, transmission};
 use crate::exit::{Exit, Failure};
-use crate::show::one_line;
+use crate::show::{json_line, one_line};
 use crate::{group, say, stop};
 
 /// The links of the largest server that somebody may want to look at.
 const MOST_BYTES: usize = 1 << 20;
+
+/// How deep a tree becomes. A path of a hostile server can have half a million segments: what is further down stands in one
+/// line, so that neither the stack nor the indentation grows with what a peer sends.
+const MOST_LEVELS: usize = 32;
 
 /// Where servers that want to be found are, as far as no router is needed (RFC 7252 §12.8).
 const ALL_SERVERS: [&str; 2] = ["224.0.1.187", "[ff02::fd]"];
@@ -32,6 +36,7 @@ pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
         _ => ALL_SERVERS.to_vec(),
     };
     let uris = targets.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    uris.iter().try_for_each(|uri| group::check_unused(uri, &args.group))?;
     let client = connect_for(args.noise, [], &args.group).await?;
     let asked = |uri: &Uri| {
         client.discover(uri).request(|request| {
@@ -51,7 +56,7 @@ pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
 }
 
 fn show(found: &Discovery, json: bool) -> Result<(), Failure> {
-    let text = if json { format!("{}\n", as_json(found)) } else { as_tree(found) };
+    let text = if json { json_line(&as_json(found)) } else { as_tree(found) };
     print(text.as_bytes())
 }
 
@@ -147,11 +152,11 @@ impl Node {
 /// One tree for each server that the links lead to, in the order in which they are named, and the segments in theirs.
 fn as_tree(found: &Discovery) -> String {
     let mut roots: Vec<(String, Node)> = Vec::new();
+    let mut known: HashMap<String, usize> = HashMap::new();
     for link in &found.links {
         let (origin, path) = place(link);
-        let index = roots.iter().position(|(name, _)| *name == origin);
-        let index = index.unwrap_or_else(|| {
-            roots.push((origin, Node::default()));
+        let index = *known.entry(origin).or_insert_with_key(|origin| {
+            roots.push((origin.clone(), Node::default()));
             roots.len() - 1
         });
         if let Some((_, root)) = roots.get_mut(index) {
@@ -171,7 +176,12 @@ fn as_tree(found: &Discovery) -> String {
 fn place(link: &DiscoveredLink) -> (String, Vec<String>) {
     let Some(uri) = link.uri().ok() else { return (link.target().to_owned(), Vec::new()) };
     let origin = uri.join("/").map_or_else(|_| uri.to_string(), |root| root.to_string());
-    let mut path: Vec<_> = uri.path().iter().map(|segment| one_line(segment)).collect();
+    let segments = uri.path();
+    let (shown, deeper) = segments.split_at(segments.len().min(MOST_LEVELS - 1));
+    let mut path: Vec<_> = shown.iter().map(|segment| one_line(segment)).collect();
+    if !deeper.is_empty() {
+        path.push(one_line(&deeper.join("/")));
+    }
     if !uri.query().is_empty() {
         let query = one_line(&format!("?{}", uri.query().join("&")));
         match path.last_mut() {

@@ -107,6 +107,7 @@ impl From<Error> for Failure {
                 Exit::Local
             }
             Error::Status(reply) => Exit::for_code(reply.code),
+            Error::BackOff { .. } => Exit::ServerError,
             error if error.is_timeout() => Exit::Timeout,
             _ => Exit::Network,
         };

@@ -8,7 +8,7 @@ use coap_core::{Code, Peer, Uri};
 use coap_driver::Reply;
 use coap_tokio::{GroupResponses, RequestBuilder};
 
-use crate::args::{NoiseArgs, RequestArgs};
+use crate::args::{GroupArgs, NoiseArgs, RequestArgs};
 use crate::client::print;
 use crate::exit::{Exit, Failure};
 use crate::{say, show, stop};
@@ -19,6 +19,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(6);
 
 pub(crate) fn is_group(uri: &Uri) -> bool {
     uri.ip().is_some_and(|ip| ip.to_canonical().is_multicast())
+}
+
+/// What says how to reach a group is for nothing where there is certainly none. What a name stands for is not known yet.
+pub(crate) fn check_unused(uri: &Uri, args: &GroupArgs) -> Result<(), Failure> {
+    let Some(ip) = uri.ip().filter(|_| !is_group(uri)) else { return Ok(()) };
+    let flag = match args {
+        GroupArgs { hops: Some(_), .. } => "--hops",
+        GroupArgs { interface: Some(_), .. } => "--interface",
+        GroupArgs { .. } => return Ok(()),
+    };
+    Err(Failure::usage(format_args!("{flag} is for groups, and {ip} is none")))
 }
 
 /// What makes no sense where there are many answers.
@@ -70,7 +81,7 @@ fn better(before: Option<Exit>, code: Code) -> Exit {
 
 fn show_answer(from: Peer, reply: &Reply, args: &RequestArgs) -> Result<(), Failure> {
     if args.json {
-        return print(format!("{}\n", show::reply_json(reply)).as_bytes());
+        return print(show::json_line(&show::reply_json(reply)).as_bytes());
     }
     if !args.ask.noise.quiet {
         say(format_args!("{from}: {}", show::summary(reply.into())));

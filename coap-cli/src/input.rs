@@ -37,6 +37,7 @@ pub(crate) type Reader = Box<dyn AsyncRead + Send + Unpin>;
 pub(crate) async fn payload(args: &AskArgs) -> Result<Payload, Failure> {
     if let Some(text) = &args.payload {
         return match text.strip_prefix('@') {
+            Some("") => Err(Failure::usage("bad --payload '@': a file follows the @, or - for standard input")),
             Some(file) => open(Path::new(file)).await,
             None => Ok(Payload::Whole(Bytes::copy_from_slice(text.as_bytes()))),
         };
@@ -55,9 +56,9 @@ pub(crate) async fn payload(args: &AskArgs) -> Result<Payload, Failure> {
 pub(crate) async fn short_payload(args: &AskArgs) -> Result<Bytes, Failure> {
     match payload(args).await? {
         Payload::Whole(content) => Ok(content),
-        Payload::Stream { .. } => {
-            Err(Failure::usage(format_args!("the payload of this request has {MOST_WHOLE} bytes at most")))
-        }
+        Payload::Stream { .. } => Err(Failure::usage(format_args!(
+            "the payload is too long: of a request to observe it has {MOST_WHOLE} bytes at most"
+        ))),
     }
 }
 
@@ -114,20 +115,26 @@ fn option_value(number: OptionNumber, text: &str) -> Result<Vec<u8>, String> {
         return hex::decode(digits.as_bytes())
             .ok_or_else(|| "0x is not followed by pairs of hexadecimal digits".to_owned());
     }
-    let format = number.definition().map(|definition| definition.format);
-    if format != Some(Format::Uint) || text.is_empty() {
+    let (format, fewest, most) = match number.definition() {
+        Some(known) => (known.format, known.min_len, usize::from(known.max_len)),
+        None => (Format::Opaque, 0, 0),
+    };
+    if format != Format::Uint || text.is_empty() {
         return Ok(text.as_bytes().to_vec());
     }
+    let largest = u32::MAX.checked_shr(32 - 8 * most.min(4) as u32).unwrap_or(0);
     let names_format = matches!(number, OptionNumber::CONTENT_FORMAT | OptionNumber::ACCEPT);
     let value = match text.parse::<u32>() {
-        Ok(value) => value,
+        Ok(value) if value <= largest => value,
         Err(_) if names_format => {
             text.parse::<ContentFormat>().map(|format| u32::from(format.number())).map_err(|error| error.to_string())?
         }
-        Err(_) => return Err(format!("the value of {number} is a number from 0 to {}, or bytes as 0x…", u32::MAX)),
+        _ => return Err(format!("the value of {number} is a number from 0 to {largest}, or bytes as 0x…")),
     };
-    // RFC 7252 §3.2: as short as possible.
-    Ok(value.to_be_bytes().into_iter().skip_while(|byte| *byte == 0).collect())
+    // RFC 7252 §3.2: as short as possible, and Hop-Limit is a byte even if that is 0.
+    let bytes = value.to_be_bytes();
+    let zeros = bytes.iter().take(bytes.len() - usize::from(fewest)).take_while(|byte| **byte == 0).count();
+    Ok(bytes.into_iter().skip(zeros).collect())
 }
 
 #[cfg(test)]
@@ -154,11 +161,22 @@ mod tests {
         assert_eq!(option("14,256"), (14, vec![1, 0]));
         assert_eq!(option("Accept=json"), (17, vec![50]));
         assert_eq!(option("14,0x0001"), (14, vec![0, 1]));
+        assert_eq!((option("Hop-Limit=0"), option("Hop-Limit=255")), ((16, vec![0]), (16, vec![255])));
     }
 
     #[test]
     fn what_is_no_option_is_refused() {
-        for text in ["", "Nonsense=1", "65536=1", "Max-Age=soon", "4=0x1", "Accept=soon"] {
+        for text in [
+            "",
+            "Nonsense=1",
+            "65536=1",
+            "Max-Age=soon",
+            "4=0x1",
+            "Accept=soon",
+            "Uri-Port=65536",
+            "Hop-Limit=256",
+            "Block1=16777216",
+        ] {
             assert!(text.parse::<RawOption>().is_err(), "{text}");
         }
     }

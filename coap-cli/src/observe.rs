@@ -9,7 +9,7 @@ use core::pin::{Pin, pin};
 use core::time::Duration;
 use std::io::{self, IsTerminal, Write};
 
-use coap_core::{Code, Options, Uri};
+use coap_core::{Code, OptionNumber, Options, Reregistration, Uri};
 use coap_driver::{Observed, Reply};
 use coap_tokio::{Observation, ObserveBuilder};
 use serde_json::{Value, json};
@@ -20,10 +20,13 @@ use crate::clock::{TimeOfDay, since_1970};
 use crate::exit::{Exit, Failure, is_gone};
 use crate::input::RawOption;
 use crate::plot::{Plot, number};
-use crate::{exec, input, say, show, stop};
+use crate::{exec, group, input, say, show, stop};
 
 /// How long the server has to hear that nobody observes any more.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// After the first registration that failed; twice as long after each further one. As without `--reregister`.
+const REREGISTER_PAUSE: Duration = Duration::from_secs(30);
 
 /// RFC 7252 §5.10.5: what a response without a Max-Age is fresh for, in seconds.
 const DEFAULT_MAX_AGE: u32 = 60;
@@ -35,6 +38,13 @@ const SHORT: usize = 120;
 pub(crate) async fn run(args: ObserveArgs) -> Result<Exit, Failure> {
     let ask = &args.ask;
     let uri = parse(&ask.uri)?;
+    if group::is_group(&uri) {
+        return Err(Failure::usage("a group cannot be observed: observe each of its members"));
+    }
+    group::check_unused(&uri, &ask.group)?;
+    if ask.options.iter().any(|option| option.number == OptionNumber::OBSERVE) {
+        return Err(Failure::usage("bad option: Observe is what observe sends by itself: leave it out"));
+    }
     let transmission = transmission(ask.patience)?;
     let content = input::short_payload(ask).await?;
     let client = client(ask).await?;
@@ -62,6 +72,9 @@ pub(crate) async fn run(args: ObserveArgs) -> Result<Exit, Failure> {
 
 fn with_options(mut asking: ObserveBuilder, args: &ObserveArgs) -> Result<ObserveBuilder, Failure> {
     let ask = &args.ask;
+    if let Some(hops) = ask.hop_limit {
+        asking = asking.hop_limit(hops);
+    }
     if ask.no_set_hostname {
         asking = asking.no_uri_host();
     }
@@ -73,7 +86,11 @@ fn with_options(mut asking: ObserveBuilder, args: &ObserveArgs) -> Result<Observ
     }
     match ask.block {
         Some(BlockArg::Size(Some(size))) => asking = asking.block_size(size),
-        Some(BlockArg::One(..)) => return Err(Failure::usage("one block alone cannot be observed")),
+        Some(BlockArg::One(..)) => {
+            return Err(Failure::usage(
+                "--block NUM,SIZE asks for one block, and whole states are observed: leave NUM out",
+            ));
+        }
         Some(BlockArg::Size(None)) | None => {}
     }
     for RawOption { number, value } in &ask.options {
@@ -84,6 +101,11 @@ fn with_options(mut asking: ObserveBuilder, args: &ObserveArgs) -> Result<Observ
     }
     if let Some(timeout) = ask.patience.timeout {
         asking = asking.timeout(timeout);
+    }
+    match args.reregister {
+        Some(0) => asking = asking.reregistration(Reregistration::OFF),
+        Some(attempts) => asking = asking.reregistration(Reregistration::new(attempts, REREGISTER_PAUSE)),
+        None => {}
     }
     Ok(asking)
 }
@@ -281,7 +303,7 @@ impl<'a> Teller<'a> {
             members.insert("event".to_owned(), event.into());
             members.insert("time".to_owned(), since_1970().as_secs_f64().into());
         }
-        print(format!("{object}\n").as_bytes())
+        print(show::json_line(&object).as_bytes())
     }
 
     fn say(&self, line: impl fmt::Display) {

@@ -255,10 +255,11 @@ impl Take for Sink {
         let Some(held) = &mut self.held else { return self.write(part).await };
         held.extend_from_slice(part);
         if held.len() > MOST_LAID_OUT {
-            let start = core::mem::take(held);
-            // From here on as it is.
+            let rest = held.split_off(show::whole_characters(held));
+            let start = core::mem::replace(held, rest);
+            // From here on it is not laid out.
             self.format = None;
-            self.write(&start).await?;
+            self.write(&show::printable(&start)).await?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! `--resume NOTE` keeps the part of a download that was interrupted, and notes how far it is and of which state of the
 //! resource (its ETag). The note never claims more than the part has, whenever the program is killed.
 
+use core::fmt;
 use core::time::Duration;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -40,6 +41,29 @@ impl Saving {
         let path = part.as_ref().unwrap_or(&target);
         let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
         Ok(Self { file, target, part, written: 0, keeps_part: false })
+    }
+
+    /// Whether it could be written, as far as that can be told before anything is sent.
+    ///
+    /// # Errors
+    ///
+    /// It is a folder, or in none.
+    pub(crate) fn check(target: &Path) -> Result<(), Failure> {
+        if target.as_os_str() == STDOUT {
+            return Ok(());
+        }
+        let cannot = |why: fmt::Arguments<'_>| {
+            Err(Failure::local(format_args!("cannot write {}: {why}; nothing was sent", target.display())))
+        };
+        if target.is_dir() {
+            return cannot(format_args!("it is a folder"));
+        }
+        match target.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+                cannot(format_args!("there is no folder {}", folder.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Goes on with what is there, from `offset` on, and leaves it there if it does not come to its end.
@@ -185,7 +209,9 @@ impl Note {
                 path.display()
             )));
         }
-        Self::open(path, uri)
+        let note = Self::open(path, uri)?;
+        Saving::check(path)?;
+        Ok(note)
     }
 
     fn open(path: &Path, uri: &str) -> Result<(Self, Option<Resume>), Failure> {

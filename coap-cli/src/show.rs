@@ -111,16 +111,53 @@ pub(crate) fn location(head: Head<'_>, asked: &Uri) -> Option<String> {
     Some(uri.map_or_else(|_| one_line(&head.options.to_string()), |uri| uri.to_string()))
 }
 
-/// What a person in front of a terminal gets instead of the payload, if it is laid out.
+/// Text for a terminal: what could do more there than be read is escaped, and so is what is no UTF-8. Tabs and ends of lines
+/// stay.
+pub(crate) fn printable(payload: &[u8]) -> Cow<'_, [u8]> {
+    if core::str::from_utf8(payload).is_ok_and(|text| text.chars().all(|it| is_plain(it) || matches!(it, '\n' | '\t')))
+    {
+        return payload.into();
+    }
+    let mut text = String::with_capacity(payload.len());
+    for chunk in payload.utf8_chunks() {
+        let mut characters = chunk.valid().chars().peekable();
+        while let Some(character) = characters.next() {
+            let ends_line = character == '\n' || (character == '\r' && characters.peek() == Some(&'\n'));
+            if ends_line || character == '\t' || is_plain(character) {
+                text.push(character);
+            } else {
+                text.extend(character.escape_default());
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text.into_bytes().into()
+}
+
+/// How much of this can be shown before the rest is there: all but a character that was cut in two.
+pub(crate) fn whole_characters(payload: &[u8]) -> usize {
+    let tail = payload.len().saturating_sub(3);
+    let start = payload.get(tail..).unwrap_or_default().iter().rposition(|byte| *byte >= 0xc0).map(|at| tail + at);
+    let cut = start.filter(|start| {
+        let last = payload.get(*start..).unwrap_or_default();
+        core::str::from_utf8(last).is_err_and(|error| error.error_len().is_none())
+    });
+    cut.unwrap_or(payload.len())
+}
+
+/// What a person in front of a terminal gets instead of the payload.
 pub(crate) fn body(format: Option<ContentFormat>, payload: &[u8]) -> Cow<'_, [u8]> {
     if let Some(text) = format.and_then(|format| laid_out(format, payload)) {
         return text.into_bytes().into();
     }
     // The prompt should not stand behind the last word.
-    if core::str::from_utf8(payload).is_ok_and(|text| !text.is_empty() && !text.ends_with('\n')) {
-        return [payload, b"\n"].concat().into();
+    let shown = printable(payload);
+    if shown.is_empty() || shown.ends_with(b"\n") {
+        return shown;
     }
-    payload.into()
+    [&shown, &b"\n"[..]].concat().into()
 }
 
 /// `None`: not a format that is laid out, or not what it says that it is.
@@ -158,6 +195,23 @@ pub(crate) fn options_json(options: &Options) -> String {
     }
     text.push(']');
     text
+}
+
+/// A line of JSON. What could do more on a terminal than be read is escaped there too, which makes no difference to programs.
+pub(crate) fn json_line(value: &serde_json::Value) -> String {
+    let mut line = String::new();
+    for character in value.to_string().chars() {
+        if is_plain(character) {
+            line.push(character);
+        } else {
+            // It stands in a string: elsewhere JSON has none of these.
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(line, "\\u{unit:04x}");
+            }
+        }
+    }
+    line.push('\n');
+    line
 }
 
 /// The whole response as one JSON object.
@@ -226,6 +280,24 @@ mod tests {
     #[test]
     fn nothing_in_a_line_moves_the_cursor() {
         assert_eq!(one_line("a\u{1b}[2Jb\r\n\u{9b}c\u{202e}é"), "a\\u{1b}[2Jb\\r\\n\\u{9b}c\\u{202e}é");
+    }
+
+    #[test]
+    fn nothing_in_a_payload_does_more_on_a_terminal_than_be_read() {
+        let shown = |payload: &[u8]| String::from_utf8(printable(payload).into_owned()).unwrap();
+        assert_eq!(shown("é\ta\r\nb\n".as_bytes()), "é\ta\r\nb\n");
+        assert_eq!(shown(b"a\x1b[2J\rb\x07\x7f\xff\xc2"), "a\\u{1b}[2J\\rb\\u{7}\\u{7f}\\xff\\xc2");
+        assert_eq!(shown("\u{9b}31m\u{202e}".as_bytes()), "\\u{9b}31m\\u{202e}");
+        let line = json_line(&json!({ "title": "\u{9b}31m\u{202e}\u{7f}é" }));
+        assert_eq!(line, "{\"title\":\"\\u009b31m\\u202e\\u007fé\"}\n");
+    }
+
+    #[test]
+    fn a_character_is_not_cut_in_two() {
+        for (payload, whole) in [("a€".as_bytes(), 4), (b"a\xe2\x82", 1), (b"a\xe2", 1), (b"", 0), (b"a\xff", 2)] {
+            assert_eq!(whole_characters(payload), whole, "{payload:?}");
+        }
+        assert_eq!(whole_characters(b"\xf0\x9f\x98"), 0);
     }
 
     #[test]

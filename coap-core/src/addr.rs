@@ -5,6 +5,8 @@ use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use bytes::Bytes;
 
+use crate::event::RequestId;
+
 /// An address and port, in the one form in which addresses compare: an IPv4-mapped IPv6 address is IPv4, there is no
 /// flow label, and a scope id only where the address needs one (link-local unicast and multicast).
 ///
@@ -198,6 +200,10 @@ pub struct Transmit {
     pub to: Peer,
     /// Where it should leave from.
     pub from: Local,
+    /// How many hops it may take, if the request said so: to a group only. `None`: as the socket has it.
+    pub hops: Option<u8>,
+    /// The request to a group that it is: [`handle_not_sent`](crate::Endpoint::handle_not_sent) if it cannot be sent.
+    pub group: Option<RequestId>,
     /// Its length in bytes.
     pub len: usize,
 }

@@ -30,6 +30,10 @@ pub struct Config {
     pub(crate) max_outbox: usize,
     pub(crate) max_group_responses: usize,
     pub(crate) max_resets_per_second: u32,
+    pub(crate) max_refusals_per_second: u32,
+    pub(crate) refusal_max_age: u32,
+    pub(crate) max_back_offs: usize,
+    pub(crate) max_back_off: Duration,
     pub(crate) ack_delay: Duration,
     pub(crate) response_timeout: Duration,
     pub(crate) incoming_timeout: Duration,
@@ -64,6 +68,10 @@ impl Default for Config {
             max_outbox: 4_096,
             max_group_responses: 64,
             max_resets_per_second: 1_000,
+            max_refusals_per_second: 100,
+            refusal_max_age: 4,
+            max_back_offs: 256,
+            max_back_off: Duration::from_secs(3_600),
             ack_delay: Duration::from_millis(250),
             response_timeout: Duration::from_secs(93),
             incoming_timeout: Duration::from_secs(93),
@@ -105,6 +113,8 @@ impl Config {
             max_outbox: 16,
             max_group_responses: 4,
             max_resets_per_second: 10,
+            max_refusals_per_second: 10,
+            max_back_offs: 8,
             max_body: 2 << 10,
             max_transfers: 2,
             max_transfer_bytes: 4 << 10,
@@ -316,6 +326,41 @@ impl ConfigBuilder {
         self
     }
 
+    /// Requests that find no room and are told so within a second, all peers together, a tenth of it for one peer (at least
+    /// one); 100 by default. One whose peer has `max_incoming_per_peer` open is answered 4.29 (RFC 8516 §3), one that finds a
+    /// table full of others', or the endpoint shutting down, 5.03 (RFC 7252 §5.9.3.4), both with Max-Age. Above it, and with
+    /// 0 always, it is met with silence and counted (`Stats::refusals_suppressed`), and its retransmission gets its chance.
+    /// So it is with what goes to a group, with the next block of a body that is under way, and with what is not safe and
+    /// could not be remembered for its duplicates.
+    ///
+    /// Which peers share a tenth is decided by a hash: 64 of them, 16 bytes each, once there has been a refusal.
+    pub const fn max_refusals_per_second(mut self, refusals: u32) -> Self {
+        self.wanted.max_refusals_per_second = refusals;
+        self
+    }
+
+    /// The Max-Age of those answers, in seconds: after which time the client may try again; 4 by default.
+    pub const fn refusal_max_age(mut self, seconds: u32) -> Self {
+        self.wanted.refusal_max_age = seconds;
+        self
+    }
+
+    /// Kinds of requests (server, method and URI) remembered that a server wants later (4.29, 5.03: RFC 8516 §4), about 40 bytes
+    /// each; 256 by default, a quarter at most for one server. When full the one that would have ended first is forgotten, of
+    /// the same server if that has its quarter, and counted (`Stats::back_offs_forgotten`): such requests are sent again. With
+    /// 0 no server is obeyed.
+    pub const fn max_back_offs(mut self, kinds: usize) -> Self {
+        self.wanted.max_back_offs = kinds;
+        self
+    }
+
+    /// The longest time for which a server is obeyed that wants a kind of request later, whatever its Max-Age; 1 hour by
+    /// default. Without a bound one response, wrong or forged, could silence a client for 136 years.
+    pub const fn max_back_off(mut self, span: Duration) -> Self {
+        self.wanted.max_back_off = span;
+        self
+    }
+
     /// How long a response may be awaited before a Confirmable request is acknowledged with an Empty message, and
     /// answered separately (RFC 7252 §5.2.2); 250 ms by default, below ACK_TIMEOUT.
     pub const fn ack_delay(mut self, span: Duration) -> Self {
@@ -470,6 +515,7 @@ impl ConfigBuilder {
             wanted.max_incoming,
             wanted.max_transfers,
             wanted.max_observers,
+            wanted.max_back_offs,
         ];
         if let Some(entries) = tables.into_iter().find(|entries| *entries > 1 << 24) {
             return Err(ConfigError::TableTooLarge { entries });

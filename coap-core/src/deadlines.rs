@@ -20,9 +20,11 @@ pub(crate) enum Reason {
     Notification,
     /// The state of an observation of ours is old: it is told, or the observation registered again (RFC 7641 §3.3.1).
     Observation,
+    /// A server is obeyed no longer that wanted a kind of request later (RFC 8516 §4). One for all of them.
+    BackOff,
 }
 
-const REASONS: usize = 6;
+const REASONS: usize = 7;
 
 /// Four below each: with a million deadlines a way through the heap is ten steps instead of twenty, and the four that are
 /// compared lie side by side, while each step costs a look far away.
@@ -176,6 +178,7 @@ mod tests {
         Reason::Pacing,
         Reason::Notification,
         Reason::Observation,
+        Reason::BackOff,
     ];
 
     #[test]

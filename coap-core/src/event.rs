@@ -10,6 +10,7 @@ use crate::exchange::{Incoming, Outgoing};
 use crate::message::{Request, Response};
 use crate::observe::{ObserverId, TopicId};
 use crate::slab::Key;
+use crate::time::Instant;
 use crate::wire::{Code, OptionNumber, Token, Type};
 
 /// A request of ours. Stale when its outcome has been polled, or when it was cancelled; a stale one names nothing, and
@@ -274,6 +275,12 @@ pub enum Failure {
     NoMessageId,
     /// The body could not be transferred in blocks.
     Blockwise(BlockFailure),
+    /// It was never sent: while it waited for its turn the server answered a similar request with 4.29 or 5.03, and wants no
+    /// further one before then (RFC 8516 §4).
+    BackOff {
+        /// When it may be sent.
+        until: Instant,
+    },
     /// The endpoint was shut down.
     Shutdown,
 }
@@ -331,6 +338,7 @@ impl fmt::Display for Failure {
             }
             Self::NoMessageId => write!(f, "no free Message ID: too many messages to this peer in a short time"),
             Self::Blockwise(reason) => write!(f, "blockwise transfer failed: {reason}"),
+            Self::BackOff { until } => write!(f, "the server is overloaded, and wants no such request before {until}"),
             Self::Shutdown => write!(f, "the endpoint was shut down"),
         }
     }

@@ -28,9 +28,19 @@ impl KeyedHash {
     /// What the messages that carry one body have in common, beside their peer: the method and the cache key (RFC 7252 §5.6)
     /// without the options that differ from block to block (RFC 7959 §3.3, §3.4). Request-Tag is part of it (RFC 9175 §3.2.1).
     pub(crate) fn operation(&self, code: Code, options: &Options) -> u64 {
+        self.request(code, options, belongs_to_operation)
+    }
+
+    /// What similar requests have in common, beside their peer: the method and the URI (RFC 8516 §1).
+    pub(crate) fn similar(&self, code: Code, options: &Options) -> u64 {
+        self.request(code, options, belongs_to_uri)
+    }
+
+    #[inline]
+    fn request(&self, code: Code, options: &Options, counts: impl Fn(OptionNumber) -> bool) -> u64 {
         let mut hasher = self.sip;
         hasher.write_u8(code.to_byte());
-        for (number, value) in options.iter().filter(|(number, _)| belongs_to_operation(*number)) {
+        for (number, value) in options.iter().filter(|(number, _)| counts(*number)) {
             hasher.write_u16(number.number());
             hasher.write_u32(value.len() as u32);
             hasher.write(value);
@@ -85,6 +95,19 @@ fn belongs_to_operation(number: OptionNumber) -> bool {
     !number.is_no_cache_key() && !differs.contains(&number)
 }
 
+/// What a URI is made into (RFC 7252 §6.4), also for a proxy.
+const fn belongs_to_uri(number: OptionNumber) -> bool {
+    matches!(
+        number,
+        OptionNumber::URI_HOST
+            | OptionNumber::URI_PORT
+            | OptionNumber::URI_PATH
+            | OptionNumber::URI_QUERY
+            | OptionNumber::PROXY_URI
+            | OptionNumber::PROXY_SCHEME
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,5 +148,19 @@ mod tests {
         for (index, one) in all.iter().enumerate() {
             assert!(!all[..index].contains(one), "{index}");
         }
+    }
+
+    #[test]
+    fn requests_are_similar_that_have_one_method_and_one_uri() {
+        let hash = KeyedHash::new([1, 2]);
+        let mut plain = Options::new();
+        plain.push_uri_path("a").unwrap();
+        let mut other = plain.clone();
+        other.set_observe(0);
+        other.set_accept(crate::wire::ContentFormat::CBOR);
+        assert_eq!(hash.similar(Code::GET, &plain), hash.similar(Code::GET, &other));
+        assert_ne!(hash.similar(Code::GET, &plain), hash.similar(Code::PUT, &plain));
+        other.push_uri_query("b").unwrap();
+        assert_ne!(hash.similar(Code::GET, &plain), hash.similar(Code::GET, &other));
     }
 }

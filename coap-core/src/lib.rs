@@ -57,6 +57,7 @@
 //! | `blockwise/` | bodies that travel block by block (RFC 7959) |
 //! | `observe/` | what we observe; topics and who observes them (RFC 7641) |
 //! | `echo` | proof that a peer is where it says it is, and when (RFC 9175 §2) |
+//! | `overload/` | what servers want later, and how often we say so of ourselves (RFC 8516) |
 //! | `peers`, `slab`, `links`, `deadlines`, `outbox` | whom we know, and how things are kept and waited for |
 //! | `config`, `transmission`, `stats`, `event`, `message`, `addr`, `time` | what goes in and comes out |
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
@@ -78,6 +79,7 @@ mod links;
 mod message;
 mod observe;
 mod outbox;
+mod overload;
 mod peers;
 mod reliability;
 mod slab;

@@ -192,10 +192,12 @@ pub struct RequestOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) transmission: Option<TransmissionParameters>,
     pub(crate) from: Local,
+    pub(crate) hops: Option<u8>,
     pub(crate) pacing: Pacing,
     pub(crate) progress: Progress,
     pub(crate) blocks: Blocks,
     pub(crate) reregistration: Reregistration,
+    pub(crate) heed: Heed,
 }
 
 /// How the bodies of one request travel.
@@ -227,6 +229,14 @@ pub(crate) enum Progress {
     Reported,
 }
 
+/// What a request waits for beside its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heed {
+    /// Servers that want such requests later.
+    BackOffs,
+    Nothing,
+}
+
 impl Default for RequestOptions {
     fn default() -> Self {
         Self::new()
@@ -242,10 +252,12 @@ impl RequestOptions {
             timeout: None,
             transmission: None,
             from: Local { socket: 0, ip: None, interface: 0, group: None },
+            hops: None,
             pacing: Pacing::Paced,
             progress: Progress::Quiet,
             blocks: Blocks { size: None, max_body: None, in_parts: false, resume: None, report: false },
             reregistration: Reregistration::DEFAULT,
+            heed: Heed::BackOffs,
         }
     }
 
@@ -278,6 +290,20 @@ impl RequestOptions {
     /// Sends it from this socket, address or interface.
     pub const fn from(mut self, local: Local) -> Self {
         self.from = local;
+        self
+    }
+
+    /// Sends it on the network interface of this index, where its destination leaves that open: a group, or a link-local
+    /// address without a zone. What [`from`](Self::from) says of the interface is replaced.
+    pub const fn interface(mut self, index: u32) -> Self {
+        self.from.interface = index;
+        self
+    }
+
+    /// Lets a request to a group take so many hops, in place of what the socket says: [`Transmit::hops`](crate::Transmit::hops).
+    /// To a single peer it says nothing.
+    pub const fn hops(mut self, hops: u8) -> Self {
+        self.hops = Some(hops);
         self
     }
 
@@ -326,6 +352,13 @@ impl RequestOptions {
     /// Raises `Event::Progress` for each block of a body.
     pub const fn report_progress(mut self) -> Self {
         self.blocks.report = true;
+        self
+    }
+
+    /// Sends it even if the server has asked not to be sent such a request for a while, with a 4.29 or a 5.03 (RFC 8516 §4):
+    /// for an application that knows that it is another matter, or that cannot wait. It may be answered the same again.
+    pub const fn ignore_back_off(mut self) -> Self {
+        self.heed = Heed::Nothing;
         self
     }
 

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 use crate::addr::{Local, Peer};
+use crate::event::RequestId;
 use crate::observe::ObserverKey;
 use crate::reliability::{FlightKey, ReplyRef};
 use crate::wire::{Message, Type};
@@ -27,6 +28,15 @@ pub(crate) enum What {
     Empty(Type, u16),
     /// A message that nobody keeps.
     Message(Box<Message>),
+    /// A request to a group.
+    ToGroup(Box<ToGroup>),
+}
+
+/// A request to a group, sent once.
+pub(crate) struct ToGroup {
+    pub(crate) request: RequestId,
+    pub(crate) message: Message,
+    pub(crate) hops: Option<u8>,
 }
 
 /// A queue with a bound. What does not fit is lost as it could be in the network: Confirmable messages are repeated,

@@ -36,6 +36,8 @@ pub struct Stats {
     pub senseless: u64,
     /// Messages with a critical option that is not understood or malformed (RFC 7252 §5.4.1).
     pub bad_option: u64,
+    /// Requests with a Hop-Limit that is none (RFC 8768 §3).
+    pub bad_hop_limit: u64,
     /// Requests for a proxy, which we are not.
     pub proxy_requests: u64,
     /// Requests refused because `max_incoming` or `max_incoming_per_peer` was reached.
@@ -94,6 +96,16 @@ pub struct Stats {
     pub unproven_withheld: u64,
     /// Requests of ours that were repeated with the Echo value that their server asked for.
     pub challenges_answered: u64,
+    /// Echo values that came with other responses and were forgotten for those of other servers.
+    pub echoes_forgotten: u64,
+    /// Requests that found no room and were told so: 4.29 or 5.03 (RFC 8516).
+    pub refusals_sent: u64,
+    /// Those that were met with silence because of `max_refusals_per_second`.
+    pub refusals_suppressed: u64,
+    /// Responses of code 4.29 or 5.03, after which a server is not sent similar requests for a while (RFC 8516).
+    pub back_offs: u64,
+    /// Those forgotten before their time because `max_back_offs` were remembered.
+    pub back_offs_forgotten: u64,
     /// Remembered Message IDs forgotten before their time.
     pub forgotten_early: u64,
     /// Idempotent requests served although they could not be remembered.
@@ -120,6 +132,7 @@ impl Stats {
             + self.unmatched
             + self.senseless
             + self.bad_option
+            + self.bad_hop_limit
             + self.proxy_requests
             + self.refused_incoming
             + self.refused_peer

@@ -47,6 +47,8 @@ struct Group<R: Runtime> {
     /// How many requests were numbered.
     numbered: AtomicU64,
     proxy: Mutex<Option<Proxy>>,
+    /// How long requests wait for servers that want them later, in microseconds.
+    back_off_wait: AtomicU64,
 }
 
 impl<R: Runtime> Clone for Client<R> {
@@ -76,7 +78,8 @@ impl<R: Runtime> Client<R> {
     pub(crate) fn new(shared: Arc<Shared<R>>) -> Self {
         let id = shared.command(|state, _| state.add_client());
         let (closed, epoch, numbered) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-        Self { group: Arc::new(Group { shared, id, closed, epoch, numbered, proxy: Mutex::new(None) }) }
+        let (proxy, back_off_wait) = (Mutex::new(None), AtomicU64::new(0));
+        Self { group: Arc::new(Group { shared, id, closed, epoch, numbered, proxy, back_off_wait }) }
     }
 
     // ----- Requests --------------------------------------------------------------------------------------------
@@ -230,6 +233,10 @@ impl<R: Runtime> Client<R> {
     /// True as well if the driver task has ended, with its runtime or its last socket.
     pub(crate) fn is_closed(&self) -> bool {
         self.group.closed.load(Ordering::Relaxed) || self.group.shared.lock().phase == Phase::Closed
+    }
+
+    pub(crate) fn back_off_wait(&self) -> &AtomicU64 {
+        &self.group.back_off_wait
     }
 
     pub(crate) fn draw_number(&self) -> RequestNumber {

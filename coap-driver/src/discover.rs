@@ -101,7 +101,7 @@ impl<R: Runtime> DiscoverBuilder<R> {
 
     async fn ask(self) -> Result<Discovery, DiscoverError> {
         let reply = self.request.await?;
-        Discovery::read(&reply, self.uri.as_ref())
+        Discovery::read(&reply, base(reply.from, self.uri.as_ref()))
     }
 }
 
@@ -147,7 +147,9 @@ impl<R: Runtime> GroupDiscovery<R> {
     }
 
     fn read(&self, answer: Result<Reply, Error>) -> Result<Discovery, DiscoverError> {
-        Discovery::read(&answer?, self.uri.as_ref())
+        let reply = answer?;
+        // Also of a group that was named: its name is not that of who answered.
+        Discovery::read(&reply, base_at(reply.from, self.uri.as_ref()))
     }
 }
 
@@ -212,15 +214,15 @@ pub enum DiscoverError {
 
 impl Discovery {
     /// The links in a reply that was not got by [`Client::discover`](crate::Client::discover): from a group, say. `uri`
-    /// is what was asked.
+    /// is what was asked, and what they are relative to unless it has the address of a group.
     ///
     /// # Errors
     /// An error code, another format, or links that are wrong.
     pub fn from_reply(reply: &Reply, uri: &Uri) -> Result<Self, DiscoverError> {
-        Self::read(reply, Some(uri))
+        Self::read(reply, base(reply.from, Some(uri)))
     }
 
-    fn read(reply: &Reply, uri: Option<&Uri>) -> Result<Self, DiscoverError> {
+    fn read(reply: &Reply, base: Option<Uri>) -> Result<Self, DiscoverError> {
         if reply.code.is_error() {
             return Err(DiscoverError::Request(Error::Status(Box::new(reply.clone()))));
         }
@@ -229,7 +231,7 @@ impl Discovery {
         if reply.code != Code::CONTENT || format.is_some_and(|format| format != ContentFormat::LINK_FORMAT) {
             return Err(DiscoverError::NoLinks { code: reply.code, format });
         }
-        let base = base(reply.from, uri).map(Arc::new);
+        let base = base.map(Arc::new);
         let mut read = Self { from: reply.from, base, links: Vec::new() };
         let text = match core::str::from_utf8(&reply.payload) {
             Ok(text) => text,
@@ -252,13 +254,17 @@ impl Discovery {
 fn base(from: Peer, uri: Option<&Uri>) -> Option<Uri> {
     match uri {
         Some(uri) if uri.ip().is_none_or(|ip| !ip.is_multicast() && !ip.is_unspecified()) => Some(uri.clone()),
-        _ => {
-            let mut options = uri.map(Uri::options).unwrap_or_default();
-            options.remove(OptionNumber::URI_HOST);
-            let there = Uri::from_options(Scheme::Coap, from.udp()?.socket_addr(), &options).ok()?;
-            if uri.is_some() { Some(there) } else { there.join("/.well-known/core").ok() }
-        }
+        _ => base_at(from, uri),
     }
+}
+
+/// The path of `uri` at the address of who answered.
+fn base_at(from: Peer, uri: Option<&Uri>) -> Option<Uri> {
+    let mut options = uri.map(Uri::options).unwrap_or_default();
+    options.remove(OptionNumber::URI_HOST);
+    options.remove(OptionNumber::URI_PORT);
+    let there = Uri::from_options(Scheme::Coap, from.udp()?.socket_addr(), &options).ok()?;
+    if uri.is_some() { Some(there) } else { there.join("/.well-known/core").ok() }
 }
 
 impl DiscoveredLink {

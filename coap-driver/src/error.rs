@@ -5,7 +5,9 @@ use core::net::IpAddr;
 use core::time::Duration;
 use std::io;
 
-use coap_core::{BlockFailure, ConfigError, Failure, OptionError, OptionNumber, Peer, RequestError, Timing, UriError};
+use coap_core::{
+    BlockFailure, ConfigError, Failure, Instant, OptionError, OptionNumber, Peer, RequestError, Timing, UriError,
+};
 
 use crate::reply::Reply;
 use crate::router::RouteError;
@@ -56,6 +58,17 @@ pub enum Error {
     Option(OptionError),
     /// The endpoint does not take the request. Nothing was sent.
     Request(RequestError),
+    /// The server answered a request for the same method and URI with 4.29 or 5.03, and wants no further one before its Max-Age
+    /// has passed (RFC 8516 §4, RFC 7252 §5.9.3.4). Nothing was sent. Who would rather wait than try again:
+    /// [`RequestBuilder::wait_for_back_off`](crate::RequestBuilder::wait_for_back_off).
+    BackOff {
+        /// Which server.
+        peer: Peer,
+        /// When it may be sent, on the clock of the runtime.
+        until: Instant,
+        /// How long that is from the refusal on.
+        wait: Duration,
+    },
     /// The time of the request ran out while it waited for its turn: RFC 7252 §4.7 says why there are turns, and §4.4
     /// why a peer has no more than 65,536 messages within EXCHANGE_LIFETIME (247 s).
     NotSent {
@@ -236,6 +249,11 @@ impl fmt::Display for Error {
             ),
             Self::Option(error) => write!(f, "bad option: {error}"),
             Self::Request(error) => write!(f, "request not sent: {error}"),
+            Self::BackOff { peer, wait, .. } => write!(
+                f,
+                "not sent: {peer} is overloaded, and wants no such request for {}: try again then, or let the request wait",
+                Seconds(*wait)
+            ),
             Self::NotSent { peer, timing } => write!(
                 f,
                 "not sent to {peer} within {}: earlier requests to it are unanswered, so wait or allow more at a time \

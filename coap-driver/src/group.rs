@@ -4,6 +4,7 @@ use core::fmt;
 use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use std::collections::VecDeque;
 
 use coap_core::{BlockSize, Code, Failure, OptionNumber, Peer, Request, RequestId};
@@ -21,7 +22,8 @@ use crate::waiting::Outcome;
 /// Responses that may wait for a stream that is not read. When full a further one is dropped and counted.
 const MOST_WAITING: usize = 64;
 
-/// Members whose long responses are fetched at a time. Those of others wait with the rest.
+/// Members whose long responses are fetched at a time. As many as may wait for a reader wait for their turn; the response of
+/// a further one is dropped and counted.
 const MOST_FETCHED: usize = 8;
 
 /// What the members of a group answer, as it comes; made by [`RequestBuilder::multicast`].
@@ -32,10 +34,11 @@ const MOST_FETCHED: usize = 8;
 ///   §2.5). Dropping it ends it before. If the request could not be sent, or the client was closed, the last item says so,
 ///   with the group itself as the one who answered.
 /// * Of a response longer than a block a member sends the first block alone (RFC 7959 §2.8). To GET and FETCH the whole is then
-///   asked of it by unicast, with a request of its own and the time of one, even after the end of the group's: bodies of two
-///   members, or of two states, are never joined. To other methods, which may not be repeated, the reply has the first block
+///   asked of it by unicast, with a request of its own, even after the end of the group's, and with the same `timeout` if there
+///   is one: bodies of two members, or of two states, are never joined. To other methods, which may not be repeated, the reply has the first block
 ///   and the Block2 option that says so.
-/// * 64 responses wait for a reader, and 8 long ones are fetched at a time; [`lost`](Self::lost) counts what was dropped.
+/// * 64 responses wait for a reader, and 8 long ones are fetched at a time, while 64 more wait for their turn: a member that
+///   stalls holds up no short ones. [`lost`](Self::lost) counts what was dropped.
 ///
 /// ```no_run
 /// # use coap_driver::{Client, Error, Runtime};
@@ -61,8 +64,11 @@ pub struct GroupResponses<R: Runtime> {
     teller: Teller<R>,
     /// What was asked, to be asked of one member alone.
     request: Request,
+    timeout: Option<Duration>,
     max_body: Option<usize>,
     fetching: Vec<Fetching>,
+    /// Whose long responses are fetched next.
+    in_turn: VecDeque<(Peer, BlockSize)>,
     heard: u64,
     lost: u64,
 }
@@ -82,17 +88,19 @@ pub(crate) struct Asked<R: Runtime> {
     pub(crate) abort: Option<Signal>,
     pub(crate) teller: Teller<R>,
     pub(crate) request: Request,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) max_body: Option<usize>,
 }
 
 impl<R: Runtime> GroupResponses<R> {
     pub(crate) fn new(asked: Asked<R>) -> Self {
-        let Asked { client, group, id, epoch, abort, teller, mut request, max_body } = asked;
+        let Asked { client, group, id, epoch, abort, teller, mut request, timeout, max_body } = asked;
         // Which answers a group may spare is not what one member is asked (RFC 7967 §2.1).
         request.options.remove(OptionNumber::NO_RESPONSE);
         request.options.remove(OptionNumber::BLOCK2);
-        let (open, fetching) = (Some(id), Vec::new());
-        Self { client, group, open, epoch, abort, teller, request, max_body, fetching, heard: 0, lost: 0 }
+        let (open, fetching, in_turn) = (Some(id), Vec::new(), VecDeque::new());
+        let (heard, lost) = (0, 0);
+        Self { client, group, open, epoch, abort, teller, request, timeout, max_body, fetching, in_turn, heard, lost }
     }
 
     /// The next answer; `None` at the end.
@@ -100,14 +108,16 @@ impl<R: Runtime> GroupResponses<R> {
         poll_fn(|cx| self.poll(cx)).await
     }
 
-    /// How many responses were dropped because 64 were waiting to be read.
+    /// How many responses were dropped because 64 were waiting to be read, or for their turn to be fetched.
     pub fn lost(&self) -> u64 {
         self.lost + self.open.map_or(0, |id| self.client.shared().lock().waiting.lost_members(id))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Peer, Result<Reply, Error>)>> {
-        if self.open.is_some() && self.abort.as_ref().is_some_and(|abort| abort.poll(cx)) {
+        let is_open = self.open.is_some() || !self.fetching.is_empty();
+        if is_open && self.abort.as_ref().is_some_and(|abort| abort.poll(cx)) {
             self.fetching.clear();
+            self.in_turn.clear();
             return Poll::Ready(Some((self.group, Err(self.end_with(Error::Aborted)))));
         }
         if let Some(fetched) = self.poll_fetched(cx) {
@@ -117,10 +127,6 @@ impl<R: Runtime> GroupResponses<R> {
             let Some(id) = self.open else {
                 return if self.fetching.is_empty() { Poll::Ready(None) } else { Poll::Pending };
             };
-            // Whoever is fetched wakes the task: then it goes on.
-            if self.fetching.len() >= MOST_FETCHED {
-                return Poll::Pending;
-            }
             let polled = self.client.shared().lock().waiting.poll_member(id, cx);
             match polled {
                 Poll::Pending => return Poll::Pending,
@@ -128,11 +134,9 @@ impl<R: Runtime> GroupResponses<R> {
                     self.heard += 1;
                     let from = reply.from;
                     let Some(size) = self.first_block(&reply) else { return Poll::Ready(Some((from, Ok(reply)))) };
-                    if self.fetching.iter().all(|fetching| fetching.from != from) {
-                        self.fetch(from, size);
-                        if let Some(fetched) = self.poll_fetched(cx) {
-                            return Poll::Ready(Some(fetched));
-                        }
+                    self.fetch_in_turn(from, size);
+                    if let Some(fetched) = self.poll_fetched(cx) {
+                        return Poll::Ready(Some(fetched));
                     }
                 }
                 // Its time is over.
@@ -141,6 +145,7 @@ impl<R: Runtime> GroupResponses<R> {
                     self.teller.collected(self.heard);
                 }
                 Poll::Ready(Err(outcome)) => {
+                    self.in_turn.clear();
                     let error = self.client.name_end(self.epoch, outcome.into_error());
                     return Poll::Ready(Some((self.group, Err(self.end_with(error)))));
                 }
@@ -154,6 +159,13 @@ impl<R: Runtime> GroupResponses<R> {
                 && let Poll::Ready(result) = fetching.reply.as_mut().poll(cx)
             {
                 let Fetching { from, .. } = self.fetching.swap_remove(index);
+                // Of what began before a disconnection nothing is asked afterwards.
+                if self.client.epoch() != self.epoch {
+                    self.in_turn.clear();
+                }
+                if let Some((next, size)) = self.in_turn.pop_front() {
+                    self.fetch(next, size);
+                }
                 return Some((from, result));
             }
         }
@@ -167,10 +179,27 @@ impl<R: Runtime> GroupResponses<R> {
         BlockSize::from_szx(block.szx())
     }
 
+    /// Once for each member at a time.
+    fn fetch_in_turn(&mut self, from: Peer, size: BlockSize) {
+        let is_known = self.fetching.iter().any(|fetching| fetching.from == from)
+            || self.in_turn.iter().any(|(member, _)| *member == from);
+        if is_known {
+            return;
+        }
+        if self.fetching.len() < MOST_FETCHED {
+            self.fetch(from, size);
+        } else if self.in_turn.len() < MOST_WAITING {
+            self.in_turn.push_back((from, size));
+        } else {
+            self.lost = self.lost.saturating_add(1);
+        }
+    }
+
     fn fetch(&mut self, from: Peer, size: BlockSize) {
         let asked = RequestBuilder::new(self.client.clone(), self.request.code, from);
         let asked = asked.with_request(self.request.clone()).block_size(size).no_proxy();
         let asked = self.max_body.into_iter().fold(asked, RequestBuilder::max_body);
+        let asked = self.timeout.into_iter().fold(asked, RequestBuilder::timeout);
         self.fetching.push(Fetching { from, reply: asked.into_future() });
     }
 

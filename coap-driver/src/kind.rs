@@ -23,6 +23,8 @@ pub enum ErrorKind {
     HostNotFound,
     /// There is no way to the peer from this machine: no interface of the zone, no socket of the address family.
     NoRoute,
+    /// The server wants no such request yet (4.29, 5.03): nothing was sent.
+    BackOff,
     /// The time ran out, at this stage.
     TimedOut(Stage),
     /// The peer answered with a Reset.
@@ -87,6 +89,7 @@ impl Error {
             Self::NoInterface { .. } | Self::AddressFamily { .. } => ErrorKind::NoRoute,
             Self::Option(_) => ErrorKind::Option,
             Self::Request(_) | Self::NotGroup { .. } => ErrorKind::Request,
+            Self::BackOff { .. } => ErrorKind::BackOff,
             Self::NotSent { .. } => ErrorKind::TimedOut(Stage::Waiting),
             Self::NoAck { .. } => ErrorKind::TimedOut(Stage::Acknowledgement),
             Self::NoResponse { .. } => ErrorKind::TimedOut(Stage::Response),

@@ -34,6 +34,7 @@ pub struct ObserveBuilder<R: Runtime> {
     how: RequestOptions,
     timeout: Option<Duration>,
     through: Through,
+    back_off: Option<Duration>,
     number: RequestNumber,
 }
 
@@ -45,7 +46,8 @@ impl<R: Runtime> ObserveBuilder<R> {
             request.options = target.options();
         }
         let (through, number) = (Through::default(), client.draw_number());
-        Self { client, target, request, how: RequestOptions::new(), timeout: None, through, number }
+        let (how, timeout, back_off) = (RequestOptions::new(), None, None);
+        Self { client, target, request, how, timeout, through, back_off, number }
     }
 
     /// Observes what this content asks for, with FETCH instead of GET (RFC 8132 §2.4).
@@ -73,6 +75,15 @@ impl<R: Runtime> ObserveBuilder<R> {
     pub fn option(mut self, number: OptionNumber, value: impl AsRef<[u8]>) -> Self {
         let pushed = self.request.options.push(number, value.as_ref());
         if let (Err(error), Ok(_)) = (pushed, &self.target) {
+            self.target = Err(Error::Option(error));
+        }
+        self
+    }
+
+    /// Lets the registration pass so many proxies, 1 to 255: see [`RequestBuilder::hop_limit`](crate::RequestBuilder::hop_limit).
+    pub fn hop_limit(mut self, hops: u8) -> Self {
+        let set = self.request.options.set_hop_limit(hops);
+        if let (Err(error), Ok(_)) = (set, &self.target) {
             self.target = Err(Error::Option(error));
         }
         self
@@ -120,6 +131,19 @@ impl<R: Runtime> ObserveBuilder<R> {
         self
     }
 
+    /// Waits up to `span` for a server that wants such requests later: see
+    /// [`RequestBuilder::wait_for_back_off`](crate::RequestBuilder::wait_for_back_off).
+    pub fn wait_for_back_off(mut self, span: Duration) -> Self {
+        self.back_off = Some(span);
+        self
+    }
+
+    /// Registers even if the server has asked not to be sent such a request yet.
+    pub fn ignore_back_off(mut self) -> Self {
+        self.how = self.how.ignore_back_off();
+        self
+    }
+
     /// Observes through this proxy, with the URI of the target in Proxy-Uri, whatever the client's proxy is.
     pub fn proxy_uri(mut self, proxy: impl IntoTarget) -> Self {
         self.through = Through::own(proxy);
@@ -144,9 +168,9 @@ impl<R: Runtime> ObserveBuilder<R> {
     }
 
     async fn start(self) -> Result<Observation<R>, Error> {
-        let Self { client, target, mut request, how, timeout, through, number } = self;
+        let Self { client, target, mut request, how, timeout, through, back_off, number } = self;
         let mut teller = Teller::new(client.clone(), number);
-        let deadline = Deadline::new(&client, timeout);
+        let deadline = Deadline::new(&client, timeout).with_back_off(back_off);
         let ask = async {
             let target = through.route(client.proxy(), target?, &mut request.options)?;
             let peers = resolve(&client, &target, deadline).await?;

@@ -34,11 +34,30 @@ pub(crate) struct Deadline {
     started: Instant,
     timeout: Option<Duration>,
     epoch: u64,
+    /// How long to wait for a server that wants the request later.
+    back_off: Duration,
+    /// How long that was, where the time of the request does not count it.
+    rested: Duration,
 }
 
 impl Deadline {
     pub(crate) fn new<R: Runtime>(client: &Client<R>, timeout: Option<Duration>) -> Self {
-        Self { started: client.now(), timeout, epoch: client.epoch() }
+        let (started, epoch, back_off) = (client.now(), client.epoch(), client.wait_for_back_off());
+        Self { started, timeout, epoch, back_off, rested: Duration::ZERO }
+    }
+
+    /// With a patience of its own for a server that wants the request later.
+    pub(crate) const fn with_back_off(mut self, span: Option<Duration>) -> Self {
+        if let Some(span) = span {
+            self.back_off = span;
+        }
+        self
+    }
+
+    /// Whether it is worth to wait until then for a server that wants the request later.
+    fn may_rest_until(self, until: Instant) -> bool {
+        let in_time = self.timeout.is_none_or(|timeout| until < self.started + timeout);
+        in_time && until <= self.started + self.back_off
     }
 
     pub(crate) const fn epoch(self) -> u64 {
@@ -52,7 +71,7 @@ impl Deadline {
 
     /// Until when to wait for what is not the endpoint's business.
     pub(crate) fn patience(self) -> Instant {
-        self.started + self.timeout.unwrap_or(PATIENCE)
+        self.started + self.timeout.unwrap_or(PATIENCE + self.rested)
     }
 
     /// What is left for the endpoint.
@@ -195,7 +214,7 @@ impl<R: Runtime> Race<R> {
                     return Err(failed);
                 }
                 let Some(peer) = peers.next() else { return Err(failed) };
-                match self.start_when_there_is_room(peer).await {
+                match self.start_in_time(peer).await {
                     Ok(()) => {}
                     // Another address may be of the family that there is a socket for.
                     Err(error) if peers.peek().is_some() && matches!(error, Error::AddressFamily { .. }) => {
@@ -244,7 +263,15 @@ impl<R: Runtime> Race<R> {
                 Outcome::Failed { peer, reason: Failure::NotSent | Failure::NoAck | Failure::NoResponse, .. }
                     if running.is_joined() =>
                 {
-                    self.start_when_there_is_room(peer).await?;
+                    self.start_in_time(peer).await?;
+                }
+                // It waited for its turn, and its server wants it later by now. Nobody has got it.
+                Outcome::Failed { peer, reason: Failure::BackOff { until }, .. } => {
+                    self.wanted = None;
+                    if !self.deadline.may_rest_until(until) || !self.upload.as_mut().is_none_or(Upload::rewind) {
+                        return Err(self.backed_off(peer, until));
+                    }
+                    self.start_in_time(peer).await?;
                 }
                 Outcome::Failed { peer, reason, timing } => {
                     failed = Error::from_failure(peer, reason, timing);
@@ -275,6 +302,40 @@ impl<R: Runtime> Race<R> {
 
     fn id(&self) -> ClientId {
         self.client.id()
+    }
+
+    /// Starts, and waits first for a server that wants the request later, if the caller has the patience.
+    async fn start_in_time(&mut self, peer: Peer) -> Result<(), Error> {
+        loop {
+            match self.start_when_there_is_room(peer).await {
+                Err(Error::BackOff { until, .. }) if self.deadline.may_rest_until(until) => {
+                    self.rest_until(until).await?;
+                }
+                started => return started,
+            }
+        }
+    }
+
+    /// Waits, unless the client ends meanwhile.
+    async fn rest_until(&mut self, until: Instant) -> Result<(), Error> {
+        let (client, began) = (self.client.clone(), self.client.now());
+        // The place is taken for the news of the end: see `Room::None`.
+        let place = Place::new(client.shared().clone(), Room::None);
+        let ended = poll_fn(|cx| {
+            place.wait(cx);
+            if self.deadline.is_ended(&client) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        if within(client.runtime(), until, ended).await.is_some() {
+            return Err(Error::Closed);
+        }
+        if self.deadline.timeout.is_none() {
+            self.deadline.rested += client.now() - began;
+        }
+        Ok(())
+    }
+
+    fn backed_off(&self, peer: Peer, until: Instant) -> Error {
+        Error::BackOff { peer, until, wait: until - self.client.now() }
     }
 
     /// Starts, and waits in turn where the tables of the endpoint are full: a caller that must try again by itself
@@ -356,6 +417,7 @@ impl<R: Runtime> Race<R> {
                 Ok(())
             }
             Err(RequestError::Shutdown) => Err(Error::Closed),
+            Err(RequestError::BackOff { until }) => Err(self.backed_off(peer, until)),
             Err(error) => Err(Error::Request(error)),
         }
     }

@@ -60,6 +60,7 @@ pub struct RequestBuilder<R: Runtime> {
     resume: Option<Resume>,
     abort: Option<Signal>,
     through: Through,
+    back_off: Option<Duration>,
     number: RequestNumber,
 }
 
@@ -84,6 +85,7 @@ impl<R: Runtime> RequestBuilder<R> {
             resume: None,
             abort: None,
             through: Through::default(),
+            back_off: None,
             number,
         }
     }
@@ -186,6 +188,18 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
+    /// Lets the request pass so many proxies that know this (Hop-Limit: RFC 8768), 1 to 255; without it each of them begins with
+    /// 16. One that may not pass it on answers 5.08, with the names of those on the way.
+    ///
+    /// 0 makes the request end with [`Error::Option`].
+    pub fn hop_limit(mut self, hops: u8) -> Self {
+        let set = self.request.options.set_hop_limit(hops);
+        if let (Err(error), Ok(_)) = (set, &self.target) {
+            self.target = Err(Error::Option(error));
+        }
+        self
+    }
+
     /// Uses this token, which may be empty, instead of a random one. It must not be in use towards the same peer.
     pub fn token(mut self, token: Token) -> Self {
         self.how = self.how.token(token);
@@ -216,10 +230,54 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
+    /// Sends it on the network interface of this index, where its destination leaves that open: a group, or a link-local
+    /// address without a zone. On systems other than Linux and Android the zone of a URI says so, or the socket's options.
+    pub fn interface(mut self, index: u32) -> Self {
+        self.how = self.how.interface(index);
+        self
+    }
+
+    /// Lets a request to a group take so many hops, in place of what the socket's options say: 1 stays on the link. A single
+    /// peer is asked as ever.
+    ///
+    /// On systems other than Linux and Android, over a transport of your own, and for 0 hops over IPv4, it is not sent, and ends
+    /// with [`Error::Unreachable`].
+    pub fn hops(mut self, hops: u8) -> Self {
+        self.how = self.how.hops(hops);
+        self
+    }
+
     /// Does not hold a Non-confirmable request back for PROBING_RATE (RFC 7252 §4.7): for an application that knows
     /// that its rate is acceptable.
     pub fn unpaced(mut self) -> Self {
         self.how = self.how.unpaced();
+        self
+    }
+
+    /// Waits up to `span`, within its timeout, if the server has asked not to be sent such a request for a while (4.29 or 5.03
+    /// with Max-Age: RFC 8516 §4), instead of what [`Client::set_wait_for_back_off`] says. When that would not be enough the
+    /// request ends with [`Error::BackOff`] at once.
+    ///
+    /// ```no_run
+    /// # use core::time::Duration;
+    /// # use coap_driver::{Client, Error, Runtime};
+    /// # async fn example<R: Runtime>(client: Client<R>) -> Result<(), Error> {
+    /// let reading = client.post("coap://[2001:db8::1]/readings", "21.5").wait_for_back_off(Duration::from_secs(120));
+    /// match reading.await {
+    ///     Err(Error::BackOff { wait, .. }) => println!("the server is busy for {wait:?}"),
+    ///     other => println!("{}", other?.code),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait_for_back_off(mut self, span: Duration) -> Self {
+        self.back_off = Some(span);
+        self
+    }
+
+    /// Sends it even if the server has asked not to be sent such a request yet.
+    pub fn ignore_back_off(mut self) -> Self {
+        self.how = self.how.ignore_back_off();
         self
     }
 
@@ -299,8 +357,8 @@ impl<R: Runtime> RequestBuilder<R> {
     /// Sends it to a group, Non-confirmable, and gives the answers of its members as they come: see [`GroupResponses`]. They are
     /// collected for its [`timeout`](Self::timeout), or without one for MAX_SERVER_RESPONSE_DELAY (250 s: RFC 7390 §2.5).
     ///
-    /// The interface is that of the zone in the URI, or of [`from`](Self::from), or of the socket's options, which have the hop
-    /// limit too.
+    /// The interface is that of the zone in the URI, or of [`interface`](Self::interface), or of the socket's options; the hop
+    /// limit that of [`hops`](Self::hops), or of the socket's options.
     ///
     /// # Errors
     /// [`Error::NotGroup`]: it is for one peer, perhaps a proxy. Those of a request that is not sent.
@@ -331,7 +389,7 @@ impl<R: Runtime> RequestBuilder<R> {
         match sent.await {
             Ok((group, id)) => {
                 let epoch = deadline.epoch();
-                let asked = Asked { client, group, id, epoch, abort, teller, request, max_body };
+                let asked = Asked { client, group, id, epoch, abort, teller, request, timeout, max_body };
                 Ok(GroupResponses::new(asked))
             }
             Err(error) => {
@@ -352,7 +410,7 @@ impl<R: Runtime> RequestBuilder<R> {
 
     async fn finish(mut self) -> Result<(Finish, Option<ProgressHook>, Teller<R>), Error> {
         let (client, abort) = (self.client.clone(), self.abort.take());
-        let deadline = Deadline::new(&client, self.timeout);
+        let deadline = Deadline::new(&client, self.timeout).with_back_off(self.back_off);
         let mut teller = Teller::new(client.clone(), self.number);
         let mut run = pin!(self.run(deadline));
         let ended = poll_fn(|cx| {

@@ -99,6 +99,20 @@ pub trait UdpSocket: Send + Sync + 'static {
     /// alone (no route, too long, forbidden): the next may succeed.
     fn try_send(&self, to: UdpAddr, from: &Local, payload: &[u8]) -> io::Result<()>;
 
+    /// The same for a request to a group that says how many hops it may take. By default it is refused: it must not go further
+    /// than was asked for.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`UdpSocket::try_send`]; `Unsupported`: the socket cannot do it for one datagram.
+    fn try_send_hops(&self, to: UdpAddr, from: &Local, hops: u8, payload: &[u8]) -> io::Result<()> {
+        let _ = (to, from, hops, payload);
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the sockets of this runtime limit the hops of no single datagram",
+        ))
+    }
+
     /// Ready when it is worth calling [`UdpSocket::try_send`] again after `WouldBlock`.
     ///
     /// # Errors

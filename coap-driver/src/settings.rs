@@ -1,6 +1,7 @@
 //! The settings of a client that can be changed while it runs. They act on what is sent afterwards; what is under way keeps
 //! those that it began with.
 
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 
 use coap_core::{BlockSize, ConfigError, Scope, TransmissionBuilder, TransmissionError};
@@ -88,6 +89,19 @@ impl<R: Runtime> Client<R> {
     /// The length of the shortest token that is drawn, in bytes.
     pub fn min_token_len(&self) -> u8 {
         self.shared().lock().endpoint.config().min_token_len()
+    }
+
+    /// Lets requests and observations wait up to `span` for a server that wants them later (4.29 and 5.03 with Max-Age: RFC 8516
+    /// §4), those that have no [`wait_for_back_off`](crate::RequestBuilder::wait_for_back_off) of their own. Zero, as it is at
+    /// first: they end with [`Error::BackOff`](crate::Error::BackOff) at once, because what is carried out a minute after it
+    /// was asked for may not be wanted any more, and the caller knows.
+    pub fn set_wait_for_back_off(&self, span: Duration) {
+        self.back_off_wait().store(u64::try_from(span.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long requests wait for a server that wants them later.
+    pub fn wait_for_back_off(&self) -> Duration {
+        Duration::from_micros(self.back_off_wait().load(Ordering::Relaxed))
     }
 
     /// Read, changed and written under one lock: two changes at a time are both in force.

@@ -4,7 +4,7 @@ use core::task::{Context, Poll};
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use coap_core::{Datagram, Endpoint, Instant, Local, Peer, Transmit};
+use coap_core::{Datagram, Endpoint, Instant, Local, Peer, RequestId, Transmit};
 
 use crate::counts::SocketStats;
 use crate::error::Unreachable;
@@ -15,6 +15,10 @@ use crate::transport::Link;
 
 /// Datagrams handed to the sockets in one round. More would save little, and make handles wait for the lock.
 const SEND_BATCH: usize = 32;
+
+/// How often a datagram is tried that finds no room although its socket says that there is. One whose peer is full may say
+/// so for ever, and the task of the endpoint must not wait for it without an end.
+const TRIES: u8 = 4;
 
 /// The longest datagram that is received, if the endpoint sends no longer ones: a peer may send more than we would.
 const RECEIVE_AT_LEAST: usize = 4 << 10;
@@ -31,7 +35,7 @@ pub(crate) struct Sockets<S> {
     batch: RecvBatch,
     arena: BytesMut,
     inbox: Vec<Datagram>,
-    unreachable: Vec<(Peer, Unreachable)>,
+    unreachable: Vec<Unsent>,
     /// Slots of `max_datagram` bytes, and which of them hold what is still to be sent.
     outgoing: Box<[u8]>,
     max_datagram: usize,
@@ -121,7 +125,7 @@ impl<S: UdpSocket> Sockets<S> {
                 }
                 Received::Unreachable { peer } => {
                     self.counts.unreachable = self.counts.unreachable.wrapping_add(1);
-                    self.unreachable.push((peer, Unreachable::Reported));
+                    self.unreachable.push(Unsent { peer, cause: Unreachable::Reported, group: None });
                 }
             }
         }
@@ -132,8 +136,8 @@ impl<S: UdpSocket> Sockets<S> {
         for datagram in self.inbox.drain(..) {
             state.endpoint.handle_datagram(now, datagram);
         }
-        for (peer, cause) in self.unreachable.drain(..) {
-            state.handle_unreachable(now, peer, cause);
+        for unsent in self.unreachable.drain(..) {
+            state.handle_unreachable(now, unsent);
         }
         state.socket_stats = self.counts;
     }
@@ -157,7 +161,8 @@ impl<S: UdpSocket> Sockets<S> {
                 Poll::Ready(Delivery::Lost) => self.counts.not_sent = self.counts.not_sent.wrapping_add(1),
                 Poll::Ready(Delivery::Hopeless(why)) => {
                     self.counts.not_sent = self.counts.not_sent.wrapping_add(1);
-                    self.unreachable.push((transmit.to, Unreachable::NotSent(why)));
+                    let Transmit { to: peer, group, .. } = *transmit;
+                    self.unreachable.push(Unsent { peer, cause: Unreachable::NotSent(why), group });
                 }
                 Poll::Ready(Delivery::Sent) => {
                     if let Some(look) = hook {
@@ -186,8 +191,9 @@ impl<S: UdpSocket> Sockets<S> {
         let Some(socket) = preferred.or_else(|| self.sockets.iter().flatten().find(reaches)) else {
             return Poll::Ready(Delivery::Hopeless(io::ErrorKind::NotConnected));
         };
+        let mut left = TRIES;
         loop {
-            let error = match socket.try_send(to, &transmit.from, datagram) {
+            let error = match socket.try_send(transmit, datagram) {
                 Ok(()) => return Poll::Ready(Delivery::Sent),
                 Err(error) => error,
             };
@@ -195,8 +201,8 @@ impl<S: UdpSocket> Sockets<S> {
                 io::ErrorKind::Interrupted => {}
                 io::ErrorKind::WouldBlock => match socket.poll_writable(cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => return Poll::Ready(Delivery::Lost),
+                    Poll::Ready(Ok(())) if left > 1 => left -= 1,
+                    Poll::Ready(_) => return Poll::Ready(Delivery::Lost),
                 },
                 // No way to the peer from here: it will not be better at the next repetition, and the caller waits.
                 io::ErrorKind::NetworkUnreachable
@@ -204,12 +210,22 @@ impl<S: UdpSocket> Sockets<S> {
                 | io::ErrorKind::NetworkDown
                 | io::ErrorKind::AddrNotAvailable
                 | io::ErrorKind::PermissionDenied
+                | io::ErrorKind::Unsupported
                 | io::ErrorKind::InvalidInput => return Poll::Ready(Delivery::Hopeless(error.kind())),
                 // As if lost in the network: it is repeated, or its sender finds out.
                 _ => return Poll::Ready(Delivery::Lost),
             }
         }
     }
+}
+
+/// What could not be delivered.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    pub(crate) peer: Peer,
+    pub(crate) cause: Unreachable,
+    /// The request to a group that it was.
+    pub(crate) group: Option<RequestId>,
 }
 
 /// What became of a datagram.
@@ -241,11 +257,12 @@ mod tests {
     use core::task::Waker;
     use std::sync::Mutex;
 
-    use coap_core::{Config, Request, RequestOptions, UdpAddr};
+    use coap_core::{Config, Request, RequestOptions, SessionId, UdpAddr};
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
     use super::*;
+    use crate::transport::Transport;
 
     /// A socket that takes `room` datagrams, and then what `error` says.
     #[derive(Debug)]
@@ -330,6 +347,32 @@ mod tests {
         assert_eq!(socket(&sockets, 0).taken(), 5);
     }
 
+    /// A transport for which it is always worth trying again, as it is by default, and whose peer is full.
+    struct Full;
+
+    impl Transport for Full {
+        fn poll_recv(&self, _cx: &mut Context<'_>, _batch: &mut RecvBatch) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn try_send(&self, _to: Peer, _from: &Local, _payload: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+    }
+
+    #[test]
+    fn a_transport_that_can_always_be_written_and_never_takes_anything_loses_it() {
+        let config = Config::default();
+        let mut sockets = Sockets::<Fake>::new(vec![Link::Custom(Box::new(Full))], config.max_datagram());
+        let mut endpoint = Endpoint::new(config, StdRng::seed_from_u64(1));
+        endpoint
+            .request(Instant::ZERO, Peer::Session(SessionId::new(1)), Request::get(), &RequestOptions::new())
+            .unwrap();
+        sockets.collect(&mut endpoint);
+        assert_eq!(sockets.send(&mut context(), None), Outflow::Clear);
+        assert_eq!(sockets.counts.not_sent, 1);
+    }
+
     #[test]
     fn more_than_a_batch_is_collected_in_turns() {
         let (mut sockets, mut endpoint) =
@@ -349,7 +392,7 @@ mod tests {
         assert_eq!(sockets.send(&mut context(), None), Outflow::Clear);
         assert!(sockets.has_news());
         let why = Unreachable::NotSent(io::ErrorKind::NetworkUnreachable);
-        assert_eq!(sockets.unreachable.iter().map(|(_, cause)| *cause).collect::<Vec<_>>(), [why; 2]);
+        assert_eq!(sockets.unreachable.iter().map(|unsent| unsent.cause).collect::<Vec<_>>(), [why; 2]);
         // What is no news about the peer is lost like any datagram.
         let (mut lossy, mut endpoint) = sockets_of(io::ErrorKind::ConnectionRefused);
         lossy.collect(&mut endpoint);

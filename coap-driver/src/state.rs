@@ -18,6 +18,7 @@ use crate::queues::Queues;
 use crate::reply::Reply;
 use crate::router::Router;
 use crate::serving::Serving;
+use crate::sockets::Unsent;
 use crate::waiting::{ClientId, Outcome, Waiting};
 
 /// Requests and their outcomes, handlers and their ends.
@@ -199,8 +200,12 @@ impl State {
     }
 
     /// Ends what is in flight to `peer`. The endpoint does not ask why; whoever waits is told.
-    pub(crate) fn handle_unreachable(&mut self, now: Instant, peer: Peer, cause: Unreachable) {
-        self.endpoint.handle_unreachable(now, peer);
+    pub(crate) fn handle_unreachable(&mut self, now: Instant, unsent: Unsent) {
+        let Unsent { peer, cause, group } = unsent;
+        match group {
+            Some(request) => self.endpoint.handle_not_sent(now, request),
+            None => self.endpoint.handle_unreachable(now, peer),
+        }
         // The last report counts: the events of all of them are taken at the end of the round.
         self.unreachable.retain(|(known, _)| *known != peer);
         self.unreachable.push((peer, cause));

@@ -5,7 +5,7 @@ use core::task::{Context, Poll};
 use std::io;
 use std::sync::Arc;
 
-use coap_core::{Local, Peer};
+use coap_core::{Local, Peer, Transmit};
 
 use crate::runtime::{RecvBatch, UdpSocket};
 use crate::shared::can_send;
@@ -38,7 +38,8 @@ pub trait Transport: Send + Sync + 'static {
     /// requests end. Any other error: this datagram is lost.
     fn try_send(&self, to: Peer, from: &Local, payload: &[u8]) -> io::Result<()>;
 
-    /// Ready when it is worth calling [`try_send`](Self::try_send) again after `WouldBlock`. By default it always is.
+    /// Ready when it is worth calling [`try_send`](Self::try_send) again after `WouldBlock`. By default it always is; a
+    /// datagram that is met with `WouldBlock` a few times in a row all the same is lost.
     ///
     /// # Errors
     /// As those of [`poll_recv`](Self::poll_recv).
@@ -86,13 +87,17 @@ impl<S: UdpSocket> Link<S> {
         }
     }
 
-    pub(crate) fn try_send(&self, to: Peer, from: &Local, payload: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Udp(socket, _) => match to.udp() {
-                Some(to) => socket.try_send(to, from, payload),
-                None => Err(io::ErrorKind::InvalidInput.into()),
+    pub(crate) fn try_send(&self, transmit: &Transmit, payload: &[u8]) -> io::Result<()> {
+        let Transmit { to, from, hops, .. } = transmit;
+        match (self, hops) {
+            (Self::Udp(socket, _), hops) => match (to.udp(), hops) {
+                (Some(to), None) => socket.try_send(to, from, payload),
+                (Some(to), Some(hops)) => socket.try_send_hops(to, from, *hops, payload),
+                (None, _) => Err(io::ErrorKind::InvalidInput.into()),
             },
-            Self::Custom(transport) => transport.try_send(to, from, payload),
+            (Self::Custom(transport), None) => transport.try_send(*to, from, payload),
+            // It must not go further than was asked for.
+            (Self::Custom(_), Some(_)) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 

@@ -91,6 +91,10 @@ impl UdpSocket for TokioSocket {
         self.fd.get_ref().try_send(to, from, payload)
     }
 
+    fn try_send_hops(&self, to: UdpAddr, from: &Local, hops: u8, payload: &[u8]) -> io::Result<()> {
+        self.fd.get_ref().try_send_hops(to, from, hops, payload)
+    }
+
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut full = self.full.lock().unwrap_or_else(PoisonError::into_inner);
         let watched = match full.take() {

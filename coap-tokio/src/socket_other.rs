@@ -41,6 +41,10 @@ impl UdpSocket for TokioSocket {
         self.watched.try_io(Interest::WRITABLE, || self.socket.try_send(to, from, payload))
     }
 
+    fn try_send_hops(&self, to: UdpAddr, from: &Local, hops: u8, payload: &[u8]) -> io::Result<()> {
+        self.watched.try_io(Interest::WRITABLE, || self.socket.try_send_hops(to, from, hops, payload))
+    }
+
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.watched.poll_send_ready(cx)
     }

@@ -1,12 +1,14 @@
 //! Requests to groups (RFC 7252 §8) between a client and servers of the driver, in virtual time.
 #![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
 
+use core::future::{Future, IntoFuture, poll_fn};
 use core::net::IpAddr;
+use core::pin::pin;
 use core::time::Duration;
 
-use coap_core::{Code, ContentFormat, OptionNumber, Peer, Response};
-use coap_driver::router::{Router, get, post};
-use coap_driver::{Client, ClientEvent, DiscoverError, Error, ErrorKind, Reply};
+use coap_core::{Code, ContentFormat, Local, OptionNumber, Peer, Response};
+use coap_driver::router::{Answer, Router, get, post};
+use coap_driver::{Client, ClientEvent, DiscoverError, Error, ErrorKind, Reply, Unreachable};
 use coap_sim::{Host, Sim};
 
 const GROUP: &str = "coap://[ff05::fd]";
@@ -133,6 +135,62 @@ fn the_rest_of_a_long_answer_is_asked_of_its_member_alone() {
     assert!(matches!(heard[2].1, Err(Error::Blockwise { .. })), "{heard:?}");
 }
 
+/// Asked alone, it never says the rest.
+fn stalls() -> Router {
+    let answer =
+        async |local: Local| if local.group.is_some() { Ok("a".repeat(5_000)) } else { Err(Answer::silence()) };
+    Router::new().route("/x", get(answer).multicast())
+}
+
+#[test]
+fn members_that_stall_hold_nobody_up() {
+    let members = (0..12).map(|_| stalls()).chain((0..12).map(|_| says("short")));
+    let Scene { mut sim, client, servers } = scene(members);
+    sim.block_on(async {
+        let start = servers[0].now();
+        let request = client.get(format!("{GROUP}/x")).timeout(Duration::from_secs(20));
+        let mut responses = request.multicast().await.unwrap();
+        for heard in 0..12 {
+            let (_, answer) = responses.next().await.unwrap();
+            assert_eq!(answer.unwrap().text(), Some("short"));
+            assert!(servers[0].now() - start <= Duration::from_secs(20), "{heard}");
+        }
+        // Each of the others has as long as the group, in two rounds.
+        for _ in 0..12 {
+            assert!(matches!(responses.next().await.unwrap().1, Err(Error::NoResponse { .. })));
+        }
+        assert!(responses.next().await.is_none());
+        assert!(servers[0].now() - start <= Duration::from_secs(60));
+        assert_eq!(responses.lost(), 0);
+    });
+}
+
+#[test]
+fn it_is_aborted_while_it_waits_for_the_rest_of_an_answer() {
+    let Scene { mut sim, client, servers } = scene([stalls(), says("short")]);
+    client.set_max_server_response_delay(Duration::from_secs(20)).unwrap();
+    sim.block_on(async {
+        let mut request = client.get(format!("{GROUP}/x"));
+        let abort = request.abort_handle();
+        let mut responses = request.multicast().await.unwrap();
+        assert_eq!(responses.next().await.unwrap().1.unwrap().text(), Some("short"));
+        // The time of the group is over.
+        let over = {
+            let mut next = pin!(responses.next());
+            let mut sleep = pin!(servers[0].sleep(Duration::from_secs(30)));
+            poll_fn(|cx| {
+                assert!(next.as_mut().poll(cx).is_pending());
+                sleep.as_mut().poll(cx)
+            })
+            .await;
+            abort.abort();
+            next.await
+        };
+        assert!(matches!(over, Some((_, Err(Error::Aborted)))), "{over:?}");
+        assert!(responses.next().await.is_none());
+    });
+}
+
 #[test]
 fn of_a_long_answer_to_what_may_not_be_repeated_there_is_the_first_block() {
     let long = post(|| core::future::ready("a".repeat(5_000))).multicast();
@@ -226,6 +284,18 @@ fn each_server_of_a_group_says_what_it_has() {
 }
 
 #[test]
+fn links_of_a_group_that_has_a_name_are_those_of_who_answers() {
+    let Scene { mut sim, client, servers } = scene([says("one")]);
+    sim.name("all.example", "ff05::fd".parse().unwrap());
+    sim.block_on(async {
+        let mut found = client.discover_multicast("coap://all.example").await.unwrap();
+        let (_, discovery) = found.next().await.unwrap();
+        let uri = discovery.unwrap().links[0].uri().unwrap().to_string();
+        assert_eq!(uri, format!("coap://[{}]/x", servers[0].ip()));
+    });
+}
+
+#[test]
 fn a_list_of_links_that_is_wrong_is_of_its_server_alone() {
     let list = |text: &'static str| {
         let answer = get(move || core::future::ready((ContentFormat::LINK_FORMAT, text))).multicast();
@@ -245,6 +315,32 @@ fn a_list_of_links_that_is_wrong_is_of_its_server_alone() {
         }
         assert_eq!((good, bad), (1, 1));
     });
+}
+
+#[test]
+fn hops_that_no_socket_can_count_are_not_taken() {
+    let Scene { mut sim, client, servers } = scene([says("one")]);
+    let start = servers[0].now();
+    let request = client.get(format!("{GROUP}/x")).hops(3).timeout(Duration::from_secs(20));
+    let mut responses = sim.block_on(request.multicast()).unwrap();
+    let (_, answer) = sim.block_on(responses.next()).unwrap();
+    let error = answer.unwrap_err();
+    assert!(
+        matches!(error, Error::Unreachable { cause: Unreachable::NotSent(std::io::ErrorKind::Unsupported), .. }),
+        "{error:?}"
+    );
+    assert!(sim.block_on(responses.next()).is_none());
+    assert_eq!((client.socket_stats().not_sent, servers[0].now() - start), (1, Duration::ZERO));
+    // Another request to the group, that can be sent, is not concerned.
+    let others = client.get(format!("{GROUP}/x")).timeout(Duration::from_secs(20));
+    let mut others = sim.block_on(others.multicast()).unwrap();
+    let refused = sim.block_on(client.get(format!("{GROUP}/x")).hops(3).multicast());
+    drop(refused);
+    assert!(sim.block_on(others.next()).unwrap().1.is_ok());
+    // To one peer they mean nothing.
+    let Scene { mut sim, client, servers } = scene([says("one")]);
+    let request = client.get(format!("coap://[{}]/x", servers[0].ip())).hops(3).interface(1);
+    assert_eq!(sim.block_on(request.into_future()).unwrap().text(), Some("one"));
 }
 
 #[test]

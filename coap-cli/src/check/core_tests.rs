@@ -7,7 +7,7 @@ use coap_core::{Code, ContentFormat, ETag, Message, OptionNumber, Type};
 use tokio::time::Instant;
 
 use super::wire::{Answer, PATIENCE, Probe, name, token};
-use super::{Outcome, Problem, expect, fail, unknown};
+use super::{Outcome, Problem, expect, fail, inconclusive, unknown};
 
 /// Eight bytes: as long as a token can be.
 const LONG_TOKEN: [u8; 8] = [0xc0, 0xff, 0xee, 0x00, 0x0d, 0xca, 0xfe, 0x01];
@@ -231,6 +231,11 @@ async fn change(probe: &mut Probe, text: &str) -> Result<bool, Problem> {
     Ok(probe.exchange(&request).await?.message.code == Code::CHANGED)
 }
 
+/// Of a server that keeps its state a later one cannot be asked for.
+fn unchangeable() -> Problem {
+    inconclusive("PUT /validate was not answered 2.04, and the content is as it was")
+}
+
 async fn etag(probe: &mut Probe) -> Outcome {
     let (etag, old) = validated(probe).await?;
     let mut request = probe.get("/validate");
@@ -242,6 +247,9 @@ async fn etag(probe: &mut Probe) -> Outcome {
     }
     let new = format!("{} is new", probe.message_id());
     let is_changed = change(probe, &new).await?;
+    if !is_changed && validated(probe).await? == (etag.clone(), old.clone()) {
+        return Err(unchangeable());
+    }
     let mut request = probe.get("/validate");
     request.options.push_etag(&etag);
     let changed = probe.exchange(&request).await?.message;
@@ -271,6 +279,9 @@ async fn if_match(probe: &mut Probe) -> Outcome {
     }
     let theirs = format!("{} is theirs", probe.message_id());
     let is_changed = change(probe, &theirs).await?;
+    if !is_changed && validated(probe).await? == (second.clone(), content) {
+        return Err(unchangeable());
+    }
     let request = put(probe, &second, "too late");
     let answer = probe.exchange(&request).await?.message;
     expect::code(probe, &request, &answer, &[Code::PRECONDITION_FAILED])?;
@@ -283,12 +294,16 @@ async fn if_none_match(probe: &mut Probe) -> Outcome {
     let delete = probe.request(Type::Confirmable, Code::DELETE, "/create1");
     // An earlier run may have left it.
     probe.exchange(&delete).await?;
-    for wanted in [Code::CREATED, Code::PRECONDITION_FAILED] {
+    for (text, wanted) in [("new", Code::CREATED), ("newer", Code::PRECONDITION_FAILED)] {
         let mut request = probe.request(Type::Confirmable, Code::PUT, "/create1");
         let _ = request.options.push(OptionNumber::IF_NONE_MATCH, &[]);
-        let request = with_text(request, "new");
+        let request = with_text(request, text);
         let answer = probe.exchange(&request).await?.message;
         expect::code(probe, &request, &answer, &[wanted])?;
+    }
+    let get = probe.get("/create1");
+    if probe.exchange(&get).await?.message.payload == "newer" {
+        return Err(fail("PUT /create1 was answered 4.12, and changed the content"));
     }
     let delete = probe.request(Type::Confirmable, Code::DELETE, "/create1");
     probe.exchange(&delete).await.map(drop)

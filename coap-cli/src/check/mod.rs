@@ -19,8 +19,8 @@ use serde_json::json;
 
 use crate::args::CheckArgs;
 use crate::exit::{Exit, Failure};
-use crate::show::one_line;
-use crate::{client, ignore_gone};
+use crate::show::{json_line, one_line};
+use crate::{client, group, ignore_gone};
 use wire::{Probe, Server};
 
 /// Each test, and what it is about.
@@ -75,16 +75,17 @@ const TESTS: &[(&str, &str)] = &[
     ("OBS_13", "notifications in blocks"),
     ("OBS_14", "notifications in one block and in several"),
     // These change what the others observe.
-    ("OBS_07", "DELETE of what is observed"),
     ("OBS_08", "another Content-Format for what is observed"),
     ("OBS_09", "PUT to what is observed"),
+    // Behind it the resource may be gone, as it should be.
+    ("OBS_07", "DELETE of what is observed"),
 ];
 
 /// It takes as long as the server tries (RFC 7252 §4.8.2: 93 s), beside the others.
 const UNATTENDED: &str = "OBS_05";
 
-/// Before the first of these it must have ended.
-const CHANGES_OBSERVED: &str = "OBS_07";
+/// Before one of these it must have ended.
+const CHANGES_OBSERVED: [&str; 3] = ["OBS_07", "OBS_08", "OBS_09"];
 
 /// Why a test did not pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +120,7 @@ pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Failure> {
     let is_chosen = |id: &str| chosen.contains(&id);
     let mut unattended = is_chosen(UNATTENDED).then(|| tokio::spawn(perform(UNATTENDED, server.clone())));
     for (id, title) in TESTS.iter().filter(|(id, _)| *id != UNATTENDED && is_chosen(id)) {
-        if *id == CHANGES_OBSERVED {
+        if CHANGES_OBSERVED.contains(id) {
             report.settle(&mut unattended).await?;
         }
         let outcome = perform(id, server.clone()).await;
@@ -143,7 +144,7 @@ fn chosen(names: &[String]) -> Result<Vec<&'static str>, Failure> {
         chosen.extend(all.clone().filter(|id| *id == short || id.split('_').next() == Some(short)));
         if chosen.len() == before {
             return Err(Failure::usage(format_args!(
-                "there is no test {name}: there are CORE_01 to CORE_23 and CORE_31, LINK_01 to LINK_09, BLOCK_01 to BLOCK_06, \
+                "there is no test '{name}': there are CORE_01 to CORE_23 and CORE_31, LINK_01 to LINK_09, BLOCK_01 to BLOCK_06, \
                  OBS_01, OBS_02 and OBS_04 to OBS_14, and the groups CORE, LINK, BLOCK and OBS"
             )));
         }
@@ -154,6 +155,9 @@ fn chosen(names: &[String]) -> Result<Vec<&'static str>, Failure> {
 /// Looks whether the server is there, at which address, and what it lists.
 async fn find(args: &CheckArgs) -> Result<Server, Failure> {
     let uri = client::parse(&args.uri)?;
+    if group::is_group(&uri) {
+        return Err(Failure::usage("a group cannot be checked: check each of its members"));
+    }
     let runtime = TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error))?;
     let client = Client::builder(runtime).client().await?;
     let core = uri.join("/.well-known/core").map_err(Failure::usage)?;
@@ -161,7 +165,8 @@ async fn find(args: &CheckArgs) -> Result<Server, Failure> {
     let addr = reply.from.udp().map(|addr| addr.socket_addr());
     let addr = addr.ok_or_else(|| Failure::new(Exit::Network, "the server has no address of UDP"))?;
     let links = link_format::links(reply.text().unwrap_or_default()).map_while(Result::ok);
-    let listed = links.map(|link| link.target().to_owned()).collect();
+    // A target may be relative, a whole URI, or escaped.
+    let listed = links.filter_map(|link| link.target_uri(&core).ok()).map(|uri| wire::joined(uri.path())).collect();
     let mut base = Options::new();
     for (number, value) in &uri.options() {
         if number != OptionNumber::URI_QUERY {
@@ -217,7 +222,8 @@ impl Report {
         }
         let id = format!("TD_COAP_{id}");
         if self.json {
-            return print(&json!({ "test": id, "title": title, "verdict": verdict, "reason": reason }));
+            let object = json!({ "test": id, "title": title, "verdict": verdict, "reason": reason });
+            return print(&json_line(&object).trim_end());
         }
         let reason = if reason.is_empty() { reason } else { format!(": {}", one_line(&reason)) };
         print(&format!("{id:16} {verdict:12} {title}{reason}"))

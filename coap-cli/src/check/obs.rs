@@ -258,7 +258,11 @@ async fn deleted(probe: &mut Probe) -> Outcome {
     let request = probe.request(Type::Confirmable, Code::DELETE, "/obs");
     let answer = probe.exchange(&request).await?.message;
     expect::code(probe, &request, &answer, &[Code::DELETED])?;
-    observation.ends(probe, Code::NOT_FOUND).await
+    let outcome = observation.ends(probe, Code::NOT_FOUND).await;
+    // For those who come next, and find a server that lists it.
+    let format = observation.first.options.content_format().unwrap_or(ContentFormat::TEXT_PLAIN);
+    let _ = put(probe, format, "as it was").await;
+    outcome
 }
 
 async fn put(probe: &mut Probe, format: ContentFormat, text: &str) -> Outcome {

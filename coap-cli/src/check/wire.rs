@@ -32,7 +32,7 @@ pub(super) struct Server {
     pub(super) addr: SocketAddr,
     /// What each request has: Uri-Host, Uri-Port, and the path below which the resources are.
     pub(super) base: Options,
-    /// What it lists: a resource that is not there, and not listed either, is none of its faults.
+    /// The paths that it lists, decoded: a resource that is not there, and not listed either, is none of its faults.
     pub(super) listed: Vec<String>,
     /// Every message is shown.
     pub(super) verbose: bool,
@@ -293,13 +293,14 @@ pub(super) fn name(request: &Message) -> String {
     format!("{} {path}{query}", request.code)
 }
 
-/// The path of a request, as links have it.
+/// The path of a request, as [`Server::listed`] has it.
 pub(super) fn path(request: &Message) -> String {
-    request
-        .options
-        .get_all(OptionNumber::URI_PATH)
-        .map(|segment| format!("/{}", String::from_utf8_lossy(segment)))
-        .collect()
+    joined(request.options.get_all(OptionNumber::URI_PATH).map(String::from_utf8_lossy))
+}
+
+/// Segments of a path, each behind a slash.
+pub(super) fn joined<S: core::fmt::Display>(segments: impl IntoIterator<Item = S>) -> String {
+    segments.into_iter().map(|segment| format!("/{segment}")).collect()
 }
 
 fn unreachable(error: &std::io::Error) -> Problem {

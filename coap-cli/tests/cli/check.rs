@@ -1,6 +1,7 @@
 //! `coap check`: what it says of our own server, and of servers with one planted fault each.
 
 use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::HashMap;
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -126,6 +127,23 @@ fn a_relay_without_a_fault_is_none() {
     assert_eq!((code, outcomes.len()), (0, 4), "{outcomes:?}");
 }
 
+/// Whoever lists `<test>` has `/test`, and should not answer 4.04.
+#[test]
+fn a_resource_that_is_listed_by_a_relative_reference_and_missing_is_found() {
+    found("CORE_01", "4.04", |way, message| {
+        if way == Way::ToServer && message.options.uri_path().eq(["test".as_bytes()]) {
+            message.options.set(OptionNumber::URI_PATH, b"nothing").unwrap();
+        }
+        if let Ok(links) = core::str::from_utf8(&message.payload)
+            && way == Way::ToClient
+        {
+            // As long as it was, for the blocks.
+            message.payload = links.replace("</test>;title=\"T", "<test>;title=\"+T").into();
+        }
+        true
+    });
+}
+
 #[test]
 fn an_acknowledgement_with_another_message_id_is_found() {
     found("CORE_01", "Message ID", |_, message| {
@@ -211,6 +229,51 @@ fn a_server_that_validates_nothing_is_found() {
         }
         true
     });
+}
+
+/// A state that nobody can change says nothing of the server's ETags: it may change by itself, in another run.
+#[test]
+fn what_cannot_be_changed_is_inconclusive() {
+    let server = Faulty::start(|way, message| {
+        let unconditional = message.code == Code::PUT && !message.options.contains(OptionNumber::IF_MATCH);
+        if way == Way::ToServer && unconditional {
+            // There it is 4.05.
+            message.options.set(OptionNumber::URI_PATH, b"shutdown").unwrap();
+        }
+        true
+    });
+    let (code, outcomes) = check(&server.uri, "CORE_21,CORE_22");
+    assert_eq!((code, outcomes.len()), (3, 2), "{outcomes:?}");
+    assert!(outcomes.iter().all(|[_, verdict, reason]| verdict == "INCONCLUSIVE" && reason.contains("as it was")));
+}
+
+#[test]
+fn a_condition_that_is_told_and_not_kept_is_found() {
+    found("CORE_23", "changed the content", |way, message| {
+        match way {
+            Way::ToServer if message.payload == "newer" => drop(message.options.remove(OptionNumber::IF_NONE_MATCH)),
+            Way::ToClient if message.code == Code::CHANGED => message.code = Code::PRECONDITION_FAILED,
+            _ => {}
+        }
+        true
+    });
+}
+
+#[test]
+fn a_server_that_does_delete_is_not_blamed_for_it() {
+    static IS_GONE: AtomicBool = AtomicBool::new(false);
+    let server = Faulty::start(|way, message| {
+        if way == Way::ToServer && message.options.uri_path().eq(["obs".as_bytes()]) {
+            match message.code {
+                Code::DELETE => IS_GONE.store(true, Ordering::SeqCst),
+                Code::GET if IS_GONE.load(Ordering::SeqCst) => message.options.push_uri_path("nothing").unwrap(),
+                _ => {}
+            }
+        }
+        true
+    });
+    let (code, outcomes) = check(&server.uri, "OBS_07,OBS_09");
+    assert_eq!((code, outcomes.len()), (0, 2), "{outcomes:?}");
 }
 
 #[test]
@@ -331,7 +394,7 @@ fn the_outcome_is_a_line_for_each_test_and_one_for_all() {
     let lines: Vec<_> = ran.text().lines().collect();
     assert!(lines[0].starts_with("TD_COAP_CORE_01  PASS ") && lines[1].starts_with("TD_COAP_LINK_07  PASS "));
     assert_eq!((lines[2], lines.len(), ran.code), ("2 PASS, 0 FAIL, 0 INCONCLUSIVE", 3, 0));
-    coap(&["check", "-t", "CORE_99", &server.uri("")]).failed(2, "there is no test CORE_99");
+    coap(&["check", "-t", "CORE_99", &server.uri("")]).failed(2, "there is no test 'CORE_99");
     coap(&["check", "coaps://localhost"]).failed(8, "");
 }
 

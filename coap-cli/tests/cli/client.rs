@@ -94,6 +94,18 @@ fn messages_are_shown_when_asked_for() {
 }
 
 #[test]
+fn a_hop_limit_is_sent_and_shown_by_name() {
+    let server = Server::start(&[]);
+    let ran = coap(&["get", "-v", "--hop-limit", "7", &server.uri("/hello")]);
+    assert!(ran.err.lines().any(|line| line.contains("-> ") && line.contains("Hop-Limit: 7")), "{}", ran.err);
+    assert_eq!(ran.code, 0);
+    let ran = coap(&["get", "-H", "0", &server.uri("/hello")]);
+    assert!(ran.code == 2 && ran.err.contains("--hop-limit"), "{}", ran.err);
+    let ran = coap(&["get", "-O", "16,0x0100", &server.uri("/hello")]);
+    assert!(ran.code == 2 && ran.err.contains("Hop-Limit has 1 bytes"), "{}", ran.err);
+}
+
+#[test]
 fn a_response_can_be_an_object() {
     let server = Server::start(&[]);
     let ran = coap(&["get", "--json", "-q", &server.uri("/hello")]);
@@ -124,7 +136,7 @@ fn usage_is_checked_before_anything_is_sent() {
     coap(&["get", "-O", "ETag=123456789", &uri]).failed(2, "ETag");
     coap(&["put", "-f", "/nowhere/at/all", &uri]).failed(2, "/nowhere/at/all");
     coap(&["put", "-f", "/", &uri]).failed(2, "cannot read");
-    coap(&["get", "--random-factor", "0.5", &uri]).failed(2, "ACK_RANDOM_FACTOR");
+    coap(&["get", "--random-factor", "0.5", &uri]).failed(2, "--random-factor");
     assert!(socket.recv_from(&mut [0; 16]).is_err(), "something was sent");
 }
 

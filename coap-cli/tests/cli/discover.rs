@@ -2,7 +2,15 @@
 
 use serde_json::Value;
 
-use crate::harness::{Server, coap, silence};
+use crate::harness::{Folder, Ran, Server, coap, silence, text};
+
+/// What is said of a server that has these links.
+fn discovered(links: &str) -> Ran {
+    let folder = Folder::new();
+    folder.write("links.wlnk", links);
+    let server = Server::start(&["--files", text(&folder.0)]);
+    coap(&["discover", &server.uri("/files/links.wlnk")])
+}
 
 #[test]
 fn resources_are_shown_as_a_tree_with_what_is_said_about_them() {
@@ -51,4 +59,14 @@ fn what_is_no_list_of_links_is_said() {
     let (_socket, uri) = silence();
     coap(&["discover", "-B", "0.2", &uri]).failed(6, "");
     coap(&["discover", "coaps://localhost"]).failed(8, "");
+}
+
+#[test]
+fn a_path_without_end_is_cut_into_a_tree_of_some_levels() {
+    let ran = discovered(&format!("<{}>", "/a".repeat(100_000)));
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let lines: Vec<_> = ran.text().lines().collect();
+    assert_eq!(lines.len(), 33);
+    let (_, last) = lines[32].split_once("└─ ").unwrap();
+    assert!(last.starts_with("a/a/") && last.len() == 2 * (100_000 - 31) - 1, "{}", last.len());
 }

@@ -11,6 +11,7 @@ mod group;
 mod harness;
 mod observe;
 mod plugtest;
+mod refusals;
 mod serve;
 mod tools;
 mod transfers;

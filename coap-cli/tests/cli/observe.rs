@@ -191,6 +191,33 @@ fn an_observation_that_goes_stale_says_so_and_registers_again() {
     assert!(start.elapsed() > Duration::from_secs(6));
 }
 
+#[test]
+fn an_observation_whose_server_goes_away_is_lost() {
+    let server = Server::start(&[]);
+    let start = |flags: &[&str]| {
+        let mut observer = Observer::start(&[flags, &["--reregister", "1", &server.uri("/time")]].concat());
+        observer.state();
+        observer
+    };
+    let (told_in_text, mut told_in_json) = (start(&[]), start(&["--json"]));
+    drop(server);
+    let (code, told) = told_in_text.end();
+    // Nobody listens at the port any more.
+    assert_eq!(code, Some(7), "{told}");
+    let lines: Vec<_> = told.lines().collect();
+    let [.., stale, again, last] = &lines[..] else { panic!("{told}") };
+    assert!(stale.contains(" stale: ") && again.ends_with(" registering again, attempt 1"), "{told}");
+    assert!(
+        last.starts_with("coap: the observation is lost: 127.0.0.1:") && last.contains(" is unreachable"),
+        "{told}"
+    );
+    let events: Vec<_> = told_in_json.states.by_ref().map(|line| line.unwrap()).collect();
+    let events: Vec<serde_json::Value> = events.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert!(names.ends_with(&["stale", "reregistering", "lost"]), "{names:?}");
+    assert_eq!(told_in_json.end().0, Some(7));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_terminal_sees_the_numbers_move() {

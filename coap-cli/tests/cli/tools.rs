@@ -52,6 +52,8 @@ fn the_demonstration_goes_well() {
         assert!(ran.text().contains(part), "{part}: {}", ran.text());
     }
     assert!(ran.text().contains("empty acknowledgement"));
+    assert_eq!(ran.text().matches(", 3 blocks\n").count(), 2, "{}", ran.text());
+    assert_eq!(ran.text().matches("<- notification: 2.05 Content").count(), 2, "{}", ran.text());
 }
 
 #[test]

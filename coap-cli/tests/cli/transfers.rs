@@ -244,7 +244,7 @@ fn a_note_is_for_one_download_and_no_other_file_is_taken_for_it() {
     let (target, thesis) = (folder.path("a"), folder.path("thesis"));
     coap(&["get", "-o", text(&target), "--resume", text(&thesis), &server.uri("/large")]).failed(2, "thesis");
     assert_eq!(fs::read_to_string(&thesis).unwrap(), "Once upon a time");
-    coap(&["put", "-o", text(&target), "--resume", text(&thesis), &server.uri("/large")]).failed(2, "resumed");
+    coap(&["put", "-o", text(&target), "--resume", text(&thesis), &server.uri("/large")]).failed(2, "--resume");
     // What comes at once needs no note, and leaves none.
     let note = folder.path("note");
     coap(&["get", "-o", text(&target), "--resume", text(&note), &server.uri("/hello")]).answered("2.05");

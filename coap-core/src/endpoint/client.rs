@@ -12,7 +12,7 @@ use crate::deadlines::Reason;
 use crate::event::{Closed, Failure, RequestId};
 use crate::exchange::{self, Bodies, NewRequest, Outcome, Outgoing, OutgoingKey, Stage};
 use crate::message::{Body, Request, RequestOptions};
-use crate::outbox::What;
+use crate::outbox::{ToGroup, What};
 use crate::peers::{Credit, PeerKey};
 use crate::reliability::{FlightKey, Owner};
 use crate::time::Instant;
@@ -35,6 +35,10 @@ impl Endpoint {
     ///
     /// Where the peer could take its blocks for those of another request to the same resource, one that is open or one that
     /// was given up a short while ago, it carries a Request-Tag (RFC 9175 §3), unless the caller has set one.
+    ///
+    /// A response of code 4.29 or 5.03 is handed up as any other. Until its Max-Age has passed, no request to the same peer with
+    /// the same method and URI is sent (RFC 8516 §4): it is refused with `RequestError::BackOff`, and one that waits for its turn
+    /// by then fails with `Failure::BackOff`. See `Config::max_back_off`.
     pub fn request(
         &mut self,
         now: Instant,
@@ -48,6 +52,9 @@ impl Endpoint {
         }
         if to.is_multicast() && how.kind == Type::Confirmable {
             return Err(RequestError::ConfirmableMulticast);
+        }
+        if let Some(until) = self.must_back_off(now, &to, request.code, &request.options, how) {
+            return Err(RequestError::BackOff { until });
         }
         // What a GET asks for is told by its options.
         let told = to.is_multicast() || (request.code == Code::GET && request.body == Body::EMPTY);
@@ -151,7 +158,7 @@ impl Endpoint {
         // A request to a group has a whole body, and so a message.
         let Some(message) = new.message.as_mut() else { return Err(RequestError::WrongBody) };
         message.message_id = message_id;
-        let (to, from, message) = (new.to, new.from, message.clone());
+        let (to, from, hops, message) = (new.to, new.from, new.hops, message.clone());
         let until = new.until.unwrap_or_else(|| now + self.config.max_server_response_delay);
         let key = self.outgoing.open(now, new);
         if let Some(request) = self.outgoing.get_mut(key) {
@@ -159,7 +166,7 @@ impl Endpoint {
             request.attempts = 1;
         }
         self.deadlines.set(Reason::Request, key.index(), Some(until));
-        self.send(to, from, What::Message(Box::new(message)));
+        self.send(to, from, What::ToGroup(Box::new(ToGroup { request: RequestId(key), message, hops })));
         Ok(RequestId(key))
     }
 
@@ -168,6 +175,7 @@ impl Endpoint {
         if message.options.contains(OptionNumber::ECHO) && self.on_echo(now, key, &message) {
             return;
         }
+        self.note_overload(now, key, &message);
         let Some(request) = self.outgoing.get(key) else { return };
         if request.observing.is_some() {
             return self.on_observed(now, key, from, message);
@@ -490,11 +498,13 @@ pub(super) fn new_request(
         peer: None,
         to,
         from: how.from,
+        hops: how.hops,
         message,
         bodies,
         body_key: None,
         parent: None,
         pacing: how.pacing,
+        heed: how.heed,
         progress: how.progress,
         transmission: how.transmission.map(Box::new),
         until: how.timeout.map(|span| now + span),

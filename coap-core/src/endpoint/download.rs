@@ -7,7 +7,7 @@ use crate::blockwise::client::{Next, Operation, Rules};
 use crate::config::OnChange;
 use crate::event::{BlockFailure, Failure};
 use crate::exchange::{Bodies, NewRequest, OutgoingKey};
-use crate::message::{Blocks, Body, Pacing, Progress};
+use crate::message::{Blocks, Body, Heed, Pacing, Progress};
 use crate::time::Instant;
 use crate::wire::{Block, Code, Message, OptionNumber, Options, Type};
 
@@ -65,12 +65,14 @@ impl Endpoint {
             peer: Some(peer),
             to,
             from,
+            hops: None,
             message,
             bodies: Bodies::Blocks(Box::new(operation)),
             // It is the operation of its parent, whatever else is under way.
             body_key: None,
             parent: Some(parent),
             pacing: Pacing::Paced,
+            heed: Heed::BackOffs,
             progress: Progress::Quiet,
             transmission,
             until: None,

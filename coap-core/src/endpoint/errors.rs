@@ -77,6 +77,12 @@ pub enum RequestError {
     TooManyRequests,
     /// `max_peers` is reached, and all of them have something open.
     TooManyPeers,
+    /// The server answered a request for the same method and URI with 4.29 or 5.03, and wants no further one before then (RFC
+    /// 8516 §4): wait, or insist with `RequestOptions::ignore_back_off`.
+    BackOff {
+        /// When it may be sent.
+        until: Instant,
+    },
     /// The endpoint is shutting down.
     Shutdown,
 }
@@ -101,6 +107,7 @@ impl fmt::Display for RequestError {
             Self::Busy => write!(f, "too many requests wait for this peer already"),
             Self::TooManyRequests => write!(f, "too many requests are open"),
             Self::TooManyPeers => write!(f, "the table of peers is full of peers with something open"),
+            Self::BackOff { until } => write!(f, "the server is overloaded, and wants no such request before {until}"),
             Self::Shutdown => write!(f, "the endpoint is shutting down"),
         }
     }

@@ -3,6 +3,8 @@
 
 use super::Endpoint;
 use crate::addr::{Datagram, Local, Peer};
+use crate::event::{Failure, RequestId};
+use crate::exchange::{Outcome, Stage};
 use crate::message::{Body, Response};
 use crate::outbox::What;
 use crate::peers::PeerKey;
@@ -60,6 +62,17 @@ impl Endpoint {
         if let Some(key) = self.peers.find(&peer) {
             self.lose_unreachable(now, key);
             self.fail_in_flight(now, key);
+        }
+    }
+
+    /// A request to a group cannot be sent: there is no way to the group, or none within its hops. It fails with
+    /// `Failure::Unreachable`; one that has ended, or was for a single peer, is left as it is. Nobody else can say that: no ICMP
+    /// message answers what is sent to a group (RFC 1122 §3.2.2).
+    pub fn handle_not_sent(&mut self, now: Instant, request: RequestId) {
+        let now = self.advance(now);
+        let found = self.outgoing.get(request.0);
+        if found.is_some_and(|request| matches!(request.stage, Stage::Group)) {
+            self.settle(now, request.0, Outcome::Failed(Failure::Unreachable));
         }
     }
 
@@ -125,16 +138,18 @@ impl Endpoint {
         };
         if self.is_shutting_down() && !peer.is_some_and(|peer| self.goes_on(peer, &message)) {
             self.stats.refused_shutdown += 1;
-            return;
+            return self.refuse_overloaded(now, path, peer, &message, known, Code::SERVICE_UNAVAILABLE);
         }
         let of_peer = peer.and_then(|peer| self.peers.get(peer)).map_or(0, |record| record.incoming as usize);
-        if self.incoming.counted() >= self.config.max_incoming || of_peer >= self.config.max_incoming_per_peer {
+        let too_many = of_peer >= self.config.max_incoming_per_peer;
+        if too_many || self.incoming.counted() >= self.config.max_incoming {
             self.stats.refused_incoming += 1;
-            return;
+            let code = if too_many { Code::TOO_MANY_REQUESTS } else { Code::SERVICE_UNAVAILABLE };
+            return self.refuse_overloaded(now, path, peer, &message, known, code);
         }
         if peer.is_none() && !self.peers.has_room() {
             self.stats.refused_peer += 1;
-            return;
+            return self.refuse_overloaded(now, path, peer, &message, known, Code::SERVICE_UNAVAILABLE);
         }
         let remembered = known.is_some() || self.recent.make_room(now, peer).is_ok();
         if !remembered && !message.code.is_idempotent() {
@@ -157,13 +172,17 @@ impl Endpoint {
         self.on_admitted(now, path, peer, recent, message, bad_elective);
     }
 
-    /// RFC 7252 §5.4.1, §5.7.2: options that must be understood, and requests for a proxy. Says whether there are elective ones
+    /// RFC 7252 §5.4.1, §5.7.2, RFC 8768 §3: options that must be understood, requests that go in circles or are for a proxy. Says whether there are elective ones
     /// that must be ignored.
     fn examine(&self, message: &Message) -> Result<bool, Refusal> {
         let proxy = [OptionNumber::PROXY_URI, OptionNumber::PROXY_SCHEME];
         let understood = |number| proxy.contains(&number) || self.config.is_understood(number);
         let checked = message.options.check_all(understood);
         let bad_elective = checked.map_err(|bad| Refusal::BadOption(bad.number))?;
+        // RFC 8768 §3: not ignored as other elective options are, because a proxy would go on with what should have ended.
+        if message.options.contains(OptionNumber::HOP_LIMIT) && message.options.hop_limit().is_none() {
+            return Err(Refusal::HopLimit);
+        }
         if proxy.into_iter().any(|number| message.options.contains(number) && !self.config.is_understood(number)) {
             return Err(Refusal::Proxying);
         }
@@ -180,6 +199,10 @@ impl Endpoint {
                     return;
                 }
                 Response::diagnostic(Code::BAD_OPTION, alloc::format!("option {number} is not understood or malformed"))
+            }
+            Refusal::HopLimit => {
+                self.stats.bad_hop_limit += 1;
+                Response::diagnostic(Code::BAD_REQUEST, "Hop-Limit is not between 1 and 255")
             }
             Refusal::Proxying => {
                 self.stats.proxy_requests += 1;
@@ -307,6 +330,7 @@ impl Endpoint {
 /// Why a request is not served.
 enum Refusal {
     BadOption(OptionNumber),
+    HopLimit,
     Proxying,
 }
 

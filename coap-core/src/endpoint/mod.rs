@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   handle_datagram ──► inbound.rs ──► server.rs: a request is opened ─────► poll_event ──► respond ─┐
+//!                           │     ├──► overload.rs: there is no room for it
 //!                           │     ├──► serving.rs: its blocks, bodies.rs: its body, streams.rs: its response's body
 //!                           │     └──► client.rs: a request is settled ────► poll_event              │
 //!   handle_timeout ───► time.rs                                                                      ▼
@@ -18,6 +19,7 @@ mod errors;
 mod inbound;
 mod notify;
 mod observing;
+mod overload;
 mod parts;
 mod server;
 mod serving;
@@ -51,6 +53,7 @@ use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
 use crate::observe::{Observers, Tidings, Topics};
 use crate::outbox::{Outbound, Outbox, What};
+use crate::overload::{BackOffs, Refusals};
 use crate::peers::{Admitted, Credit, PeerKey, Peers};
 use crate::reliability::{Flights, MessageIds, Recent};
 use crate::stats::Stats;
@@ -100,6 +103,8 @@ pub struct Endpoint {
     /// The furthest count of the Message IDs of a peer that was forgotten early.
     id_floor: u64,
     resets: Credit,
+    refusals: Refusals,
+    back_offs: BackOffs,
     turn: Turn,
     phase: Phase,
     stats: Stats,
@@ -143,6 +148,8 @@ impl Endpoint {
             group_ids: MessageIds::multicast(rng.next_u64()),
             id_floor: 0,
             resets: Credit::full(Instant::ZERO, config.max_resets_per_second as usize),
+            refusals: Refusals::new(config.max_refusals_per_second),
+            back_offs: BackOffs::new(config.max_back_offs),
             turn: Turn::Incoming,
             phase: Phase::Open,
             stats: Stats::default(),
@@ -175,10 +182,15 @@ impl Endpoint {
                 What::Notification(observer, message_id) => self.notify_again(*observer, *message_id, buf),
                 What::Empty(kind, message_id) => encode_empty(*kind, *message_id, buf),
                 What::Message(message) => message.encode(buf).ok(),
+                What::ToGroup(request) => request.message.encode(buf).ok(),
             };
             if let Some(len) = written {
                 self.stats.datagrams_sent += 1;
-                return Some(Transmit { to, from, len });
+                let (hops, group) = match what {
+                    What::ToGroup(request) => (request.hops, Some(request.request)),
+                    _ => (None, None),
+                };
+                return Some(Transmit { to, from, hops, group, len });
             }
         }
     }
@@ -235,6 +247,7 @@ impl Endpoint {
             transfer_bytes: self.budget.used(),
             topics: self.topics.len(),
             observers: self.observers.len(),
+            back_offs: self.back_offs.len(),
         }
     }
 
@@ -396,6 +409,8 @@ pub struct Usage {
     pub topics: usize,
     /// Observers of all topics, until their end has been polled.
     pub observers: usize,
+    /// Kinds of requests that a server does not want yet.
+    pub back_offs: usize,
 }
 
 impl fmt::Debug for Endpoint {

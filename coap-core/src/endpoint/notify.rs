@@ -128,7 +128,7 @@ impl Endpoint {
         self.deadlines.set(Reason::Notification, key.index(), Some(due));
         let len = self.write(key, kind, buf)?;
         let source = self.observers.get(key)?.source;
-        Some(Transmit { to: self.peers.get(peer)?.peer, from: source.into(), len })
+        Some(Transmit { to: self.peers.get(peer)?.peer, from: source.into(), hops: None, group: None, len })
     }
 
     /// One more copy of a notification, unless it has been acknowledged meanwhile. RFC 7641 §4.5.2: where there is a newer

@@ -63,6 +63,9 @@ impl Endpoint {
         }
         request.options.set_observe(0);
         let now = self.advance(now);
+        if let Some(until) = self.must_back_off(now, &to, request.code, &request.options, how) {
+            return Err(RequestError::BackOff { until });
+        }
         let how = whole_bodies(how);
         let first = match self.plan(&to, request, &how)? {
             Plan::OneExchange(message, _) => Some(message),
@@ -421,5 +424,6 @@ const fn is_of_attempt(reason: Failure) -> bool {
             | Failure::Reset
             | Failure::Unreachable
             | Failure::NoMessageId
+            | Failure::BackOff { .. }
     )
 }

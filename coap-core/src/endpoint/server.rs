@@ -325,7 +325,7 @@ pub(super) fn is_suppressed(request: &Incoming, code: Code) -> bool {
     }
 }
 
-fn message_of(kind: Type, message_id: u16, request: &Message, response: Response) -> Message {
+pub(super) fn message_of(kind: Type, message_id: u16, request: &Message, response: Response) -> Message {
     Message {
         kind,
         code: response.code,

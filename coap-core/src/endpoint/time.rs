@@ -110,6 +110,7 @@ impl Endpoint {
                     self.drain(now, key);
                 }
             }
+            Reason::BackOff => self.end_back_offs(now),
             Reason::Notification => {
                 if let Some(key) = self.observers.key_at(index) {
                     self.on_observer_due(now, key);

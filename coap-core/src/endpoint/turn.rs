@@ -82,8 +82,12 @@ impl Endpoint {
         self.deadlines.set(Reason::Pacing, peer.index(), wake);
     }
 
-    /// Sends a request for the first time. `Err`: no Message ID is free before then.
+    /// Sends a request for the first time, or ends it if its server does not want it any more. `Err`: no Message ID is free
+    /// before then.
     fn start(&mut self, now: Instant, peer: PeerKey, key: OutgoingKey) -> Result<(), Instant> {
+        if !self.back_offs.is_empty() && self.end_backed_off(now, key) {
+            return Ok(());
+        }
         let message_id = self.draw_message_id(now, peer)?;
         let Some(request) = self.outgoing.get_mut(key) else { return Ok(()) };
         let Stage::Waiting(message) = core::mem::replace(&mut request.stage, Stage::Acknowledged(None)) else {

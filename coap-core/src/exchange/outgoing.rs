@@ -11,7 +11,7 @@ use crate::blockwise::client::{News, Operation, Part};
 use crate::event::{Failure, Timing};
 use crate::hash::KeyedHash;
 use crate::links::{Link, List};
-use crate::message::{Pacing, Progress, Response};
+use crate::message::{Heed, Pacing, Progress, Response};
 use crate::observe::{Observing, Tidings};
 use crate::peers::PeerKey;
 use crate::reliability::FlightKey;
@@ -32,6 +32,7 @@ pub(crate) struct Outgoing {
     pub(crate) token: Option<Token>,
     pub(crate) stage: Stage,
     pub(crate) pacing: Pacing,
+    pub(crate) heed: Heed,
     pub(crate) progress: Progress,
     pub(crate) transmission: Option<Box<TransmissionParameters>>,
     pub(crate) started: Instant,
@@ -67,8 +68,8 @@ pub(crate) enum Stage {
     Waiting(Box<Message>),
     /// It is on its way: a Confirmable one until it is acknowledged, a Non-confirmable one until it is answered.
     InFlight(FlightKey),
-    /// It was acknowledged, and the response will come separately. The request is kept where the response can make a
-    /// further one necessary.
+    /// It was acknowledged, and the response will come separately. The request is kept where nothing else knows what was
+    /// asked: the response can make a further one necessary, or unwanted.
     Acknowledged(Option<Box<Message>>),
     /// Between two block exchanges: the application must supply or consume a part first.
     Paused,
@@ -187,6 +188,8 @@ pub(crate) struct NewRequest {
     pub(crate) peer: Option<PeerKey>,
     pub(crate) to: Peer,
     pub(crate) from: Local,
+    /// Of a request to a group.
+    pub(crate) hops: Option<u8>,
     /// `None`: the application must supply a part first.
     pub(crate) message: Option<Message>,
     pub(crate) bodies: Bodies,
@@ -194,6 +197,7 @@ pub(crate) struct NewRequest {
     pub(crate) body_key: Option<u64>,
     pub(crate) parent: Option<OutgoingKey>,
     pub(crate) pacing: Pacing,
+    pub(crate) heed: Heed,
     pub(crate) progress: Progress,
     pub(crate) transmission: Option<Box<TransmissionParameters>>,
     pub(crate) until: Option<Instant>,
@@ -236,7 +240,7 @@ impl Outgoings {
     /// Opens a request in the stage of waiting, or paused.
     pub(crate) fn open(&mut self, now: Instant, new: NewRequest) -> OutgoingKey {
         let NewRequest { peer, to, from, message, bodies, body_key, .. } = new;
-        let NewRequest { parent, pacing, progress, transmission, until, .. } = new;
+        let NewRequest { parent, pacing, heed, progress, transmission, until, .. } = new;
         let token = message.as_ref().filter(|message| !message.code.is_empty()).map(|message| message.token.clone());
         let hash = token.as_ref().map(|token| self.hash.bytes(token.as_bytes()));
         let key = self.requests.insert(Outgoing {
@@ -248,6 +252,7 @@ impl Outgoings {
             body_key,
             parent,
             pacing,
+            heed,
             progress,
             transmission,
             started: now,

@@ -270,6 +270,11 @@ impl Observing {
         (self.registration.code, options, self.blocks.clone())
     }
 
+    /// The method and the options that it was registered with.
+    pub(crate) const fn asked(&self) -> (Code, &Options) {
+        (self.registration.code, &self.registration.options)
+    }
+
     /// What else it was registered with.
     pub(crate) fn ask(&self) -> (Type, Bytes) {
         (self.registration.kind, self.registration.payload.clone())

@@ -174,6 +174,7 @@ impl fmt::Display for UriError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Fault(part, reason) = self.fault;
         match (&self.subject, reason) {
+            (Subject::Uri(text), _) if text.is_empty() => f.write_str("it is empty"),
             (Subject::Uri(text), _) => write!(f, "the {part} in `{text}` {}", reason.rule()),
             (Subject::Options, Reason::EncodedDotSegment) => write!(f, "the {part} in the options has a dot segment"),
             (Subject::Options, _) => write!(f, "the {part} in the options {}", reason.rule()),

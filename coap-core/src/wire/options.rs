@@ -521,17 +521,23 @@ pub enum OptionError {
         /// The length of the value that was refused, in bytes.
         len: usize,
     },
+    /// A segment of a path is `.` or `..`, which is none (RFC 7252 §5.10.1, §5.10.7).
+    DotSegment {
+        /// The option.
+        number: OptionNumber,
+    },
 }
 
 impl fmt::Display for OptionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Length { number, len, min, max } if min == max => {
-                write!(f, "a value of {number} has {min} bytes, not {len}")
+                write!(f, "a value of {number} has {min} {}, not {len}", if *min == 1 { "byte" } else { "bytes" })
             }
             Self::Length { number, len, min, max } => {
                 write!(f, "a value of {number} has {min} to {max} bytes, not {len}")
             }
+            Self::DotSegment { number } => write!(f, "a value of {number} is not . or .."),
             Self::TooLong { number, len } => {
                 write!(f, "a value of option {number} has at most {MAX_OPTION_LEN} bytes, not {len}")
             }

@@ -169,6 +169,22 @@ impl Options {
         self.replace(OptionNumber::IF_NONE_MATCH, &[]);
     }
 
+    /// How many proxies the request may still pass, 1 to 255; `None` also for a value that is no such number (RFC 8768 §3).
+    pub fn hop_limit(&self) -> Option<u8> {
+        match self.get(OptionNumber::HOP_LIMIT)? {
+            [hops @ 1..=255] => Some(*hops),
+            _ => None,
+        }
+    }
+
+    /// Says how many proxies the request may pass. Without it each of them that knows the option begins with 16.
+    ///
+    /// # Errors
+    /// For 0, which is no Hop-Limit.
+    pub fn set_hop_limit(&mut self, hops: u8) -> Result<(), OptionError> {
+        self.set_uint(OptionNumber::HOP_LIMIT, hops.into())
+    }
+
     /// The value of No-Response: see [`Code::suppressed_by`](super::Code::suppressed_by).
     pub fn no_response(&self) -> Option<u8> {
         self.uint(OptionNumber::NO_RESPONSE).and_then(|value| u8::try_from(value).ok())
@@ -253,6 +269,10 @@ mod tests {
     fn what_was_set_is_read_and_set_again_replaces() {
         let mut options = Options::new();
         options.set_max_age(7);
+        options.set_hop_limit(16).unwrap();
+        assert_eq!(options.hop_limit(), Some(16));
+        assert!(options.set_hop_limit(0).is_err());
+        options.remove(OptionNumber::HOP_LIMIT);
         options.set_content_format(ContentFormat::JSON);
         options.set_accept(ContentFormat::CBOR);
         options.set_uri_port(61_616);

@@ -114,12 +114,35 @@ impl Socket {
     ///
     /// `WouldBlock`: the socket is full. Any other: this datagram cannot be sent.
     pub fn try_send(&self, to: UdpAddr, from: &Local, payload: &[u8]) -> io::Result<()> {
-        match self.send_once(to, from, payload) {
+        self.try_send_with(to, from, None, payload)
+    }
+
+    /// The same as [`UdpSocket::try_send_hops`](crate::UdpSocket::try_send_hops) says, on Linux and Android.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`try_send`](Self::try_send). `Unsupported`: another system, or no hops at all for IPv4.
+    pub fn try_send_hops(&self, to: UdpAddr, from: &Local, hops: u8, payload: &[u8]) -> io::Result<()> {
+        if cfg!(not(any(target_os = "linux", target_os = "android"))) {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this system limits the hops of no single datagram",
+            ));
+        }
+        // A socket option can say that, and no control message.
+        if hops == 0 && to.ip().is_ipv4() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "a datagram of IPv4 takes one hop at least"));
+        }
+        self.try_send_with(to, from, Some(hops), payload)
+    }
+
+    fn try_send_with(&self, to: UdpAddr, from: &Local, hops: Option<u8>, payload: &[u8]) -> io::Result<()> {
+        match self.send_once(to, from, hops, payload) {
             // Linux gives an error that ICMP left on the socket to whoever calls next, and forgets it: this datagram
             // has not even been tried.
             Err(error) if cfg!(any(target_os = "linux", target_os = "android")) && may_be_anothers(&error) => {
                 self.note_report();
-                self.send_once(to, from, payload)
+                self.send_once(to, from, hops, payload)
             }
             result => result,
         }
@@ -153,12 +176,18 @@ impl Socket {
         self.io.try_clone()
     }
 
-    fn send_once(&self, to: UdpAddr, from: &Local, payload: &[u8]) -> io::Result<()> {
+    fn send_once(&self, to: UdpAddr, from: &Local, hops: Option<u8>, payload: &[u8]) -> io::Result<()> {
         let destination = self.family.form(to.socket_addr())?;
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if scoped::needs_interface(to, from) {
-            return scoped::send(&self.io, destination, from.interface, source(to, from), payload);
+        {
+            let interface = if scoped::needs_interface(to, from) { from.interface } else { 0 };
+            if interface != 0 || hops.is_some() {
+                let way = scoped::Way { interface, source: source(to, from), hops };
+                return scoped::send(&self.io, destination, &way, payload);
+            }
         }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = hops;
         let src_ip = source(to, from);
         let transmit = Transmit { destination, ecn: None, contents: payload, segment_size: None, src_ip };
         self.state.try_send(UdpSockRef::from(&self.io), &transmit)

@@ -1,6 +1,7 @@
-//! Datagrams whose address does not settle the interface that they leave on: multicast and link-local.
+//! Datagrams whose address does not settle the interface that they leave on: multicast and link-local. And those that may
+//! take so many hops and no more.
 //!
-//! Everything else must not name one: an answer may have to leave on another interface than its request came in on.
+//! Everything else must not name an interface: an answer may have to leave on another interface than its request came in on.
 
 use std::io::{self, IoSlice};
 use std::net::UdpSocket;
@@ -22,17 +23,24 @@ pub(super) fn needs_interface(to: UdpAddr, from: &Local) -> bool {
     from.interface != 0 && !scoped && (to.is_multicast() || link_local(to.ip()) || from.ip.is_some_and(link_local))
 }
 
-/// Sends one datagram on `interface`, from `source` if there is one, which is of the destination's family.
-pub(super) fn send(
-    socket: &UdpSocket,
-    to: SocketAddr,
-    interface: u32,
-    source: Option<IpAddr>,
-    payload: &[u8],
-) -> io::Result<()> {
+/// How one datagram leaves.
+pub(super) struct Way {
+    /// 0: the system's choice.
+    pub(super) interface: u32,
+    /// Of the destination's family.
+    pub(super) source: Option<IpAddr>,
+    /// `None`: as the socket has it.
+    pub(super) hops: Option<u8>,
+}
+
+/// Sends one datagram.
+pub(super) fn send(socket: &UdpSocket, to: SocketAddr, way: &Way, payload: &[u8]) -> io::Result<()> {
+    let Way { interface, source, hops } = *way;
     let v4_info;
     let v6_info;
-    let control = match to.ip().to_canonical() {
+    let limit = c_int::from(hops.unwrap_or_default());
+    let is_v4 = to.ip().to_canonical().is_ipv4();
+    let info = match to.ip().to_canonical() {
         IpAddr::V4(_) => {
             v4_info = in_pktinfo {
                 // The index fits: the kernel's own is a positive int.
@@ -52,7 +60,10 @@ pub(super) fn send(
         }
     };
     let address = SockaddrStorage::from(to);
-    sendmsg(socket.as_raw_fd(), &[IoSlice::new(payload)], &[control], MsgFlags::empty(), Some(&address))?;
+    let limit = if is_v4 { ControlMessage::Ipv4Ttl(&limit) } else { ControlMessage::Ipv6HopLimit(&limit) };
+    let control = [info, limit];
+    let control = if hops.is_some() { &control[..] } else { &control[..1] };
+    sendmsg(socket.as_raw_fd(), &[IoSlice::new(payload)], control, MsgFlags::empty(), Some(&address))?;
     Ok(())
 }
 

@@ -147,6 +147,60 @@ fn a_datagram_to_a_group_leaves_on_the_interface_of_the_socket() {
     }
 }
 
+/// What the next datagram says of its hops.
+fn hops_of_next(listener: &UdpSocket) -> i32 {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
+    use std::os::fd::AsRawFd;
+
+    let mut control = nix::cmsg_space!([u8; 64]);
+    let mut payload = [0; 8];
+    let mut payload = [io::IoSliceMut::new(&mut payload)];
+    let received =
+        recvmsg::<SockaddrStorage>(listener.as_raw_fd(), &mut payload, Some(&mut control), MsgFlags::empty());
+    let received = received.unwrap();
+    let hops = received.cmsgs().unwrap().find_map(|message| match message {
+        ControlMessageOwned::Ipv4Ttl(hops) | ControlMessageOwned::Ipv6HopLimit(hops) => Some(hops),
+        _ => None,
+    });
+    hops.unwrap()
+}
+
+#[test]
+fn a_datagram_to_a_group_takes_as_many_hops_as_it_says() {
+    use nix::sys::socket::{setsockopt, sockopt};
+
+    const LOOPBACK: u32 = 1;
+    let loopback = socket2::InterfaceIndexOrAddress::Index(LOOPBACK);
+    let (v4, v6) = (UdpSocket::bind("0.0.0.0:0").unwrap(), UdpSocket::bind("[::]:0").unwrap());
+    let (group4, group6) = (Ipv4Addr::new(224, 0, 1, 187), "ff02::fd".parse::<Ipv6Addr>().unwrap());
+    socket2::SockRef::from(&v4).join_multicast_v4_n(&group4, &loopback).unwrap();
+    setsockopt(&v4, sockopt::Ipv4RecvTtl, &true).unwrap();
+    v6.join_multicast_v6(&group6, LOOPBACK).unwrap();
+    setsockopt(&v6, sockopt::Ipv6RecvHopLimit, &true).unwrap();
+    let options = SocketOptions::default().multicast_hops(9).multicast_interface(LOOPBACK);
+    for (listener, group, bounds) in
+        [(&v4, IpAddr::V4(group4), ["[::]:0", "0.0.0.0:0"]), (&v6, IpAddr::V6(group6), ["[::]:0", "[::1]:0"])]
+    {
+        let to = UdpAddr::new((group, listener.local_addr().unwrap().port()).into());
+        let from = Local { interface: LOOPBACK, ..Local::default() };
+        for bound in bounds {
+            let socket = Socket::bind(bound.parse().unwrap(), &options).unwrap();
+            // IPv6 on loopback may be without multicast here.
+            if socket.try_send(to, &from, b"as the socket has it").is_err() && group.is_ipv6() {
+                continue;
+            }
+            assert_eq!(hops_of_next(listener), 9, "{group} from {bound}");
+            for (from, hops) in [(from, 3), (from, 255), (Local::default(), 1)] {
+                socket.try_send_hops(to, &from, hops, b"few").unwrap();
+                assert_eq!(hops_of_next(listener), i32::from(hops), "{group} from {bound}");
+            }
+        }
+    }
+    let socket = Socket::bind("0.0.0.0:0".parse().unwrap(), &options).unwrap();
+    let none = socket.try_send_hops(udp("224.0.1.187:1"), &Local::default(), 0, b"none").unwrap_err();
+    assert_eq!(none.kind(), io::ErrorKind::Unsupported);
+}
+
 #[test]
 fn an_interface_that_is_not_there_is_an_error_of_binding() {
     let options = SocketOptions::default().multicast_interface(99_999);

@@ -207,8 +207,9 @@ impl<S> Site<S> {
             return Answer::silence();
         }
         let mut answer = Answer::new(Code::CONTENT);
+        answer.options.set_content_format(ContentFormat::LINK_FORMAT);
         tag(&mut answer.options, text.as_bytes());
-        Asked::of(incoming).fit(answer.with_content(ContentFormat::LINK_FORMAT, text))
+        Asked::of(incoming).fit(answer.with_body(text))
     }
 }
 

@@ -28,8 +28,9 @@ const METHODS: [Code; 7] = [Code::GET, Code::POST, Code::PUT, Code::DELETE, Code
 /// ```
 ///
 /// If-Match and If-None-Match (RFC 7252 §5.10.8) are seen to where the route has a GET handler: it is asked first, and its
-/// ETag, or its 4.04, decides whether the request is carried out or answered 4.12. What happens between the two is not
-/// noticed. A handler that must know takes [`Preconditions`], and then it decides alone.
+/// ETag, or its 4.04, decides whether the request is carried out or answered 4.12. Where it produces several formats, or there
+/// are several handlers for them, the ETag of any of these will do. What happens between the two is not noticed. A handler
+/// that must know takes [`Preconditions`], and then it decides alone.
 pub struct MethodRouter<S = ()> {
     entries: Vec<Entry<S>>,
     pub(super) listing: Listing,
@@ -204,15 +205,20 @@ impl<S> MethodRouter<S> {
 
     /// The handler for a request, or why there is none.
     pub(super) fn find(&self, incoming: &Incoming<'_>) -> Result<Found<'_, S>, Response> {
-        let current = self.entries.iter().find(|entry| entry.method == Code::GET && !entry.handler.reads_parts());
+        let knows_state = self.readers().next().is_some();
         let mut refusal = Refusal::Method;
         for entry in self.entries.iter().filter(|entry| entry.method == incoming.method()) {
-            match entry.refuse(incoming, current.is_some()) {
+            match entry.refuse(incoming, knows_state) {
                 Some(refused) => refusal = refusal.or_later(refused),
-                None => return Ok(entry.found(incoming, current)),
+                None => return Ok(entry.found(incoming, self.readers())),
             }
         }
         Err(refusal.into_response())
+    }
+
+    /// Who knows the current state.
+    fn readers(&self) -> impl Iterator<Item = &Entry<S>> {
+        self.entries.iter().filter(|entry| entry.method == Code::GET && !entry.handler.reads_parts())
     }
 
     /// The same with the state put in.
@@ -249,8 +255,16 @@ pub(super) struct Found<'a, S> {
     pub(super) tags: Tags,
     pub(super) max_body: Option<usize>,
     pub(super) observed: Option<&'a Resource>,
-    /// Who knows the current state, for conditions that the handler does not look at.
-    pub(super) current: Option<(&'a SharedHandler<S>, Tags)>,
+    /// Who knows the current state, for conditions that the handler does not look at; nobody if there are none.
+    pub(super) current: Vec<Reader<'a, S>>,
+}
+
+/// Who knows one representation of the current state.
+pub(super) struct Reader<'a, S> {
+    pub(super) handler: &'a SharedHandler<S>,
+    pub(super) tags: Tags,
+    /// The one in this format.
+    pub(super) format: Option<ContentFormat>,
 }
 
 /// Why a handler does not answer, the reason that is looked at first at the top.
@@ -311,17 +325,18 @@ impl<S> Entry<S> {
         self.max_age.is_some_and(is_old).then_some(Refusal::Age)
     }
 
-    fn found<'a>(&'a self, incoming: &Incoming<'_>, current: Option<&'a Self>) -> Found<'a, S> {
+    fn found<'a>(&'a self, incoming: &Incoming<'_>, readers: impl Iterator<Item = &'a Self>) -> Found<'a, S> {
         let Self { handler, tags, max_body, observed, .. } = self;
         let unmet = |number| incoming.options().contains(number) && !handler.understands(number);
-        let current = current.filter(|_| Preconditions::NUMBERS.into_iter().any(unmet));
-        Found {
-            handler,
-            tags: *tags,
-            max_body: *max_body,
-            observed: observed.as_ref(),
-            current: current.map(|entry| (&entry.handler, entry.tags)),
-        }
+        let unmet = Preconditions::NUMBERS.into_iter().any(unmet);
+        let current = if unmet { readers.flat_map(Self::representations).collect() } else { Vec::new() };
+        Found { handler, tags: *tags, max_body: *max_body, observed: observed.as_ref(), current }
+    }
+
+    fn representations(&self) -> impl Iterator<Item = Reader<'_, S>> {
+        let any = self.produces.is_empty().then_some(None);
+        let formats = any.into_iter().chain(self.produces.iter().copied().map(Some));
+        formats.map(|format| Reader { handler: &self.handler, tags: self.tags, format })
     }
 
     /// Whether a request of `other` may be one for this as well.

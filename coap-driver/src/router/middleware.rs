@@ -12,6 +12,7 @@ use super::body::{self, BodyReader, Upload};
 use super::extract::{FromRequest, Incoming};
 use super::handler::HandlerFuture;
 use super::response::{Answer, IntoResponse};
+use super::tree::Capture;
 use super::{RouteError, Router};
 
 /// The most content that is put together for a handler that takes it whole and was found late, in bytes, if its route has no
@@ -40,10 +41,12 @@ pub struct Inbound {
     wanted: Wanted,
     echo_age: Option<Duration>,
     upload: Option<Arc<Upload>>,
+    /// Where it was routed already.
+    captures: Vec<Capture>,
 }
 
 impl Inbound {
-    fn new(incoming: &Incoming<'_>) -> Self {
+    pub(super) fn new(incoming: &Incoming<'_>) -> Self {
         let body = match &incoming.request.body {
             Body::Parts { size } => Body::Parts { size: *size },
             here => Body::from(here.as_bytes().to_vec()),
@@ -59,6 +62,7 @@ impl Inbound {
             wanted: incoming.wanted,
             echo_age: incoming.echo_age,
             upload: incoming.upload.cloned(),
+            captures: incoming.captures.to_vec(),
         }
     }
 
@@ -82,7 +86,7 @@ impl Inbound {
         &self.token
     }
 
-    fn incoming(&self) -> Incoming<'_> {
+    pub(super) fn incoming(&self) -> Incoming<'_> {
         Incoming {
             peer: self.peer,
             local: self.local,
@@ -93,7 +97,7 @@ impl Inbound {
             wanted: self.wanted,
             echo_age: self.echo_age,
             upload: self.upload.as_ref(),
-            captures: &[],
+            captures: &self.captures,
         }
     }
 

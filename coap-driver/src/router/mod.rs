@@ -50,7 +50,7 @@ pub use extract::{
 };
 pub use handler::{Handler, HandlerFuture};
 use handler::{SharedHandler, erase, with_state};
-use method::{Found, Tags};
+use method::{Found, Reader, Tags};
 pub use method::{MethodRouter, delete, fetch, get, ipatch, patch, post, put};
 use middleware::Around;
 pub use middleware::{Inbound, Next};
@@ -352,12 +352,12 @@ pub(crate) struct Call<'a> {
     tags: Tags,
     max_body: Option<usize>,
     observed: Option<&'a Resource>,
-    current: Option<(&'a SharedHandler<()>, Tags)>,
+    current: Vec<Reader<'a, ()>>,
 }
 
 impl<'a> Call<'a> {
     const fn new(incoming: Incoming<'a>, work: Work<'a>) -> Self {
-        Self { work, incoming, tags: Tags::Given, max_body: None, observed: None, current: None }
+        Self { work, incoming, tags: Tags::Given, max_body: None, observed: None, current: Vec::new() }
     }
 
     /// Whether it wants content in parts as it comes; else it wants the whole.
@@ -386,13 +386,8 @@ impl<'a> Call<'a> {
         match self.work {
             Work::Links(site) => Ok(Box::pin(ready(site.list(&incoming)))),
             Work::Around(around, _) => Ok(around.call(&incoming)),
-            Work::Handler(handler) => {
-                let work = validation::tagged(handler.call(&incoming, &())?, &incoming, self.tags);
-                match self.current {
-                    Some((reader, tags)) => validation::conditional(work, &incoming, reader, tags),
-                    None => Ok(work),
-                }
-            }
+            Work::Handler(handler) if self.current.is_empty() => validation::call(handler, &incoming, self.tags),
+            Work::Handler(handler) => validation::conditional(handler, &incoming, self.tags, self.current),
         }
     }
 

@@ -277,11 +277,15 @@ impl Created {
     /// With the segments of the path, each as it is: nothing is percent-encoded, and no slash separates.
     ///
     /// # Errors
-    /// A segment of more than 255 bytes.
+    /// A segment of more than 255 bytes, or one that is `.` or `..`: it would lead elsewhere (RFC 7252 §5.10.7).
     pub fn at<T: AsRef<[u8]>>(segments: impl IntoIterator<Item = T>) -> Result<Self, OptionError> {
         let mut options = Options::new();
+        let number = OptionNumber::LOCATION_PATH;
         for segment in segments {
-            options.push(OptionNumber::LOCATION_PATH, segment.as_ref())?;
+            if matches!(segment.as_ref(), b"." | b"..") {
+                return Err(OptionError::DotSegment { number });
+            }
+            options.push(number, segment.as_ref())?;
         }
         Ok(Self { options })
     }
@@ -367,6 +371,17 @@ mod tests {
         assert_eq!(created.code, Code::CREATED);
         assert!(created.options.get_all(OptionNumber::LOCATION_PATH).eq([&b"a/b"[..], b""]));
         assert!(Created::at(["x".repeat(256)]).is_err());
+    }
+
+    /// A name that a peer has chosen, perhaps.
+    #[test]
+    fn a_location_has_no_dot_segments() {
+        for dots in [".", ".."] {
+            let error = Created::at(["store", dots]).unwrap_err();
+            assert_eq!(error, OptionError::DotSegment { number: OptionNumber::LOCATION_PATH });
+            assert_eq!(error.to_string(), "a value of Location-Path is not . or ..");
+        }
+        assert!(Created::at(["...", "", ".a"]).is_ok());
     }
 
     #[test]

@@ -7,16 +7,22 @@ use super::asked::Asked;
 use super::etag;
 use super::extract::{Current, FromRequest, Incoming, Preconditions};
 use super::handler::{HandlerFuture, SharedHandler};
-use super::method::Tags;
+use super::method::{Reader, Tags};
+use super::middleware::Inbound;
 use super::response::{Answer, Content};
 
-/// With a tag for its answer, where its route wants one.
-pub(super) fn tagged(work: HandlerFuture, incoming: &Incoming<'_>, tags: Tags) -> HandlerFuture {
+/// Calls a handler, and tags its answer where its route wants that.
+pub(super) fn call(
+    handler: &SharedHandler<()>,
+    incoming: &Incoming<'_>,
+    tags: Tags,
+) -> Result<HandlerFuture, Response> {
+    let work = handler.call(incoming, &())?;
     if tags == Tags::Given {
-        return work;
+        return Ok(work);
     }
     let asked = Asked::of(incoming);
-    Box::pin(async move { asked.fit(tag(work.await)) })
+    Ok(Box::pin(async move { asked.fit(tag(work.await)) }))
 }
 
 fn tag(mut answer: Answer) -> Answer {
@@ -28,12 +34,13 @@ fn tag(mut answer: Answer) -> Answer {
     answer
 }
 
-/// Looks at the current state first, as a GET would give it, and carries `work` out if the conditions are met.
+/// Looks at the current state first, as a GET would give it, and calls `handler` if the conditions are met: not before, as a
+/// function that returns a future may act at once.
 pub(super) fn conditional(
-    work: HandlerFuture,
+    handler: &SharedHandler<()>,
     incoming: &Incoming<'_>,
-    reader: &SharedHandler<()>,
     tags: Tags,
+    readers: Vec<Reader<'_, ()>>,
 ) -> Result<HandlerFuture, Response> {
     let conditions = Preconditions::from_request(incoming, &())?;
     let mut request = Request::get();
@@ -41,24 +48,54 @@ pub(super) fn conditional(
         // It was an option of the same number.
         let _ = request.options.push(number, value);
     }
-    let reading = Incoming { request: &request, wanted: FIRST_BLOCK, upload: None, ..*incoming };
-    let reading = reader.call(&reading, &())?;
+    let mut representations = Vec::new();
+    for Reader { handler, tags, format } in readers {
+        match format {
+            Some(format) => request.options.set_accept(format),
+            None => drop(request.options.remove(OptionNumber::ACCEPT)),
+        }
+        let reading = Incoming { request: &request, wanted: FIRST_BLOCK, upload: None, ..*incoming };
+        match handler.call(&reading, &()) {
+            Ok(reading) => representations.push((reading, tags)),
+            Err(response) if representations.is_empty() => return Err(response),
+            Err(_) => {}
+        }
+    }
+    let (handler, kept) = (handler.clone(), Inbound::new(incoming));
     Ok(Box::pin(async move {
+        if let Err(answer) = check(&conditions, representations).await {
+            return answer;
+        }
+        let work = call(&handler, &kept.incoming(), tags);
+        match work {
+            Ok(work) => work.await,
+            Err(response) => response.into(),
+        }
+    }))
+}
+
+/// Whether the conditions are met. The first of the representations says whether the resource is there.
+async fn check(conditions: &Preconditions, representations: Vec<(HandlerFuture, Tags)>) -> Result<(), Answer> {
+    let mut unmet = Code::PRECONDITION_FAILED;
+    for (index, (reading, tags)) in representations.into_iter().enumerate() {
         let current = reading.await;
         let current = if tags == Tags::Made { tag(current) } else { current };
         let etag = current.options.etag();
         let state = match (current.code, &etag) {
-            (Code::NOT_FOUND, _) => Current::Absent,
+            (Code::NOT_FOUND, _) if index == 0 => Current::Absent,
             (code, None) if code.is_success() => Current::Untagged,
             (code, Some(etag)) if code.is_success() => Current::Tagged(etag),
             // Whoever may not see it, or cannot, cannot know whether the conditions are met.
-            _ => return current,
+            _ if index == 0 => return Err(current),
+            _ => continue,
         };
         match conditions.check_state(state) {
-            Ok(()) => work.await,
-            Err(code) => Answer::new(code),
+            Ok(()) => return Ok(()),
+            Err(code) if matches!(state, Current::Absent) => return Err(Answer::new(code)),
+            Err(code) => unmet = code,
         }
-    }))
+    }
+    Err(Answer::new(unmet))
 }
 
 const fn says_where(number: OptionNumber) -> bool {

@@ -26,7 +26,7 @@ impl Liar {
     fn sends(&mut self, secs: u64, cause: &Cause<'_>, message: &Message) {
         let mut bytes = vec![0; message.encoded_len()];
         message.encode(&mut bytes).unwrap();
-        let transmit = Transmit { to: peer(), from: Local::default(), len: bytes.len() };
+        let transmit = Transmit { to: peer(), from: Local::default(), hops: None, group: None, len: bytes.len() };
         let sent = [(transmit, Bytes::from(bytes))];
         self.watch.check(Instant::from_secs(secs), cause, &sent, &[], &self.endpoint);
     }

@@ -228,7 +228,7 @@ fn requests_one_more_is_refused_until_an_outcome_has_been_told() {
 
 #[test]
 fn incoming_one_more_leaves_no_trace_and_has_another_chance() {
-    let config = |limit| Config::builder().max_incoming(limit).build().unwrap();
+    let config = |limit| Config::builder().max_incoming(limit).max_refusals_per_second(0).build().unwrap();
     at_each_limit("incoming", 1_024, config, |rig, limit| {
         let before = rig.endpoint.stats();
         for n in 0..limit as u32 {
@@ -319,5 +319,54 @@ fn resets_are_met_with_silence_above_the_limit_of_a_second() {
             assert!(rig.is_served(honest(), second as u16));
             rig.now += Duration::from_secs(1);
         }
+    });
+}
+
+#[test]
+fn refusals_are_silence_above_the_limit_of_a_second() {
+    let config = |limit| Config::builder().max_incoming(1).max_refusals_per_second(limit as u32).build().unwrap();
+    at_each_limit("refusals a second", 100, config, |rig, limit| {
+        let before = rig.endpoint.stats();
+        rig.arrive(peer(0), con(Code::GET, 1));
+        // Which of them share a purse, a hash decides: with so many there is somebody for each.
+        for n in 1..=10_000 {
+            rig.arrive(peer(n), con(Code::GET, 1));
+        }
+        assert_eq!((rig.flush(), more(rig, before, |stats| stats.refusals_sent)), (limit, limit as u64));
+        assert_eq!(more(rig, before, |stats| stats.refusals_suppressed), 10_000 - limit as u64);
+        assert_eq!((rig.serve(), rig.endpoint.usage().peers), (1, 1));
+        assert!(rig.is_served(honest(), 1));
+    });
+}
+
+#[test]
+fn back_offs_one_server_has_a_quarter_and_the_shortest_goes_first() {
+    let config = |limit| Config::builder().max_back_offs(limit).build().unwrap();
+    at_each_limit("back-offs", 256, config, |rig, limit| {
+        let before = rig.endpoint.stats();
+        let ask = |rig: &Rig, n: u32| {
+            let mut request = Request::get();
+            request.options.push_uri_path(&n.to_string()).unwrap();
+            (request, rig.now)
+        };
+        let quarter = limit.div_ceil(4);
+        for n in 0..300 {
+            let (request, now) = ask(rig, n);
+            rig.endpoint.request(now, honest(), request, &RequestOptions::new()).unwrap();
+            let (to, asked) = rig.next_sent();
+            let mut refusal = Message::empty(Type::Acknowledgement, asked.message_id);
+            (refusal.code, refusal.token) = (Code::TOO_MANY_REQUESTS, asked.token);
+            refusal.options.set_max_age(100 + n);
+            rig.arrive(to, encode(&refusal));
+            rig.serve();
+        }
+        assert_eq!(rig.endpoint.usage().back_offs, quarter);
+        assert_eq!(more(rig, before, |stats| stats.back_offs_forgotten), 300 - quarter as u64);
+        // The last are obeyed, and the others asked again.
+        let back_off = |rig: &Rig, n| {
+            let (request, now) = ask(rig, n);
+            rig.endpoint.back_off(now, &honest(), request.code, &request.options).is_some()
+        };
+        assert_eq!((back_off(rig, 299), back_off(rig, 0)), (limit > 0, false));
     });
 }

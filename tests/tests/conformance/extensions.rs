@@ -1,9 +1,9 @@
-//! EXT: options of later RFCs: No-Response (RFC 7967), Echo (RFC 9175).
+//! EXT: options of later RFCs: No-Response (RFC 7967), Hop-Limit (RFC 8768), Echo (RFC 9175).
 
 use coap_core::{Code, Config, Message, OptionNumber, Response, Type, UnprovenLimit};
 use hex_literal::hex;
 
-use crate::rig::{Rig, answer, con, content, encode, path, peer, secs};
+use crate::rig::{Rig, answer, con, content, encode, path, peer, secs, to_test};
 
 #[test]
 fn ext_01_no_response_suppresses_the_classes_that_it_names_and_no_others() {
@@ -34,6 +34,41 @@ fn a_suppressed_response_to_a_confirmable_request_leaves_the_acknowledgement() {
     rig.pass(secs(100));
     rig.sent_nothing();
     assert_eq!(rig.runs(Code::PUT, "/test"), 1);
+}
+
+#[test]
+fn ext_03_a_hop_limit_of_0_or_of_two_bytes_is_4_00() {
+    for value in [&[][..], &[0], &[1, 0], &[0, 16]] {
+        let request = to_test(Code::PUT, 0x1001, &[(OptionNumber::HOP_LIMIT, value)]);
+        let mut rig = Rig::serving();
+        let reply = rig.ask(&request);
+        assert_eq!((reply.kind, reply.code), (Type::Acknowledgement, Code::BAD_REQUEST), "{value:?}");
+        assert_eq!(rig.runs(Code::PUT, "/test"), 0);
+        // A Non-confirmable one is told so too: it is no unknown option. A group is not.
+        let mut other = request.clone();
+        other[0] |= 0x10;
+        let reply = rig.ask(&other);
+        assert_eq!((reply.kind, reply.code), (Type::NonConfirmable, Code::BAD_REQUEST));
+        rig.receive_multicast(peer(2), &other);
+        rig.sent_nothing();
+        assert_eq!(rig.endpoint.stats().bad_hop_limit, 3);
+    }
+    for value in [1, 16, 255] {
+        let mut rig = Rig::serving();
+        let request = to_test(Code::PUT, 0x1001, &[(OptionNumber::HOP_LIMIT, &[value])]);
+        assert_eq!(rig.ask(&request).code, Code::CHANGED);
+    }
+}
+
+/// RFC 8768 §3 with RFC 7252 §5.4.5: the first one counts, a further one is ignored.
+#[test]
+fn of_two_hop_limits_the_first_counts() {
+    let (good, bad): ((OptionNumber, &[u8]), (OptionNumber, &[u8])) =
+        ((OptionNumber::HOP_LIMIT, &[5]), (OptionNumber::HOP_LIMIT, &[0]));
+    for (options, code) in [([good, bad], Code::CHANGED), ([bad, good], Code::BAD_REQUEST)] {
+        let mut rig = Rig::serving();
+        assert_eq!(rig.ask(&to_test(Code::PUT, 0x1001, &options)).code, code);
+    }
 }
 
 /// CON GET /a with these further options.

@@ -1,12 +1,12 @@
-//! MTH: methods and what is answered to them (RFC 7252 §5.8, §5.9; RFC 8132).
+//! MTH: methods and what is answered to them (RFC 7252 §5.8, §5.9; RFC 8132, 8516).
 
 use std::sync::{Arc, Mutex};
 
-use coap_core::{Code, ContentFormat, Message, Request, Type};
+use coap_core::{Code, Config, ContentFormat, Message, Request, RequestError, RequestOptions, Type};
 use coap_driver::router::{Payload, Router, State, fetch, ipatch};
 use hex_literal::hex;
 
-use crate::rig::{Rig, answer_of, path, to_test};
+use crate::rig::{Rig, answer_of, con, encode, ms, path, peer, secs, to_test};
 
 #[test]
 fn mth_01_an_unknown_method_is_4_05_on_the_acknowledgement() {
@@ -121,4 +121,60 @@ fn mth_15_an_ipatch_applied_twice_leaves_the_same_state() {
     }
     // So the message layer may ask for it again, as it does for a PUT.
     assert!(Code::IPATCH.is_idempotent() && !Code::PATCH.is_idempotent());
+}
+
+#[test]
+fn mth_16_overload_is_4_29_with_max_age_and_itself_limited() {
+    let mut rig = Rig::new();
+    // The application answers nothing, and this client goes on and on.
+    for id in 0..16 {
+        rig.receive(peer(1), &encode(&con(Code::POST, id, &["a"])));
+    }
+    rig.sent_nothing();
+    for id in 16..40 {
+        rig.receive(peer(1), &encode(&con(Code::POST, id, &["a"])));
+    }
+    assert_eq!((rig.events.len(), rig.sent.len()), (16, 10));
+    for id in 16..26 {
+        let (to, refusal) = rig.sent();
+        assert_eq!((to, refusal.kind, refusal.message_id), (peer(1), Type::Acknowledgement, id));
+        assert_eq!((refusal.code, refusal.options.max_age()), (Code::TOO_MANY_REQUESTS, Some(4)));
+        assert_eq!(refusal.token.as_bytes(), [id as u8]);
+    }
+    // It is not this client's fault that others have no room: they are told 5.03 (RFC 8516 §3).
+    let mut rig = Rig::with(Config::builder().max_incoming(1).build().unwrap());
+    rig.receive(peer(1), &encode(&con(Code::POST, 1, &["a"])));
+    rig.receive(peer(2), &encode(&con(Code::POST, 1, &["a"])));
+    let (to, refusal) = rig.sent();
+    assert_eq!((to, refusal.code, refusal.options.max_age()), (peer(2), Code::SERVICE_UNAVAILABLE, Some(4)));
+}
+
+#[test]
+fn mth_17_after_a_4_29_nothing_similar_is_sent_before_its_max_age() {
+    for (max_age, span) in [(Some(10), 10), (None, 60)] {
+        let mut rig = Rig::new();
+        rig.get(peer(1));
+        let (_, request) = rig.sent();
+        let mut refusal = Message::empty(Type::Acknowledgement, request.message_id);
+        (refusal.code, refusal.token) = (Code::TOO_MANY_REQUESTS, request.token);
+        if let Some(seconds) = max_age {
+            refusal.options.set_max_age(seconds);
+        }
+        rig.receive(peer(1), &encode(&refusal));
+        assert_eq!(rig.response().1.code, Code::TOO_MANY_REQUESTS);
+        let until = rig.now + secs(span);
+        let similar = || Request::get().with_options(path(&["a"]));
+        let how = RequestOptions::new();
+        rig.now += secs(span) - ms(1);
+        let asked = rig.endpoint.request(rig.now, peer(1), similar(), &how);
+        assert_eq!(asked, Err(RequestError::BackOff { until }));
+        let observed = rig.endpoint.observe(rig.now, peer(1), similar(), &how);
+        assert_eq!(observed, Err(RequestError::BackOff { until }));
+        rig.drain();
+        rig.sent_nothing();
+        // Another method, and after that time the same one (RFC 8516 §1).
+        rig.endpoint.request(rig.now, peer(1), Request::new(Code::PUT).with_options(path(&["a"])), &how).unwrap();
+        rig.now = until;
+        rig.endpoint.request(rig.now, peer(1), similar(), &how).unwrap();
+    }
 }

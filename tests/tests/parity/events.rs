@@ -162,7 +162,7 @@ fn every_error_code_is_a_kind_of_its_own_and_keeps_its_reply() {
     let (client, uri) = (scene.client.clone(), scene.uri.clone());
     for code in (0x80..=0xbf).filter(|byte| *byte != 0x88 && *byte != 0x8d).map(Code::from_byte) {
         scene.plain.lock().refuses = Some(code);
-        let reply = scene.run(client.put(&uri, "x")).unwrap();
+        let reply = scene.run(client.put(&uri, "x").ignore_back_off()).unwrap();
         assert_eq!(reply.code, code);
         let error = reply.clone().error_for_status().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Status(code));

@@ -11,3 +11,4 @@ mod proxy;
 mod requests;
 mod scene;
 mod settings;
+mod surface;

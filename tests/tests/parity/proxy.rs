@@ -1,7 +1,7 @@
 //! Requests through a forward-proxy (RFC 7252 §5.7.2, §5.10.2): sent to the proxy, which is told the target.
 
-use coap_core::{Message, OptionNumber};
-use coap_driver::{Error, Proxy, ProxyForm};
+use coap_core::{Code, Message, OptionNumber};
+use coap_driver::{Error, ErrorKind, Proxy, ProxyForm};
 
 use crate::plain::Plain;
 use crate::scene::{Scene, run_plain, scene, secs};
@@ -160,4 +160,19 @@ fn what_cannot_go_through_a_proxy_is_refused_and_nothing_is_sent() {
     assert!(matches!(long, Err(Error::Option(_))), "{long:?}");
     scene.sim.run_for(secs(1));
     assert!(scene.plain.lock().heard.is_empty());
+}
+
+#[test]
+fn a_request_can_say_how_many_proxies_it_may_pass() {
+    let mut scene = scene();
+    let (client, uri) = (scene.client.clone(), scene.uri.clone());
+    scene.plain.lock().refuses = Some(Code::HOP_LIMIT_REACHED);
+    let reply = scene.run(client.put(&uri, "x").hop_limit(3)).unwrap();
+    assert_eq!(reply.code.to_string(), "5.08 Hop Limit Reached");
+    assert_eq!(scene.last().options.hop_limit(), Some(3));
+    assert!(scene.last().to_string().contains("Hop-Limit: 3"), "{}", scene.last());
+    let refused = scene.run(client.put(&uri, "x").hop_limit(0)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Option);
+    assert_eq!(refused.to_string(), "bad option: a value of Hop-Limit has 1 bytes, not 0");
+    assert_eq!(scene.plain.requests().len(), 1);
 }

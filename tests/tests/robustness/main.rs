@@ -11,6 +11,7 @@ mod bottleneck;
 mod codec;
 mod floods;
 mod garbage;
+mod group_stream;
 mod jumps;
 #[path = "../support/memory.rs"]
 mod memory;

@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) uploaded: Vec<u8>,
     /// PUT is answered with this at once.
     pub(crate) refuses: Option<Code>,
+    /// So is GET.
+    pub(crate) refuses_get: Option<Code>,
     /// GET with Observe is answered as one that is offered.
     pub(crate) observable: bool,
     /// Nothing is answered after so many further requests.
@@ -135,6 +137,9 @@ impl State {
     }
 
     fn get(&mut self, from: UdpAddr, local: Local, message: &Message, options: &mut Options) -> (Code, Bytes) {
+        if let Some(code) = self.refuses_get {
+            return (code, Bytes::new());
+        }
         let token = &message.token;
         match message.options.observe() {
             Some(0) if self.observable => {

@@ -206,6 +206,11 @@ impl Operation {
         self.token.take()
     }
 
+    /// Its method and its options, without those of blocks.
+    pub(crate) const fn asked(&self) -> (Code, &Options) {
+        (self.code, &self.options)
+    }
+
     pub(crate) const fn kind(&self) -> Type {
         self.kind
     }

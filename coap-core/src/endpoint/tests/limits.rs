@@ -15,8 +15,8 @@ fn datagram(code: Code, message_id: u16) -> Vec<u8> {
 }
 
 #[test]
-fn a_request_that_finds_the_table_full_leaves_no_trace_and_has_another_chance() {
-    let mut rig = Rig::with(Config::builder().max_incoming(1).build().unwrap());
+fn without_an_answer_a_request_that_finds_the_table_full_leaves_no_trace_and_has_another_chance() {
+    let mut rig = Rig::with(Config::builder().max_incoming(1).max_refusals_per_second(0).build().unwrap());
     rig.receive(peer(1), &GET_A);
     let first = rig.handed_up();
     let before = rig.endpoint.usage();

@@ -19,6 +19,7 @@ mod observed;
 mod observing;
 mod observing_again;
 mod observing_blocks;
+mod overload;
 mod random;
 mod server;
 mod topics;

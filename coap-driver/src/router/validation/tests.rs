@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use coap_core::{ContentFormat, ETag};
 
 use super::super::tests::{ask, request};
-use super::super::{MaxAge, RouteError, Router, State, get, put};
+use super::super::{Accept, MaxAge, RouteError, Router, State, get, put};
 use super::*;
 
 /// A text that may be there.
@@ -93,6 +93,60 @@ fn if_match_replaces_what_the_peer_knows_and_nothing_else() {
     assert_eq!(store.lock().unwrap().as_deref(), Some("new"));
     assert_eq!(ask(&router, &with(Code::PUT, &right)).code, Code::PRECONDITION_FAILED);
     assert_eq!(ask(&router, &with(Code::DELETE, &any)).code, Code::DELETED);
+}
+
+/// RFC 7252 §5.10.8.1: the tag may be that of any of the representations.
+#[test]
+fn if_match_knows_the_tags_of_all_representations() {
+    async fn text(State(store): State<Store>) -> Option<String> {
+        store.lock().unwrap().clone()
+    }
+    async fn others(State(store): State<Store>, Accept(format): Accept) -> Option<(ContentFormat, String)> {
+        let format = format.unwrap_or(ContentFormat::JSON);
+        store.lock().unwrap().as_ref().map(|text| (format, format!("{text} in {format}")))
+    }
+    let formats = [ContentFormat::TEXT_PLAIN, ContentFormat::JSON, ContentFormat::XML];
+    let reads = get(text).produces([formats[0]]).get(others).produces([formats[1], formats[2]]).etags();
+    let store = Store::default();
+    let router: Router = Router::new().route("/a", reads.put(write)).with_state(store.clone());
+    let put = |tag: &[u8]| ask(&router, &with(Code::PUT, &[(OptionNumber::IF_MATCH, tag)])).code;
+    for format in formats {
+        *store.lock().unwrap() = Some("old".to_owned());
+        let mut read = with(Code::GET, &[]);
+        read.options.set_accept(format);
+        let tag = ask(&router, &read).options.etag().unwrap();
+        assert_eq!(put(tag.as_bytes()), Code::CHANGED, "{format}");
+        assert_eq!(put(tag.as_bytes()), Code::PRECONDITION_FAILED, "{format}");
+    }
+    store.lock().unwrap().take();
+    assert_eq!(put(b""), Code::PRECONDITION_FAILED);
+}
+
+/// Also of a handler that acts when it is called, and not when its future is awaited.
+#[test]
+fn nothing_is_done_before_the_conditions_are_seen_to() {
+    let store = Arc::new(Mutex::new(Some("old".to_owned())));
+    let at_once = |State(store): State<Store>, text: String| {
+        *store.lock().unwrap() = Some(text);
+        core::future::ready(Code::CHANGED)
+    };
+    let router: Router = Router::new().route("/a", get(read).put(at_once)).with_state(store.clone());
+    let create = with(Code::PUT, &[(OptionNumber::IF_NONE_MATCH, b"")]);
+    assert_eq!(ask(&router, &create).code, Code::PRECONDITION_FAILED);
+    assert_eq!(store.lock().unwrap().as_deref(), Some("old"));
+}
+
+#[test]
+fn representations_of_the_same_bytes_in_two_formats_have_two_tags() {
+    async fn number(Accept(format): Accept) -> (ContentFormat, &'static str) {
+        (format.unwrap_or(ContentFormat::TEXT_PLAIN), "5")
+    }
+    let router: Router = Router::new().route("/a", get(number).etags());
+    let tag = ask(&router, &with(Code::GET, &[])).options.etag().unwrap();
+    let mut json = with(Code::GET, &[(OptionNumber::ETAG, tag.as_bytes())]);
+    json.options.set_accept(ContentFormat::JSON);
+    let answer = ask(&router, &json);
+    assert_eq!((answer.code, answer.options.content_format()), (Code::CONTENT, Some(ContentFormat::JSON)));
 }
 
 #[test]
