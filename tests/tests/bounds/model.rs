@@ -16,13 +16,13 @@ const PEER: usize = 260;
 /// A slot of the pool of Message IDs.
 const REMEMBERED: usize = 82;
 /// A slot of the table of requests sent, with its timer.
-const REQUEST: usize = 302;
+const REQUEST: usize = 310;
 /// What an unsent one keeps beside its slot: the message.
 const WAITING: usize = 96;
 /// A slot of the messages in flight, with its timer.
 const FLIGHT: usize = 270;
 /// A slot of the table of requests received.
-const INCOMING: usize = 381;
+const INCOMING: usize = 389;
 /// A slot of the table of bodies in blocks, beside the bytes of the body.
 const TRANSFER: usize = 265;
 /// A slot of the table of observers, with its timer.
