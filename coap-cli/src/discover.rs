@@ -49,8 +49,10 @@ pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
         return of_groups(uris.iter().map(asked).collect(), &args).await;
     }
     for uri in &uris {
-        let found = asked(uri).await.map_err(failure)?;
-        show(&found, args.json)?;
+        match asked(uri).await {
+            Ok(found) => show(&found, args.json)?,
+            Err(error) => return Err(told(error, args.json)?),
+        }
     }
     Ok(Exit::Success)
 }
@@ -98,10 +100,20 @@ async fn of_groups(asked: Vec<DiscoverBuilder>, args: &DiscoverArgs) -> Result<E
             }
             // It could not be sent to one of the groups: the other may do.
             Some((from, Err(error))) if from.is_multicast() => why = Some(failure(error)),
-            Some((from, Err(error))) => say(format_args!("coap: {from}: {}", failure(error))),
+            Some((from, Err(error))) => say(format_args!("coap: {from}: {}", told(error, args.json)?)),
         }
     }
     if any { Ok(Exit::Success) } else { Err(why.unwrap_or_else(|| group::nobody(span))) }
+}
+
+/// Shows what could be read before the error: one character that is wrong should not hide all that a server has.
+fn told(error: DiscoverError, json: bool) -> Result<Failure, Failure> {
+    if let DiscoverError::Malformed { read, .. } = &error
+        && !read.links.is_empty()
+    {
+        show(read, json)?;
+    }
+    Ok(failure(error))
 }
 
 fn failure(error: DiscoverError) -> Failure {

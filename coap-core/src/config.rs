@@ -405,7 +405,8 @@ impl ConfigBuilder {
     }
 
     /// How often a block is asked for, or sent, when its exchange ends unanswered, each time with a new Message ID and token;
-    /// 3 by default, at least 1. The last block of a request that is not idempotent is sent once.
+    /// 3 by default, at least 1. The last block of a request that is not idempotent is sent once. As long as the peer has answered
+    /// nothing at all, this ends after [`response_timeout`](Self::response_timeout): there may be no such peer.
     pub const fn block_attempts(mut self, attempts: u8) -> Self {
         self.wanted.block_attempts = attempts;
         self

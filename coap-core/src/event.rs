@@ -350,7 +350,7 @@ impl core::error::Error for Failure {}
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timing {
-    /// How often it was sent, or its last block was; 0 if it never was.
+    /// How often it was sent, or its last block was, in all exchanges of that block; 0 if it never was.
     pub attempts: u8,
     /// From the call to the outcome.
     pub elapsed: Duration,

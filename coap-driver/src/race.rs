@@ -13,7 +13,7 @@ use coap_core::{Failure, Instant, Peer, Request, RequestError, RequestId, Reques
 use crate::client::Client;
 use crate::error::Error;
 use crate::events::RequestNumber;
-use crate::observing::{Joined, Manner, ObserverId};
+use crate::observing::{Asked, Joined, Manner, ObserverId};
 use crate::progress::{Progress, ProgressHook};
 use crate::queues::{Left, Room, Ticket};
 use crate::reply::Reply;
@@ -108,7 +108,7 @@ pub(crate) async fn resolve<R: Runtime>(
 pub(crate) enum Ask {
     Ping,
     Request(Request),
-    Observe(Request),
+    Observe(Asked),
     /// All answers of a group.
     Group(Request),
 }
@@ -378,8 +378,8 @@ impl<R: Runtime> Race<R> {
         let shared = self.shared();
         let id = self.id();
         let started = shared.command(|state, now| {
-            // Once more under the lock: who disconnects ends what is there by then.
-            if self.client.epoch() != self.deadline.epoch {
+            // Once more under the lock: who disconnects or closes ends what is there by then.
+            if self.client.epoch() != self.deadline.epoch || self.client.was_closed() {
                 return Err(RequestError::Shutdown);
             }
             let how = match self.deadline.left(now) {
@@ -399,8 +399,8 @@ impl<R: Runtime> Race<R> {
                     Running::Request(request)
                 }
                 Ask::Ping => Running::Request(state.ping(now, id, peer, &how)?),
-                Ask::Observe(request) => {
-                    let Joined { id, to_other } = state.observe(now, id, peer, request, &how)?;
+                Ask::Observe(asked) => {
+                    let Joined { id, to_other } = state.observe(now, id, peer, asked, &how)?;
                     let timer = || {
                         let mut timer = shared.runtime().timer();
                         timer.set(self.deadline.timeout.map(|_| self.deadline.patience()));

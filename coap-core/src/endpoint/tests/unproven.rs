@@ -251,7 +251,8 @@ fn a_session_has_proven_its_address() {
 #[test]
 fn the_first_notification_is_confirmable_and_short_and_the_next_as_the_topic_says() {
     let mut rig = limited();
-    let how = TopicOptions::new().reliability(Reliability::NonConfirmable { confirm_every: 100 });
+    let how =
+        TopicOptions { reliability: Reliability::NonConfirmable { confirm_every: 100 }, ..TopicOptions::default() };
     let topic = rig.endpoint.open_topic(how);
     rig.receive(peer(1), &get(1, &[(OptionNumber::OBSERVE, &[])]));
     let request = rig.handed_up().id;
