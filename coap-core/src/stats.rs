@@ -96,6 +96,8 @@ pub struct Stats {
     pub unproven_withheld: u64,
     /// Requests of ours that were repeated with the Echo value that their server asked for.
     pub challenges_answered: u64,
+    /// Echo values that came with other responses and were forgotten for those of other servers.
+    pub echoes_forgotten: u64,
     /// Requests that found no room and were told so: 4.29 or 5.03 (RFC 8516).
     pub refusals_sent: u64,
     /// Those that were met with silence because of `max_refusals_per_second`.

@@ -123,13 +123,11 @@ impl Endpoint {
 
     /// Whether a separate response may be repeated.
     pub(super) fn pay_again(&mut self, peer: PeerKey, flight: FlightKey) -> bool {
-        let limited = self.is_limited(peer, false);
-        !limited
-            || self
-                .flights
-                .get(flight)
-                .map(|flight| flight.message.encoded_len())
-                .is_some_and(|len| self.pay_for(peer, len))
+        if !self.is_limited(peer, false) {
+            return true;
+        }
+        let len = self.flights.get(flight).map(|flight| flight.message.encoded_len());
+        len.is_some_and(|len| self.pay_for(peer, len))
     }
 
     /// Makes an Echo value for a peer.
