@@ -197,7 +197,7 @@ impl Endpoint {
             state.tag(&self.hash, &mut message.options);
             let state = Stretch::whole(state.body.clone());
             let Message { options, token, .. } = &mut message;
-            (_, message.payload) = self.cut_block(options, token.len(), &state, 0, szx).ok()?;
+            (_, message.payload) = self.cut_block(options, token.encoded_len(), &state, 0, szx).ok()?;
             // Further blocks are of this state from now on, not of what a request was answered with before.
             let of = self.observers.get(key)?;
             self.forget_answered(Operation { peer: of.peer, hash: of.operation });

@@ -232,7 +232,8 @@ impl Endpoint {
     /// A block of a body that is kept; `None`: there is no such block.
     fn reply_from(&self, kept: &Kept, token: &Token, offset: u64, szx: u8) -> Option<Reply> {
         let mut options = kept.options.clone();
-        let piece = self.piece(&mut options, token.len(), &Stretch::whole(kept.body.clone()), offset, szx).ok()?;
+        let piece =
+            self.piece(&mut options, token.encoded_len(), &Stretch::whole(kept.body.clone()), offset, szx).ok()?;
         Some(Reply { code: kept.code, options, payload: piece.payload })
     }
 
@@ -317,7 +318,7 @@ impl Endpoint {
     fn cut(&self, key: IncomingKey, mut response: Response) -> Result<Cut, RespondError> {
         let Some(request) = self.incoming.get(key) else { return Err(RespondError::Stale) };
         // The answer of a transfer can be kept for a later block, which has another token and number.
-        let token_len = request.transfer.map_or(request.token.len(), |_| Token::MAX_LEN);
+        let token_len = request.transfer.map_or_else(|| request.token.encoded_len(), |_| self.config.token_room());
         response.options.remove(OptionNumber::BLOCK1);
         response.options.remove(OptionNumber::BLOCK2);
         if request.asked.block1.is_none()
@@ -437,7 +438,7 @@ impl Endpoint {
     pub(super) fn szx_beside(&self, options: &Options, szx: u8) -> Option<u8> {
         let mut options = options.clone();
         options.set_block2(Block::new(Block::MAX_NUM, true, szx)?);
-        let frame = FRAME_LEN + Token::MAX_LEN + options.encoded_len();
+        let frame = FRAME_LEN + self.config.token_room() + options.encoded_len();
         Block::largest_szx(self.config.max_datagram.saturating_sub(frame)).map(|fits| fits.min(szx))
     }
 

@@ -21,6 +21,7 @@ mod observing_blocks;
 mod overload;
 mod random;
 mod server;
+mod tokens;
 mod topics;
 
 use alloc::collections::VecDeque;
