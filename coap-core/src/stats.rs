@@ -38,6 +38,8 @@ pub struct Stats {
     pub bad_option: u64,
     /// Requests with a Hop-Limit that is none (RFC 8768 §3).
     pub bad_hop_limit: u64,
+    /// Requests with an extended token of more than `max_token_len` bytes (RFC 8974 §2.2.2).
+    pub tokens_too_long: u64,
     /// Requests for a proxy, which we are not.
     pub proxy_requests: u64,
     /// Requests refused because `max_incoming` or `max_incoming_per_peer` was reached.
@@ -133,6 +135,7 @@ impl Stats {
             + self.senseless
             + self.bad_option
             + self.bad_hop_limit
+            + self.tokens_too_long
             + self.proxy_requests
             + self.refused_incoming
             + self.refused_peer
