@@ -22,7 +22,7 @@ const WAITING: usize = 104;
 /// A slot of the messages in flight, with its timer.
 const FLIGHT: usize = 278;
 /// A slot of the table of requests received.
-const INCOMING: usize = 389;
+const INCOMING: usize = 397;
 /// A slot of the table of bodies in blocks, beside the bytes of the body.
 const TRANSFER: usize = 265;
 /// A slot of the table of observers, with its timer.

@@ -543,6 +543,7 @@ fn obs_27_two_observers_in_one_client_are_one_registration() {
     };
     let mut first = sim.block_on(client.observe(&uri).into_future()).unwrap();
     assert_eq!(next(&mut sim, &mut first), "0");
+    // A clone of the client is the same client.
     let mut second = sim.block_on(client.observe(&uri).into_future()).unwrap();
     assert_eq!(next(&mut sim, &mut second), "0");
     count.store(1, Ordering::Relaxed);
