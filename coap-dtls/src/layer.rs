@@ -115,7 +115,8 @@ impl Layer {
             self.stats.strangers += 1;
             return Whose::Ours;
         }
-        match datagram.first().filter(|first| listens && **first == HANDSHAKE).and(ClientHello::parse(datagram)) {
+        let may_be_hello = listens && datagram.first() == Some(&HANDSHAKE);
+        match may_be_hello.then(|| ClientHello::parse(datagram)).flatten() {
             Some(hello) => self.on_hello(now, path, local, &hello, datagram),
             None => self.on_record(now, paths, datagram),
         }
@@ -367,9 +368,18 @@ impl Layer {
         true
     }
 
-    /// Room for one more session, at the cost of the one that has been silent the longest.
+    /// Whether there is room for one more session, or can be.
+    pub(super) fn has_room(&self) -> bool {
+        self.is_below_bound() || self.table.oldest(Queue::Served).is_some()
+    }
+
+    fn is_below_bound(&self) -> bool {
+        self.table.open() + self.table.dialling() < self.limits.max_sessions
+    }
+
+    /// Makes room for one more session, at the cost of the one that has been silent the longest. False: there is none.
     pub(super) fn make_room(&mut self, now: Instant) -> bool {
-        if self.table.open() + self.table.dialling() < self.limits.max_sessions {
+        if self.is_below_bound() {
             return true;
         }
         let Some(oldest) = self.table.oldest(Queue::Served) else { return false };

@@ -10,7 +10,7 @@ use coap_core::{Datagram, Endpoint, Event, Instant, Local, Peer, SessionEnd, Ses
 use rand_core::CryptoRng;
 
 use crate::config::{ClientSecurity, ServerSecurity};
-use crate::dial::ConnectError;
+use crate::dial::{ConnectError, Wanted};
 use crate::engine::SendError;
 use crate::identity::PeerIdentity;
 use crate::layer::{Layer, LayerEvent, Whose};
@@ -200,16 +200,15 @@ impl SecureEndpoint {
         if max_datagram > room {
             return Err(ConnectError::TooLong { max_datagram, room });
         }
-        let connected = self.layer.connect(now, Path { socket: via, addr: to }, security, name)?;
-        if connected.is_new
-            && let Err(error) = self.endpoint.hold(now, Peer::Session(connected.session))
-        {
-            self.layer.disconnect(now, connected.session);
-            self.settle(now);
-            return Err(ConnectError::Endpoint(error));
-        }
+        let path = Path { socket: via, addr: to };
+        let session = match self.layer.want(path, security, name)? {
+            Wanted::Known(session) => return Ok(session),
+            Wanted::New(session) => session,
+        };
+        self.endpoint.hold(now, Peer::Session(session)).map_err(ConnectError::Endpoint)?;
+        self.layer.dial(now, session, path, security, name);
         self.settle(now);
-        Ok(connected.session)
+        Ok(session)
     }
 
     /// Closes a session: the peer is told (close_notify), and what is under way in it ends with `SessionEnd::Local`. False: there

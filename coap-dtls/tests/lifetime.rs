@@ -50,6 +50,25 @@ fn what_does_not_fit_into_a_record_is_refused_before_it_is_sent() {
 }
 
 #[test]
+fn what_the_endpoint_refuses_leaves_no_trace() {
+    let mut wire = Wire::new(&psk_server());
+    let (now, to) = (wire.now, wire.nodes[SERVER].addr);
+    let endpoint = &mut wire.nodes[CLIENT].endpoint;
+    endpoint.begin_shutdown(now);
+    let refused = endpoint.connect(now, to, 0, &psk_client(), None);
+    assert_eq!(refused, Err(ConnectError::Endpoint(coap_core::RequestError::Shutdown)));
+    assert_eq!(endpoint.session_stats().begun, 0);
+    wire.settle();
+    assert!(wire.log.is_empty());
+}
+
+#[test]
+fn an_endpoint_with_sessions_moves_between_threads() {
+    const fn is_send<T: Send>() {}
+    is_send::<coap_dtls::SecureEndpoint>();
+}
+
+#[test]
 fn a_session_that_is_closed_ends_what_is_under_way_in_it_and_the_peer_is_told() {
     for mode in MODES {
         let (mut wire, session) = Wire::open(mode);

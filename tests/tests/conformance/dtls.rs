@@ -85,7 +85,7 @@ fn datagram(from: SocketAddr, bytes: &[u8]) -> Datagram {
 }
 
 #[test]
-fn dtl_01_coaps_is_application_data_and_is_never_answered_in_the_clear() {
+fn coaps_is_application_data_and_is_never_answered_in_the_clear() {
     assert_eq!(Uri::parse("coaps://192.0.2.2/a").unwrap().port(), Pair::SERVER.port());
     let mut pair = Pair::new();
     let session = pair.connect();

@@ -238,7 +238,7 @@ impl Engine for DimplEngine {
         let result = match peer {
             Some(_) if matches!(self.phase, Phase::Handshake | Phase::Unproven { .. }) => {
                 let (result, call) = Call { peer, ..Call::default() }.with(work);
-                self.identity = call.identity.map(PeerIdentity::Psk).or(self.identity.take());
+                self.identity = call.identity.map(PeerIdentity::Psk).or_else(|| self.identity.take());
                 result
             }
             _ => work(),

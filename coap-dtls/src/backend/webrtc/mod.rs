@@ -11,7 +11,7 @@
 //! is taken over, and the library is left. Records are sealed and opened by ourselves (`record.rs`).
 //!
 //! What cannot be mended from outside: the cookie of HelloVerifyRequest is kept by the handshake that it is for, so that a
-//! half-open one costs as much as another (three tasks and about 25 KB), and the layer must bound them; a server does not look at
+//! half-open one costs as much as another (three tasks, 32 KB and four key pairs), and the layer must bound them; a server does not look at
 //! the client's Finished but by decrypting it, which shows as much only with the extended master secret (RFC 7627);
 //! server_name is always sent, with "localhost" in it where there is no name of DNS; and the library does not overwrite its own
 //! copies of keys.
