@@ -15,7 +15,6 @@ use crate::server::wake_all;
 use crate::shared::Shared;
 use crate::sockets::{Inflow, Outflow, Sockets};
 use crate::state::{Doors, State};
-use crate::traffic::Traffic;
 
 /// Rounds before other tasks of the thread have their turn.
 const ROUNDS: usize = 16;
@@ -35,8 +34,6 @@ pub(crate) struct Driver<R: Runtime> {
     // Emptied within each round, and kept for their capacity.
     calls: Calls,
     wake: Vec<Waker>,
-    /// What was said in sessions, for the one who looks.
-    seen: Vec<Traffic>,
 }
 
 /// What a round has left.
@@ -54,7 +51,7 @@ impl<R: Runtime> Driver<R> {
     pub(crate) fn new(shared: Arc<Shared<R>>, sockets: Sockets<R::Socket>) -> Self {
         let timer = shared.runtime().timer();
         let inbox = shared.lock().serving.topics.inbox().clone();
-        Self { shared, sockets, timer, inbox, calls: Calls::default(), wake: Vec::new(), seen: Vec::new() }
+        Self { shared, sockets, timer, inbox, calls: Calls::default(), wake: Vec::new() }
     }
 
     /// One round of the endpoint: what came in, what is due, what it means, and what is to be sent for it.
@@ -86,16 +83,12 @@ impl<R: Runtime> Driver<R> {
         let over = state.is_over(now);
         let doors = if over { self.end(&mut state, now) } else { None };
         let more = self.sockets.collect(&mut state.endpoint);
-        state.take_watched(&mut self.seen);
         let due = state.next_timeout();
         let more = more || due.is_some_and(|due| due <= now) || state.serving.topics.has_due();
         // Under the same lock that showed nothing left: whatever comes after this wakes the task.
         state.set_driver(cx.waker());
         drop(state);
         drop(doors);
-        if let Some(look) = shared.hook() {
-            self.seen.drain(..).for_each(|traffic| look(&traffic));
-        }
         self.calls.spawn(&shared);
         if over {
             return Rest::Over;

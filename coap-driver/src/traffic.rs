@@ -3,7 +3,7 @@
 use core::fmt;
 
 use bytes::Bytes;
-use coap_core::{DecodeError, Local, Message, Peer, UdpAddr};
+use coap_core::{DecodeError, Local, Message, Peer};
 
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,7 +14,7 @@ pub enum Direction {
     Sent,
 }
 
-/// A datagram on its way in or out, with the message in it; of a secure session, what is in its record. `Display` is one line.
+/// A datagram on its way in or out, with the message in it. `Display` is one line.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Traffic {
@@ -22,8 +22,6 @@ pub struct Traffic {
     pub direction: Direction,
     /// Who sent it, or whom it is for.
     pub peer: Peer,
-    /// Where the other end is, as far as that is known: the address of a peer in the clear, or of a secure session.
-    pub addr: Option<UdpAddr>,
     /// Where it arrived, or leaves from.
     pub local: Local,
     /// Its bytes.
@@ -35,13 +33,7 @@ pub struct Traffic {
 impl Traffic {
     pub(crate) fn new(direction: Direction, peer: Peer, local: Local, datagram: Bytes) -> Self {
         let message = Message::decode_extended(datagram.clone());
-        Self { direction, peer, addr: peer.udp(), local, datagram, message }
-    }
-
-    /// Whether it is to be seen by itself: records of secure sessions are not, but what is in them.
-    pub(crate) fn is_seen(datagram: &[u8]) -> bool {
-        // RFC 7983: those begin with 20 to 63, and messages with 64 to 127.
-        cfg!(not(feature = "dtls")) || !matches!(datagram.first(), Some(20..=63))
+        Self { direction, peer, local, datagram, message }
     }
 }
 
@@ -51,13 +43,9 @@ impl fmt::Display for Traffic {
             Direction::Received => "<-",
             Direction::Sent => "->",
         };
-        match (self.peer, self.addr) {
-            (Peer::Session(_), Some(addr)) => write!(f, "{arrow} {addr} (secure) ")?,
-            (peer, _) => write!(f, "{arrow} {peer} ")?,
-        }
         match &self.message {
-            Ok(message) => message.fmt(f),
-            Err(error) => write!(f, "{} bytes that are no message: {error}", self.datagram.len()),
+            Ok(message) => write!(f, "{arrow} {} {message}", self.peer),
+            Err(error) => write!(f, "{arrow} {} {} bytes that are no message: {error}", self.peer, self.datagram.len()),
         }
     }
 }

@@ -44,7 +44,7 @@ pub use files::{FileError, certificates_from_file, certificates_from_pem};
 pub use identity::PeerIdentity;
 pub use limits::{Limits, LimitsBuilder, LimitsError};
 pub use rustls_pki_types::CertificateDer;
-pub use secure::{ListenError, SecureEndpoint, Session, Watched};
+pub use secure::{ListenError, SecureEndpoint, Session};
 pub use stats::{Ends, SessionStats};
 pub use verify::{
     CertificateError, DangerousAcceptAny, NoServerName, PeerVerifier, Role, ServerName, SpkiPins, spki_sha256,

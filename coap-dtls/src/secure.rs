@@ -3,9 +3,7 @@
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::task::Waker;
-use std::collections::VecDeque;
 
-use bytes::Bytes;
 use coap_core::{Datagram, Endpoint, Event, Instant, Local, Peer, SessionEnd, SessionId, Transmit, UdpAddr};
 use rand_core::CryptoRng;
 
@@ -50,26 +48,7 @@ pub struct SecureEndpoint {
     endpoint: Endpoint,
     layer: Layer,
     now: Instant,
-    /// Messages in sessions that somebody wants to look at.
-    watched: Option<VecDeque<Watched>>,
 }
-
-/// A message in a session as it is before it becomes a record, or after it was one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Watched {
-    /// The session.
-    pub session: SessionId,
-    /// Where it arrived, or leaves from.
-    pub local: Local,
-    /// It was received; false: it is sent.
-    pub is_received: bool,
-    /// Its bytes.
-    pub message: Bytes,
-}
-
-/// At most so many messages wait for whoever looks at them.
-const MOST_WATCHED: usize = 4_096;
 
 /// A session, as it is at this moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +98,7 @@ impl SecureEndpoint {
     /// `endpoint` with secure sessions, of which there are none yet. `rng` must be fit for secrets: the keys of cookies are drawn
     /// from it. Those of sessions are drawn from the system, by the backend.
     pub fn new(endpoint: Endpoint, limits: Limits, rng: impl CryptoRng + Send + 'static) -> Self {
-        Self { endpoint, layer: Layer::new(limits, rng), now: Instant::ZERO, watched: None }
+        Self { endpoint, layer: Layer::new(limits, rng), now: Instant::ZERO }
     }
 
     // ----- From the network and the clock ------------------------------------------------------------------------------
@@ -234,12 +213,6 @@ impl SecureEndpoint {
         self.layer.register(waker)
     }
 
-    /// From now on keeps a copy of each message in a session for [`poll_watched`](Self::poll_watched): for programs that print or count
-    /// them. At most 4,096 wait there, and further ones are not kept.
-    pub fn watch_messages(&mut self) {
-        self.watched.get_or_insert_default();
-    }
-
     // ----- To the network, the clock and the application -----------------------------------------------------------------
 
     /// The next datagram to send, if there is one: its bytes are at the start of `buf`, which must be at least
@@ -257,7 +230,6 @@ impl SecureEndpoint {
             match transmit.to {
                 Peer::Session(session) if table::is_secure(session) => {
                     let message = buf.get(..transmit.len).unwrap_or_default();
-                    self.watch(session, transmit.from, message, false);
                     self.send(session, message);
                 }
                 _ => return Some(transmit),
@@ -278,13 +250,6 @@ impl SecureEndpoint {
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.endpoint.poll_event()
-    }
-
-    /// The next message that was sent or received in a session, in the clear, once [`watch_messages`](Self::watch_messages) was
-    /// called.
-    #[must_use]
-    pub fn poll_watched(&mut self) -> Option<Watched> {
-        self.watched.as_mut()?.pop_front()
     }
 
     // ----- Getters -------------------------------------------------------------------------------------------------------
@@ -329,12 +294,6 @@ impl SecureEndpoint {
         self.now
     }
 
-    fn watch(&mut self, session: SessionId, local: Local, message: &[u8], is_received: bool) {
-        if let Some(watched) = self.watched.as_mut().filter(|watched| watched.len() < MOST_WATCHED) {
-            watched.push_back(Watched { session, local, is_received, message: Bytes::copy_from_slice(message) });
-        }
-    }
-
     /// A datagram of the endpoint becomes a record of its session.
     fn send(&mut self, session: SessionId, message: &[u8]) {
         let now = self.now;
@@ -352,7 +311,6 @@ impl SecureEndpoint {
             match event {
                 LayerEvent::Established(session) => self.endpoint.release(now, Peer::Session(session)),
                 LayerEvent::Message { session, local, payload } => {
-                    self.watch(session, local, &payload, true);
                     self.endpoint.handle_datagram(now, Datagram { from: Peer::Session(session), to: local, payload });
                 }
                 LayerEvent::Closed(session, why) => self.endpoint.close_session(now, session, why),

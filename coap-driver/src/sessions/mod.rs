@@ -8,10 +8,10 @@ mod plain;
 mod secure;
 
 #[cfg(not(feature = "dtls"))]
-pub(crate) use self::plain::{Credentials, Identity, Machine, Secure, identity_key, listen, longest_datagram, watch};
+pub(crate) use self::plain::{Credentials, Identity, Machine, Secure, identity_key, listen, longest_datagram};
 #[cfg(feature = "dtls")]
 pub use self::secure::SessionInfo;
 #[cfg(feature = "dtls")]
 pub(crate) use self::secure::{
-    Credentials, Identity, Machine, Secure, Sessions, identity_key, listen, longest_datagram, watch,
+    Credentials, Identity, Machine, Secure, Sessions, identity_key, listen, longest_datagram,
 };

@@ -9,7 +9,6 @@ use rand_core::CryptoRng;
 use crate::builder::BindAddr;
 use crate::error::Error;
 use crate::state::State;
-use crate::traffic::Traffic;
 use crate::waiting::ClientId;
 
 pub(crate) type Machine = Endpoint;
@@ -47,9 +46,6 @@ impl Credentials {
 pub(crate) fn listen(_machine: &mut Machine, _socket: usize, listener: &Listener) -> io::Result<()> {
     match *listener {}
 }
-
-/// Lets `State::take_watched` have what is in sessions: nothing.
-pub(crate) fn watch(_machine: &mut Machine) {}
 
 /// What tells two identities apart.
 pub(crate) fn identity_key(identity: &Identity) -> Vec<u8> {
@@ -91,8 +87,6 @@ impl State {
     pub(crate) fn hang_up(&mut self, _now: Instant, _client: ClientId) {}
 
     pub(crate) fn hang_up_all(&mut self, _now: Instant) {}
-
-    pub(crate) fn take_watched(&mut self, _seen: &mut Vec<Traffic>) {}
 
     pub(crate) fn register(&self, _waker: &Waker) -> bool {
         false

@@ -18,7 +18,6 @@ use crate::error::Error;
 use crate::runtime::Runtime;
 use crate::server::Server;
 use crate::state::State;
-use crate::traffic::{Direction, Traffic};
 use crate::waiting::ClientId;
 
 pub(crate) type Machine = SecureEndpoint;
@@ -97,11 +96,6 @@ impl Credentials {
 /// The longest datagram that can be sent, in bytes: it grows with the sessions that are made.
 pub(crate) fn longest_datagram(machine: &Machine) -> usize {
     machine.max_transmit()
-}
-
-/// Lets [`State::take_watched`] have what is in sessions.
-pub(crate) fn watch(machine: &mut Machine) {
-    machine.watch_messages();
 }
 
 /// What tells two identities apart: of the owners of certificates the first, which has the name and the key.
@@ -220,16 +214,6 @@ impl State {
     /// Closes all sessions.
     pub(crate) fn hang_up_all(&mut self, now: Instant) {
         self.endpoint.disconnect_all(now);
-    }
-
-    /// Takes what has been said in sessions, for whoever wants to look at it.
-    pub(crate) fn take_watched(&mut self, seen: &mut Vec<Traffic>) {
-        while let Some(watched) = self.endpoint.poll_watched() {
-            let direction = if watched.is_received { Direction::Received } else { Direction::Sent };
-            let peer = Peer::Session(watched.session);
-            let addr = self.told_as(peer).udp();
-            seen.push(Traffic { addr, ..Traffic::new(direction, peer, watched.local, watched.message) });
-        }
     }
 
     /// Wakes the driver task when a handshake that runs elsewhere has something. True: one has already.

@@ -126,6 +126,5 @@ on_each_runtime! {
         a_client_that_starts_anew_has_a_new_session
         a_server_that_starts_anew_is_found_again
         a_shutdown_closes_the_sessions
-        messages_in_a_session_can_be_watched
         links_found_in_a_session_are_secure;
 }

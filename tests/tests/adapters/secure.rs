@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32};
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use coap_core::{Code, Local, Peer, SessionEnd, UdpAddr};
@@ -428,21 +428,6 @@ pub(crate) async fn a_client_that_starts_anew_has_a_new_session<R: CurrentRuntim
     };
     assert_eq!(text(&after, here.url(0, "/who")).await, "key of two");
     assert_eq!(resource.observers(), 0);
-}
-
-pub(crate) async fn messages_in_a_session_can_be_watched<R: CurrentRuntime>() {
-    let here = serve::<R>(router(), vec![keys()]).await;
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let log = seen.clone();
-    let builder = Client::builder(R::current().unwrap()).bind("127.0.0.1:0").security(one());
-    let builder = builder.on_message(move |traffic| log.lock().unwrap().push(traffic.to_string()));
-    let client = builder.client().await.unwrap();
-    assert_eq!(text(&client, here.url(0, "/who")).await, "key of one");
-    let seen = seen.lock().unwrap();
-    let secure = format!("{} (secure) ", here.addrs[1]);
-    assert_eq!(seen.len(), 2, "{seen:?}");
-    assert!(seen[0].starts_with(&format!("-> {secure}CON")) && seen[0].contains("GET"), "{seen:?}");
-    assert!(seen[1].starts_with(&format!("<- {secure}ACK")) && seen[1].contains("2.05"), "{seen:?}");
 }
 
 /// A runtime whose sockets say nothing any more when a test says so: as if the machine had lost its power.
