@@ -38,7 +38,7 @@ const SHORT: usize = 120;
 pub(crate) async fn run(args: ObserveArgs) -> Result<Exit, Failure> {
     let ask = &args.ask;
     let uri = parse(&ask.uri)?;
-    let security = security::for_uri(&ask.security, &uri, ask.noise.quiet)?;
+    let security = security::for_uri(&ask.security, &uri, ask.noise.quiet, ask.patience.timeout)?;
     if group::is_group(&uri) {
         return Err(Failure::usage("a group cannot be observed: observe each of its members"));
     }
