@@ -38,7 +38,7 @@ pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
     let uris = targets.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     uris.iter().try_for_each(|uri| group::check_unused(uri, &args.group))?;
     // One URI, or groups, which cannot be secure.
-    let secure = uris.iter().find(|uri| uri.scheme() == Scheme::Coaps).or(uris.first());
+    let secure = uris.iter().find(|uri| uri.scheme() == Scheme::Coaps).or_else(|| uris.first());
     let for_uri = |uri| security::for_uri(&args.security, uri, args.noise.quiet, args.patience.timeout);
     let security = secure.map(for_uri).transpose()?.flatten();
     let client = connect_for(args.noise, [], &args.group, security).await?;

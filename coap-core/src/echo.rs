@@ -124,16 +124,16 @@ impl OwedEchoes {
         self.all.is_empty()
     }
 
-    /// Keeps a value in the place of an earlier one. One that is longer than an Echo value can be is none.
-    pub(crate) fn add(&mut self, now: Instant, to: PeerKey, value: &[u8]) {
+    /// Keeps a value in the place of an earlier one. One that is longer than an Echo value can be is none. True: that of another
+    /// peer had to go for it.
+    pub(crate) fn add(&mut self, now: Instant, to: PeerKey, value: &[u8]) -> bool {
         let mut bytes = [0; 40];
-        let Some(start) = bytes.get_mut(..value.len()) else { return };
+        let Some(start) = bytes.get_mut(..value.len()) else { return false };
         start.copy_from_slice(value);
         self.all.retain(|owed| owed.to != to && owed.until > now);
-        if self.all.len() >= MOST_OWED {
-            self.all.pop_front();
-        }
+        let forgotten = if self.all.len() >= MOST_OWED { self.all.pop_front() } else { None };
         self.all.push_back(Owed { to, len: value.len() as u8, bytes, until: now + KEPT });
+        forgotten.is_some()
     }
 
     /// The value for a request to this peer.
@@ -302,9 +302,8 @@ mod tests {
         owed.add(NOW, peers[0], &[2; 3]);
         assert_eq!(owed.take(peers[0]).unwrap().value(NOW), Some(&[2; 3][..]));
         assert!(owed.take(peers[0]).is_none() && owed.is_empty());
-        for peer in &peers {
-            owed.add(NOW, *peer, &[3]);
-        }
+        let forgotten = peers.iter().filter(|peer| owed.add(NOW, **peer, &[3])).count();
+        assert_eq!(forgotten, 1);
         assert!(owed.take(peers[0]).is_none());
         assert_eq!(owed.take(peers[1]).unwrap().value(NOW + KEPT), None);
         owed.add(NOW + KEPT, peers[0], &[4]);

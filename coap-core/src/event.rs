@@ -267,6 +267,9 @@ pub enum Failure {
     NoResponse,
     /// The peer answered with a Reset message: it does not know what to do with the request (RFC 7252 §4.2).
     Reset,
+    /// The peer answered a request with an extended token with a Reset message, which is taken as: it does not know them (RFC 8974
+    /// §2.2.2). Such a peer has not looked at the request; tokens that are drawn for it have 8 bytes from now on.
+    ExtendedToken,
     /// The network reported that the peer cannot be reached.
     Unreachable,
     /// The response carried a critical option that is not understood, or that is malformed (RFC 7252 §5.4.1).
@@ -335,6 +338,7 @@ impl fmt::Display for Failure {
             Self::NoAck => write!(f, "no answer: nothing came back from the peer"),
             Self::NoResponse => write!(f, "no response: the request was sent, but its answer did not come in time"),
             Self::Reset => write!(f, "rejected: the peer answered with a Reset message"),
+            Self::ExtendedToken => write!(f, "rejected: the peer knows no tokens of more than 8 bytes"),
             Self::Unreachable => write!(f, "unreachable: the network reports that nobody listens there"),
             Self::CriticalOption(number) => {
                 write!(f, "response rejected: its critical option {number} is not understood")

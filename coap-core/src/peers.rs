@@ -27,6 +27,7 @@ pub(crate) struct PeerRecord {
     idle: Link,
     idle_since: Instant,
     proof: Proof,
+    pub(crate) tokens: Tokens,
     pub(crate) message_ids: MessageIds,
     /// Confirmable messages in flight, for NSTART (RFC 7252 §4.7).
     pub(crate) in_flight: u32,
@@ -82,6 +83,15 @@ impl PeerRecord {
             _ => &mut self.paced,
         }
     }
+}
+
+/// Which tokens a peer understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tokens {
+    /// As far as is known, extended ones too (RFC 8974).
+    Any,
+    /// Those of up to 8 bytes.
+    Short,
 }
 
 /// Whether a peer has shown that it receives what is sent to its address.
@@ -202,6 +212,7 @@ impl Peers {
             idle: Link::new(),
             idle_since: now,
             proof: Proof::None,
+            tokens: Tokens::Any,
             message_ids,
             in_flight: 0,
             incoming: 0,
@@ -332,6 +343,7 @@ pub(crate) mod testing {
             idle: Link::new(),
             idle_since: now,
             proof: Proof::None,
+            tokens: Tokens::Any,
             message_ids: MessageIds::unicast(0, 0),
             in_flight: 0,
             incoming: 0,

@@ -312,6 +312,15 @@ impl<R: Runtime> Race<R> {
                 {
                     self.start_in_time(peer).await?;
                 }
+                // It knows no such tokens, and has not looked at the request: it is asked again with one that everybody knows.
+                Outcome::Failed { peer, reason: Failure::ExtendedToken, timing } => {
+                    self.wanted = None;
+                    let drawn = !self.how.has_token();
+                    if !drawn || !self.upload.as_mut().is_none_or(Upload::rewind) {
+                        return Err(Error::from_failure(peer, Failure::ExtendedToken, timing));
+                    }
+                    self.start_in_time(peer).await?;
+                }
                 // It waited for its turn, and its server wants it later by now. Nobody has got it.
                 Outcome::Failed { peer, reason: Failure::BackOff { until }, .. } => {
                     self.wanted = None;

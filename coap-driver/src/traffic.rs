@@ -30,13 +30,13 @@ pub struct Traffic {
     pub session: Option<SessionId>,
     /// Its bytes.
     pub datagram: Bytes,
-    /// The message, or why there is none.
+    /// The message, or why there is none. One with an extended token (RFC 8974) is one here, whether the endpoint takes it or not.
     pub message: Result<Message, DecodeError>,
 }
 
 impl Traffic {
     pub(crate) fn new(direction: Direction, peer: Peer, local: Local, datagram: Bytes) -> Self {
-        let message = Message::decode(datagram.clone());
+        let message = Message::decode_extended(datagram.clone());
         Self { direction, peer, local, session: None, datagram, message }
     }
 

@@ -26,6 +26,7 @@ pub struct Link {
     duplication: f64,
     reordering: f64,
     held_back: Duration,
+    replayed: Duration,
     mtu: usize,
     bytes_per_second: u64,
     queue: Duration,
@@ -49,6 +50,7 @@ impl Link {
             duplication: 0.0,
             reordering: 0.0,
             held_back: Duration::ZERO,
+            replayed: Duration::ZERO,
             mtu: usize::MAX,
             bytes_per_second: 0,
             queue: Duration::from_secs(1),
@@ -97,6 +99,13 @@ impl Link {
     pub const fn reordering(mut self, share: f64, span: Duration) -> Self {
         self.reordering = share;
         self.held_back = span;
+        self
+    }
+
+    /// Somebody near the other end records each datagram that arrives, and sends it once more, up to `span` later. Zero: nobody
+    /// does.
+    pub const fn replayed(mut self, span: Duration) -> Self {
+        self.replayed = span;
         self
     }
 
@@ -190,6 +199,11 @@ impl Channel {
             return Fate::ArrivesTwice(first, self.travel(leaves, rng));
         }
         Fate::Arrives(first)
+    }
+
+    /// When what arrives at `arrival` comes once more.
+    pub(crate) fn replay(&mut self, arrival: Instant, rng: &mut ChaCha8Rng) -> Option<Instant> {
+        (!self.link.replayed.is_zero()).then(|| arrival + up_to(self.link.replayed, rng))
     }
 
     fn loses(&mut self, rng: &mut ChaCha8Rng) -> bool {

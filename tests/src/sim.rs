@@ -1,6 +1,7 @@
 //! The simulator: nodes, the network between them, and the clock.
 
 mod hosts;
+mod machine;
 mod network;
 
 use core::fmt;
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use coap_core::{
-    Config, Datagram, Endpoint, Event, Instant, Local, Peer, Request, RequestError, RequestId, RequestOptions, UdpAddr,
+    Config, Endpoint, Event, Instant, Local, Peer, Request, RequestError, RequestId, RequestOptions, UdpAddr,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -20,6 +21,7 @@ use crate::host::{Host, Shared, Tasks};
 use crate::link::{Channel, Link};
 use crate::trace::{Fnv, Trace};
 use crate::watch::{Cause, Watch};
+use machine::{Kind, Machine};
 use network::Shown;
 
 pub use hosts::Open;
@@ -84,7 +86,7 @@ struct NodeState {
     name: String,
     address: UdpAddr,
     config: Config,
-    endpoint: Endpoint,
+    endpoint: Machine,
     watch: Watch,
     app: Option<Box<dyn App>>,
     events: VecDeque<(Instant, Event)>,
@@ -150,8 +152,7 @@ impl Sim {
 
     /// A node with an address of its own: `[2001:db8::1]:5683` for the first, and so on.
     pub fn node(&mut self, name: &str, config: Config) -> Node {
-        let ip = Ipv6Addr::from_bits(FIRST.to_bits() + self.count as u128);
-        self.node_at(name, config, SocketAddr::from((ip, PORT)))
+        self.add_node(name, config, Kind::Plain, None)
     }
 
     /// A node with this address.
@@ -160,13 +161,19 @@ impl Sim {
     ///
     /// If another node has it.
     pub fn node_at(&mut self, name: &str, config: Config, address: SocketAddr) -> Node {
+        self.add_node(name, config, Kind::Plain, Some(address))
+    }
+
+    fn add_node(&mut self, name: &str, config: Config, kind: Kind, address: Option<SocketAddr>) -> Node {
+        let ip = Ipv6Addr::from_bits(FIRST.to_bits() + self.count as u128);
+        let address = address.unwrap_or_else(|| SocketAddr::from((ip, kind.port())));
         let (node, address) = (Node(self.count), UdpAddr::new(address));
         assert!(self.addresses.insert(address, node).is_none(), "{address} is taken");
         self.count += 1;
         let state = NodeState {
             name: name.to_owned(),
             address,
-            endpoint: Endpoint::new(config.clone(), secrets(self.seed, node, 0)),
+            endpoint: Machine::new(kind, &config, self.seed, node, 0),
             watch: Watch::new(name, self.seed, &config),
             config,
             app: None,
@@ -254,7 +261,7 @@ impl Sim {
         let seed = self.seed;
         let state = self.state_mut(node);
         state.incarnation += 1;
-        state.endpoint = Endpoint::new(state.config.clone(), secrets(seed, node, state.incarnation));
+        state.endpoint = state.endpoint.anew(&state.config, seed, node, state.incarnation);
         state.watch = Watch::new(&state.name, seed, &state.config);
         state.events.clear();
         if let Some(app) = &mut state.app {
@@ -407,19 +414,11 @@ impl Sim {
 
     // ----- Endpoints ---------------------------------------------------------------------------------------------------
 
-    fn deliver(&mut self, from: UdpAddr, node: Node, to: Local, payload: Bytes) {
-        let from = Peer::Udp(from);
-        let datagram = Datagram { from, to, payload: payload.clone() };
-        let now = self.now;
-        self.state_mut(node).endpoint.handle_datagram(now, datagram);
-        self.collect(node, &Cause::Datagram { from, multicast: to.group.is_some(), payload: &payload });
-    }
-
     fn wake(&mut self, node: Node) {
         let now = self.now;
-        let NodeState { endpoint, watch, .. } = self.state_mut(node);
-        watch.check_rest(now, endpoint);
-        endpoint.handle_timeout(now);
+        let state = self.state_mut(node);
+        state.check_rest(now);
+        state.endpoint.handle_timeout(now);
         self.collect(node, &Cause::Timer);
         let NodeState { endpoint, app: Some(app), .. } = self.state_mut(node) else { return };
         if app.next_time().is_some_and(|due| due <= now) {
@@ -435,13 +434,15 @@ impl Sim {
         loop {
             let mut buf = core::mem::take(&mut self.buf);
             let NodeState { endpoint, watch, app, events: kept, .. } = self.state_mut(node);
-            buf.resize(endpoint.config().max_datagram(), 0);
+            buf.resize(endpoint.max_transmit(), 0);
             let mut sent = Vec::new();
             while let Some(transmit) = endpoint.poll_transmit(&mut buf) {
                 sent.push((transmit, Bytes::copy_from_slice(&buf[..transmit.len])));
             }
             let events: Vec<_> = core::iter::from_fn(|| endpoint.poll_event()).collect();
-            watch.check(now, cause, &sent, &events, endpoint);
+            if endpoint.is_plain() {
+                watch.check(now, cause, &sent, &events, endpoint);
+            }
             let said = !events.is_empty() && app.is_some();
             match app {
                 Some(app) => events.into_iter().for_each(|event| app.on_event(endpoint, now, event)),
@@ -479,7 +480,7 @@ impl Sim {
 
     fn check_rest(&self) {
         for state in self.nodes.values() {
-            state.watch.check_rest(self.now, &state.endpoint);
+            state.check_rest(self.now);
         }
     }
 

@@ -102,7 +102,7 @@ fn a_hop_limit_is_sent_and_shown_by_name() {
     let ran = coap(&["get", "-H", "0", &server.uri("/hello")]);
     assert!(ran.code == 2 && ran.err.contains("--hop-limit"), "{}", ran.err);
     let ran = coap(&["get", "-O", "16,0x0100", &server.uri("/hello")]);
-    assert!(ran.code == 2 && ran.err.contains("Hop-Limit has 1 bytes"), "{}", ran.err);
+    assert!(ran.code == 2 && ran.err.contains("Hop-Limit has 1 byte,"), "{}", ran.err);
 }
 
 #[test]

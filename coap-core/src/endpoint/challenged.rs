@@ -25,7 +25,7 @@ impl Endpoint {
             self.stats.challenges_answered += 1;
             return true;
         }
-        self.owed_echoes.add(now, peer, value);
+        self.stats.echoes_forgotten += u64::from(self.owed_echoes.add(now, peer, value));
         false
     }
 

@@ -46,7 +46,9 @@ impl Endpoint {
             self.stats.senseless += 1;
             return;
         }
-        match Message::decode(payload) {
+        let extended = self.config.has_extended_tokens();
+        let decoded = if extended { Message::decode_extended(payload) } else { Message::decode(payload) };
+        match decoded {
             Ok(message) => self.on_message(now, path, message),
             Err(error) => self.on_malformed(now, path, error.header),
         }
@@ -189,7 +191,7 @@ impl Endpoint {
         let understood = |number| proxy.contains(&number) || self.config.is_understood(number);
         let checked = message.options.check_all(understood);
         let bad_elective = checked.map_err(|bad| Refusal::BadOption(bad.number))?;
-        if message.options.reach(OptionNumber::HOP_LIMIT) {
+        if message.token.is_extended() || message.options.reach(OptionNumber::HOP_LIMIT) {
             self.examine_rest(message)?;
         }
         Ok(bad_elective)
@@ -198,6 +200,9 @@ impl Endpoint {
     /// What most requests do not have.
     #[inline(never)]
     fn examine_rest(&self, message: &Message) -> Result<(), Refusal> {
+        if message.token.len() > self.config.max_token_len {
+            return Err(Refusal::TokenTooLong);
+        }
         // RFC 8768 §3: not ignored as other elective options are, because a proxy would go on with what should have ended.
         if message.options.contains(OptionNumber::HOP_LIMIT) && message.options.hop_limit().is_none() {
             return Err(Refusal::HopLimit);
@@ -223,6 +228,14 @@ impl Endpoint {
             Refusal::HopLimit => {
                 self.stats.bad_hop_limit += 1;
                 Response::diagnostic(Code::BAD_REQUEST, "Hop-Limit is not between 1 and 255")
+            }
+            // RFC 8974 §2.2.2: not rejected, which would say that no extended token at all is understood.
+            Refusal::TokenTooLong => {
+                self.stats.tokens_too_long += 1;
+                if request.token.encoded_len() > self.config.max_datagram.saturating_sub(64) {
+                    return;
+                }
+                Response::diagnostic(Code::BAD_REQUEST, "the token is too long")
             }
             Refusal::Proxying => {
                 self.stats.proxy_requests += 1;
@@ -351,6 +364,7 @@ impl Endpoint {
 enum Refusal {
     BadOption(OptionNumber),
     HopLimit,
+    TokenTooLong,
     Proxying,
 }
 

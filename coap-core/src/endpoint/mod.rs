@@ -30,6 +30,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod time;
+mod tokens;
 mod topics;
 mod turn;
 mod unproven;

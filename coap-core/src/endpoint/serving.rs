@@ -239,10 +239,10 @@ impl Endpoint {
     fn reply_from(&self, kept: &Kept, most: usize, token: &Token, offset: u64, szx: u8) -> Option<Reply> {
         let mut options = kept.options.clone();
         let whole = Stretch::whole(kept.body.clone());
-        let piece = match self.piece(&mut options, most, token.len(), &whole, offset, szx) {
+        let piece = match self.piece(&mut options, most, token.encoded_len(), &whole, offset, szx) {
             // What does not fit because its peer is limited is seen when it is sent.
             Err(Uncut::TooLarge { .. }) if most < self.config.max_datagram => {
-                self.piece(&mut options, self.config.max_datagram, token.len(), &whole, offset, szx)
+                self.piece(&mut options, self.config.max_datagram, token.encoded_len(), &whole, offset, szx)
             }
             cut => cut,
         };
@@ -334,7 +334,7 @@ impl Endpoint {
     fn cut(&mut self, key: IncomingKey, mut response: Response) -> Result<Cut, RespondError> {
         let Some(request) = self.incoming.get(key) else { return Err(RespondError::Stale) };
         // The answer of a transfer can be kept for a later block, which has another token and number.
-        let token_len = request.transfer.map_or(request.token.len(), |_| Token::MAX_LEN);
+        let token_len = request.transfer.map_or_else(|| request.token.encoded_len(), |_| self.config.token_room());
         response.options.remove(OptionNumber::BLOCK1);
         response.options.remove(OptionNumber::BLOCK2);
         let asked = request.asked;
@@ -451,7 +451,7 @@ impl Endpoint {
     pub(super) fn szx_beside(&self, options: &Options, most: usize, szx: u8) -> Option<u8> {
         let mut options = options.clone();
         options.set_block2(Block::new(Block::MAX_NUM, true, szx)?);
-        let frame = FRAME_LEN + Token::MAX_LEN + options.encoded_len();
+        let frame = FRAME_LEN + self.config.token_room() + options.encoded_len();
         Block::largest_szx(most.saturating_sub(frame)).map(|fits| fits.min(szx))
     }
 

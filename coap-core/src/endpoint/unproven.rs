@@ -78,7 +78,7 @@ impl Endpoint {
         if request.registration.is_none() {
             return self.longest_to(request.peer, group);
         }
-        let notification = HEADERS + NOTIFICATION + request.token.len();
+        let notification = HEADERS + NOTIFICATION + request.token.encoded_len();
         self.affordable(request.peer).saturating_sub(notification).min(LONGEST)
     }
 
@@ -123,13 +123,11 @@ impl Endpoint {
 
     /// Whether a separate response may be repeated.
     pub(super) fn pay_again(&mut self, peer: PeerKey, flight: FlightKey) -> bool {
-        let limited = self.is_limited(peer, false);
-        !limited
-            || self
-                .flights
-                .get(flight)
-                .map(|flight| flight.message.encoded_len())
-                .is_some_and(|len| self.pay_for(peer, len))
+        if !self.is_limited(peer, false) {
+            return true;
+        }
+        let len = self.flights.get(flight).map(|flight| flight.message.encoded_len());
+        len.is_some_and(|len| self.pay_for(peer, len))
     }
 
     /// Makes an Echo value for a peer.
@@ -181,7 +179,7 @@ impl Endpoint {
     fn abridge(&mut self, key: IncomingKey, reply: &mut Reply) -> bool {
         let Some(request) = self.incoming.get(key) else { return false };
         let (peer, to, group, method) = (request.peer, request.from, request.local.group.is_some(), request.method);
-        let token_len = request.token.len();
+        let token_len = request.token.encoded_len();
         let len = |reply: &Reply| {
             let marker = usize::from(!reply.payload.is_empty());
             FRAME_LEN - 1 + token_len + reply.options.encoded_len() + marker + reply.payload.len()

@@ -72,6 +72,12 @@ impl Sim {
         for at in fate.arrivals() {
             self.plan(at, Due::Arrival { from, to, group, payload: payload.clone() });
         }
+        let path = self.channels.get_mut(&(node, there));
+        let replayed = fate.arrivals().max().zip(path).and_then(|(last, path)| path.replay(last, &mut self.rng));
+        if let Some(at) = replayed {
+            self.note(format_args!("it arrives again at {at}"));
+            self.plan(at, Due::Arrival { from, to, group, payload });
+        }
     }
 
     pub(super) fn draw_fate(&mut self, from: Node, to: Node, len: usize) -> Fate {
@@ -96,9 +102,36 @@ pub(super) struct Shown<'a>(pub(super) &'a Bytes);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [20..=63, ..] = self.0[..] {
+            return Records(self.0).fmt(f);
+        }
         match Message::decode(self.0.clone()) {
             Ok(message) => message.fmt(f),
             Err(error) => write!(f, "{} bytes ({error})", self.0.len()),
         }
+    }
+}
+
+/// The records of a datagram, as far as they can be seen without keys: type, epoch, sequence number, length. What is in them
+/// is not a part of the trace, as the hellos of a handshake have the time of day in them (RFC 5246 §7.4.1.2).
+struct Records<'a>(&'a [u8]);
+
+impl fmt::Display for Records<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let [kind @ 20..=31, _, _, epoch @ .., high, low] = rest.first_chunk::<13>().unwrap_or(&[0; 13]) {
+            let number = epoch.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+            let name = match kind {
+                20 => "ChangeCipherSpec",
+                21 => "Alert",
+                22 => "Handshake",
+                23 => "Data",
+                _ => "Other",
+            };
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            write!(f, "{name} {}/{} {length} bytes; ", number >> 48, number & 0xffff_ffff_ffff)?;
+            rest = rest.get(13 + length..).unwrap_or_default();
+        }
+        write!(f, "{} bytes of DTLS", self.0.len())
     }
 }

@@ -191,6 +191,6 @@ fn a_request_can_say_how_many_proxies_it_may_pass() {
     assert!(scene.last().to_string().contains("Hop-Limit: 3"), "{}", scene.last());
     let refused = scene.run(client.put(&uri, "x").hop_limit(0)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Option);
-    assert_eq!(refused.to_string(), "bad option: a value of Hop-Limit has 1 bytes, not 0");
+    assert_eq!(refused.to_string(), "bad option: a value of Hop-Limit has 1 byte, not 0");
     assert_eq!(scene.plain.requests().len(), 1);
 }
