@@ -82,7 +82,11 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
         response = answer => response,
         () = stop.as_mut() => return Err(Failure::interrupted()),
     };
-    let response = response.inspect_err(|_| bar.clear())?;
+    let mut response = response.inspect_err(|_| bar.clear())?;
+    match &mut response {
+        Response::Whole(reply) => reply.from = show::address(&client, reply.from),
+        Response::Parts(download) => download.from = show::address(&client, download.from),
+    }
     if let (true, Response::Whole(reply)) = (args.json, &response) {
         bar.clear();
         print(show::json_line(&show::reply_json(reply)).as_bytes())?;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::args::DiscoverArgs;
 use crate::client::{connect_for, parse, print, transmission};
 use crate::exit::{Exit, Failure};
-use crate::show::{json_line, one_line};
+use crate::show::{address, json_line, one_line};
 use crate::{group, say, security, stop};
 
 /// The links of the largest server that somebody may want to look at.
@@ -54,7 +54,10 @@ pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
     }
     for uri in &uris {
         match asked(uri).await {
-            Ok(found) => show(&found, args.json)?,
+            Ok(mut found) => {
+                found.from = address(&client, found.from);
+                show(&found, args.json)?;
+            }
             Err(error) => return Err(told(error, args.json)?),
         }
     }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use coap_core::{Code, ContentFormat, Host, OptionNumber, Options, Peer, Timing, Uri};
 use coap_driver::Reply;
-use coap_tokio::Download;
+use coap_tokio::{Client, Download};
 use serde_json::json;
 
 use crate::{hex, pretty};
@@ -66,6 +66,11 @@ pub(crate) fn summary(head: Head<'_>) -> String {
         let _ = write!(line, ", sent {} times", timing.attempts);
     }
     line
+}
+
+/// Where somebody is: of a session, who it is with.
+pub(crate) fn address(client: &Client, peer: Peer) -> Peer {
+    client.session(peer).map_or(peer, |session| Peer::Udp(session.addr))
 }
 
 /// The code, and what came with it.
