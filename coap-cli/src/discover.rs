@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::args::DiscoverArgs;
 use crate::client::{connect_for, parse, print, transmission};
 use crate::exit::{Exit, Failure};
-use crate::show::{json_line, one_line};
+use crate::show::{address, json_line, one_line};
 use crate::{group, say, security, stop};
 
 /// The links of the largest server that somebody may want to look at.
@@ -39,7 +39,8 @@ pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
     uris.iter().try_for_each(|uri| group::check_unused(uri, &args.group))?;
     // One URI, or groups, which cannot be secure.
     let secure = uris.iter().find(|uri| uri.scheme() == Scheme::Coaps).or_else(|| uris.first());
-    let security = secure.map(|uri| security::for_uri(&args.security, uri, args.noise.quiet)).transpose()?.flatten();
+    let for_uri = |uri| security::for_uri(&args.security, uri, args.noise.quiet, args.patience.timeout);
+    let security = secure.map(for_uri).transpose()?.flatten();
     let client = connect_for(args.noise, [], &args.group, security).await?;
     let asked = |uri: &Uri| {
         client.discover(uri).request(|request| {
@@ -53,7 +54,10 @@ pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
     }
     for uri in &uris {
         match asked(uri).await {
-            Ok(found) => show(&found, args.json)?,
+            Ok(mut found) => {
+                found.from = address(&client, found.from);
+                show(&found, args.json)?;
+            }
             Err(error) => return Err(told(error, args.json)?),
         }
     }

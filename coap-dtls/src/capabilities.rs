@@ -208,6 +208,7 @@ const DIMPL: &[Capability] = &[
 const WEBRTC_DTLS: &[Capability] = &[
     Capability::PskCcm8,
     Capability::EcdsaCcm8,
+    Capability::EcdsaGcm,
     Capability::PskAndCertificate,
     Capability::Intermediates,
     Capability::AnonymousClient,

@@ -31,6 +31,7 @@ mod signatures;
 mod stats;
 mod table;
 mod verify;
+mod watch;
 #[cfg(feature = "webrtc-dtls")]
 mod window;
 
@@ -49,6 +50,7 @@ pub use stats::{Ends, SessionStats};
 pub use verify::{
     CertificateError, DangerousAcceptAny, NoServerName, PeerVerifier, Role, ServerName, SpkiPins, spki_sha256,
 };
+pub use watch::SessionMessage;
 
 /// The examples of the document are code that compiles.
 #[cfg(all(doctest, feature = "dimpl"))]

@@ -4,6 +4,7 @@ use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::task::Waker;
 
+use bytes::Bytes;
 use coap_core::{Datagram, Endpoint, Event, Instant, Local, Peer, SessionEnd, SessionId, Transmit, UdpAddr};
 use rand_core::CryptoRng;
 
@@ -16,6 +17,7 @@ use crate::limits::Limits;
 use crate::stats::SessionStats;
 use crate::table::{self, Path, Phase};
 use crate::verify::ServerName;
+use crate::watch::{SessionMessage, Watch};
 
 /// An endpoint and its secure sessions: a state machine without I/O, clock or threads, as [`Endpoint`] is one, with the same
 /// `handle_*` and `poll_*`.
@@ -48,6 +50,7 @@ pub struct SecureEndpoint {
     endpoint: Endpoint,
     layer: Layer,
     now: Instant,
+    watch: Watch,
 }
 
 /// A session, as it is at this moment.
@@ -98,7 +101,7 @@ impl SecureEndpoint {
     /// `endpoint` with secure sessions, of which there are none yet. `rng` must be fit for secrets: the keys of cookies are drawn
     /// from it. Those of sessions are drawn from the system, by the backend.
     pub fn new(endpoint: Endpoint, limits: Limits, rng: impl CryptoRng + Send + 'static) -> Self {
-        Self { endpoint, layer: Layer::new(limits, rng), now: Instant::ZERO }
+        Self { endpoint, layer: Layer::new(limits, rng), now: Instant::ZERO, watch: Watch::default() }
     }
 
     // ----- From the network and the clock ------------------------------------------------------------------------------
@@ -213,6 +216,11 @@ impl SecureEndpoint {
         self.layer.register(waker)
     }
 
+    /// From now on the messages inside of sessions are shown by [`poll_message`](Self::poll_message).
+    pub fn watch(&mut self) {
+        self.watch.begin();
+    }
+
     // ----- To the network, the clock and the application -----------------------------------------------------------------
 
     /// The next datagram to send, if there is one: its bytes are at the start of `buf`, which must be at least
@@ -250,6 +258,13 @@ impl SecureEndpoint {
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.endpoint.poll_event()
+    }
+
+    /// The next message inside of a session that has come, or has been sealed to be sent, since [`watch`](Self::watch): for programs
+    /// that print or count them. Of those that nobody polls, the newest 1,024 are kept.
+    #[must_use]
+    pub fn poll_message(&mut self) -> Option<SessionMessage> {
+        self.watch.next()
     }
 
     // ----- Getters -------------------------------------------------------------------------------------------------------
@@ -298,6 +313,14 @@ impl SecureEndpoint {
     fn send(&mut self, session: SessionId, message: &[u8]) {
         let now = self.now;
         let sent = self.layer.send(now, session, message);
+        if sent.is_ok() {
+            self.watch.note(|| {
+                let session = self.layer.session(session)?;
+                let (addr, local) = (session.path.addr, session.local);
+                let payload = Bytes::copy_from_slice(message);
+                Some(SessionMessage { session: session.id, addr, local, is_ours: true, payload })
+            });
+        }
         if sent == Err(SendError::NotEstablished) && self.layer.session(session).is_none() {
             // Somebody has asked for a session that has been over, or never was.
             self.endpoint.close_session(now, session, SessionEnd::Gone);
@@ -311,6 +334,11 @@ impl SecureEndpoint {
             match event {
                 LayerEvent::Established(session) => self.endpoint.release(now, Peer::Session(session)),
                 LayerEvent::Message { session, local, payload } => {
+                    self.watch.note(|| {
+                        let addr = self.layer.session(session)?.path.addr;
+                        let payload = payload.clone();
+                        Some(SessionMessage { session, addr, local, is_ours: false, payload })
+                    });
                     self.endpoint.handle_datagram(now, Datagram { from: Peer::Session(session), to: local, payload });
                 }
                 LayerEvent::Closed(session, why) => self.endpoint.close_session(now, session, why),

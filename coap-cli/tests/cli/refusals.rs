@@ -226,7 +226,7 @@ get coap://:5683/ -> 2 bad URI: the host in `coap://:5683/` is missing
 get /path -> 2 bad URI: the host in `/path` is missing
 get http://h/ -> 2 bad URI: the scheme in `http://h/` is neither coap nor coaps
 get coap+tcp://h/ -> 2 bad URI: the scheme in `coap+tcp://h/` is neither coap nor coaps
-get coaps://h/ -> 8 coaps needs DTLS, which this client does not have: nothing was sent; use coap:// if the request may be read by others
+get coaps://h/ -> 8 coaps:// needs a key (-u IDENTITY -k KEY) or authorities to trust (-R FILE); nothing was sent, and never is in the clear
 get coap://h:65536/ -> 2 bad URI: the port in `coap://h:65536/` is over 65535
 get coap://h:x/ -> 2 bad URI: the port in `coap://h:x/` is not a decimal number
 get h:99999 -> 2 bad URI: the port in `h:99999` is over 65535

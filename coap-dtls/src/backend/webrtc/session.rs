@@ -15,7 +15,7 @@ use super::{ClientPlan, ServerPlan, Settings, message};
 use crate::engine::{Engine, Kick, Output, SendError};
 use crate::hello::ClientHello;
 use crate::identity::PeerIdentity;
-use crate::record::{Content, Dropped, HEADER, MAX_PLAINTEXT, OVERHEAD, Record, Records, records};
+use crate::record::{Cipher, Content, Dropped, HEADER, MAX_PLAINTEXT, Record, Records, records};
 use crate::verify::{Role, ServerName};
 
 /// How many datagrams wait to be polled. The layer polls after each call; what it leaves is lost, the oldest first.
@@ -129,7 +129,11 @@ impl Session {
         }
         let phase = core::mem::replace(&mut self.phase, Phase::Ended(None));
         self.phase = match (outcome, phase) {
-            (Ok(takeover), Phase::Handshake(handshake)) => Phase::Open(Box::new(Open::new(takeover, *handshake))),
+            (Ok(takeover), Phase::Handshake(handshake)) => match handshake.intake.cipher() {
+                Some(cipher) => Phase::Open(Box::new(Open::new(takeover, cipher, *handshake))),
+                // The library has agreed on what it was not told to: it has never done so.
+                None => Phase::Ended(Some(SessionEnd::Protocol)),
+            },
             (Err(why), _) => Phase::Ended(Some(why)),
             (Ok(_), other) => other,
         };
@@ -168,7 +172,7 @@ impl Engine for Session {
     fn send(&mut self, _: Instant, plaintext: &[u8]) -> Result<(), SendError> {
         self.settle();
         let Phase::Open(open) = &mut self.phase else { return Err(SendError::NotEstablished) };
-        if plaintext.len() > MAX_PLAINTEXT.min(self.max_record.saturating_sub(OVERHEAD)) {
+        if plaintext.len() > MAX_PLAINTEXT.min(self.max_record.saturating_sub(open.records.overhead())) {
             return Err(SendError::TooLarge);
         }
         let record = open.records.seal(Content::ApplicationData, plaintext)?;
@@ -239,7 +243,11 @@ impl Handshake {
             && let Some(accepting) = &self.accepting
         {
             match taken.relay.first() {
-                Some(hello) => self.task = Some(accepting.begin(hello, &self.path)?),
+                Some(hello) => {
+                    let (task, cipher) = accepting.begin(hello, &self.path)?;
+                    self.intake.choose(cipher);
+                    self.task = Some(task);
+                }
                 // It is a hello, but not one for the library: it would wait for nothing.
                 None if ClientHello::parse(datagram).is_some() => return Err(nothing_in_common()),
                 None => {}
@@ -267,12 +275,12 @@ impl Handshake {
 
 impl Accepting {
     /// The first hello, whole and alone in a record for the library: what it offers says which credentials are used.
-    fn begin(&self, hello: &[u8], path: &Arc<Path>) -> Result<Task, (SessionEnd, Option<Vec<u8>>)> {
+    fn begin(&self, hello: &[u8], path: &Arc<Path>) -> Result<(Task, Cipher), (SessionEnd, Option<Vec<u8>>)> {
         let body = hello.get(HEADER + 12..).unwrap_or_default();
         let suites = message::suites(body).ok_or((SessionEnd::Protocol, None))?;
-        let (config, expected) = self.plan.config(suites, self.peer, path).ok_or_else(nothing_in_common)?;
-        spawn(&self.runtime, &self.plan.settings, path.clone(), config, Role::Server, expected)
-            .map_err(|why| (why, None))
+        let (config, expected, cipher) = self.plan.config(suites, self.peer, path).ok_or_else(nothing_in_common)?;
+        let task = spawn(&self.runtime, &self.plan.settings, path.clone(), config, Role::Server, expected);
+        Ok((task.map_err(|why| (why, None))?, cipher))
     }
 }
 
@@ -308,9 +316,9 @@ impl Drop for Task {
 }
 
 impl Open {
-    fn new(takeover: Takeover, handshake: Handshake) -> Self {
+    fn new(takeover: Takeover, cipher: Cipher, handshake: Handshake) -> Self {
         Self {
-            records: Records::new(&takeover.keys, handshake.role(), takeover.next),
+            records: Records::new(cipher, &takeover.keys, handshake.role(), takeover.next),
             identity: Some(takeover.identity),
             inbox: handshake.intake.into_sealed().into(),
             offset: 0,
