@@ -46,6 +46,7 @@ pub(crate) struct Layer {
     outbox: Outbox,
     events: VecDeque<LayerEvent>,
     pub(super) stats: SessionStats,
+    /// As long as a datagram can be, once there is a session.
     scratch: Box<[u8]>,
     /// The sockets from which sessions have been opened.
     pub(super) dialled_from: Vec<u16>,
@@ -86,7 +87,7 @@ impl Layer {
             outbox: Outbox::new(limits.max_outbox),
             events: VecDeque::new(),
             stats: SessionStats::default(),
-            scratch: vec![0; MAX_DATAGRAM].into(),
+            scratch: Box::default(),
             dialled_from: Vec::new(),
             max_record: 0,
             told: 0,
@@ -295,6 +296,9 @@ impl Layer {
 
     /// Asks an engine for everything that it has to tell. This follows each call into one.
     pub(super) fn drain(&mut self, now: Instant, slot: Slot) {
+        if self.scratch.is_empty() {
+            self.scratch = vec![0; MAX_DATAGRAM].into();
+        }
         loop {
             let Some(session) = self.table.get_mut(slot) else { return };
             let Some(output) = session.engine.poll(now, &mut self.scratch) else { break };

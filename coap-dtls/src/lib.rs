@@ -13,6 +13,7 @@ mod credentials;
 mod dial;
 mod engine;
 mod files;
+#[cfg_attr(not(feature = "dimpl"), allow(dead_code, reason = "what only a stateless cookie needs"))]
 mod hello;
 mod hellos;
 mod identity;
