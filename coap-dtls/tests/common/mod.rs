@@ -1,7 +1,6 @@
 //! Endpoints with secure sessions on a wire in virtual time: what each of them sends is in a log, and can be lost, changed,
 //! kept and sent again.
 #![allow(dead_code, reason = "each test uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 use core::time::Duration;
 use std::collections::VecDeque;
