@@ -24,7 +24,7 @@ const MOST_WHOLE: usize = 16 << 20;
 pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Failure> {
     let ask = &args.ask;
     let uri = parse(&ask.uri)?;
-    let security = security::for_uri(&ask.security, &uri, ask.noise.quiet)?;
+    let security = security::for_uri(&ask.security, &uri, ask.noise.quiet, ask.patience.timeout)?;
     let transmission = transmission(ask.patience)?;
     let (note, resume) = note(method, &uri, &args)?;
     let block = block_option(method, ask)?;
@@ -82,7 +82,11 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
         response = answer => response,
         () = stop.as_mut() => return Err(Failure::interrupted()),
     };
-    let response = response.inspect_err(|_| bar.clear())?;
+    let mut response = response.inspect_err(|_| bar.clear())?;
+    match &mut response {
+        Response::Whole(reply) => reply.from = show::address(&client, reply.from),
+        Response::Parts(download) => download.from = show::address(&client, download.from),
+    }
     if let (true, Response::Whole(reply)) = (args.json, &response) {
         bar.clear();
         print(show::json_line(&show::reply_json(reply)).as_bytes())?;
@@ -167,7 +171,7 @@ pub(crate) async fn ping(args: PingArgs) -> Result<Exit, Failure> {
         return Err(Failure::usage("a group cannot be pinged: ping each of its members"));
     }
     let transmission = transmission(args.patience)?;
-    let security = security::for_uri(&args.security, &uri, args.noise.quiet)?;
+    let security = security::for_uri(&args.security, &uri, args.noise.quiet, args.patience.timeout)?;
     let client = connect_for(args.noise, [], &GroupArgs::default(), security).await?;
     let mut ping = client.ping(&uri);
     if let Some(transmission) = transmission {

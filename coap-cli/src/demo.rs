@@ -1,5 +1,7 @@
 //! `coap demo`: a server and a client on this machine, and what they say to each other.
 
+mod secure;
+
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::time::Duration;
@@ -11,6 +13,7 @@ use coap_core::{Code, ContentFormat, Type, Uri};
 use coap_driver::{Direction, Error, Observed, Reply, Traffic};
 use coap_tokio::{Client, Observation, Server, TokioRuntime};
 
+use crate::args::DemoArgs;
 use crate::exit::{Exit, Failure};
 use crate::show::{self, Millis};
 use crate::{ignore_gone, serve};
@@ -19,8 +22,10 @@ use crate::{ignore_gone, serve};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs the demonstration. Its end is a success only if every exchange was what it should be.
-pub(crate) async fn run() -> Result<Exit, Failure> {
-    let runtime = || TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error));
+pub(crate) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
+    if args.secure {
+        return secure::run().await;
+    }
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = Server::builder(runtime()?).bind(loopback).server().await?;
     let address = server.local_addr().unwrap_or(loopback);
@@ -36,7 +41,11 @@ pub(crate) async fn run() -> Result<Exit, Failure> {
     stop.shutdown(Duration::from_secs(1));
     let ended = serving.await.map_err(|error| Failure::new(Exit::Local, error))?;
     ended?;
-    stage.bow()
+    bow(stage.number, stage.failed)
+}
+
+fn runtime() -> Result<TokioRuntime, Failure> {
+    TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error))
 }
 
 /// What is shown, in its order.
@@ -47,13 +56,12 @@ async fn play(stage: &mut Stage) -> Result<(), Failure> {
     let links = Ask::new(Code::GET, "/.well-known/core");
     stage.exchange("ask what there is", links, Expected::new(Code::CONTENT)).await?;
 
-    let lamp = r#"{"on":true,"level":70}"#;
-    let put = || Ask::new(Code::PUT, "/store/lamp");
-    let write = put().json(lamp);
+    let state = r#"{"on":true,"level":70}"#;
+    let write = lamp().json(state);
     stage.exchange("create a resource with a name of our own", write, Expected::new(Code::CREATED)).await?;
     let read = Ask::new(Code::GET, "/store/lamp");
-    stage.exchange("read it back", read, Expected::new(Code::CONTENT).payload(lamp)).await?;
-    let darker = put().json(r#"{"on":true,"level":5}"#);
+    stage.exchange("read it back", read, Expected::new(Code::CONTENT).payload(state)).await?;
+    let darker = lamp().json(r#"{"on":true,"level":5}"#);
     stage.exchange("change it", darker, Expected::new(Code::CHANGED)).await?;
 
     let post = Ask::new(Code::POST, "/store").text("a note");
@@ -77,7 +85,12 @@ async fn play(stage: &mut Stage) -> Result<(), Failure> {
     let whole = Expected::new(Code::CONTENT).payload(book).blocks(3);
     stage.exchange("read it: block by block, and whole", read, whole).await?;
 
-    stage.observe("observe the lamp while it changes", put, [r#"{"on":true,"level":90}"#, r#"{"on":false}"#]).await
+    stage.observe("observe the lamp while it changes", lamp, [r#"{"on":true,"level":90}"#, r#"{"on":false}"#]).await
+}
+
+/// What is observed.
+const fn lamp() -> Ask<'static> {
+    Ask::new(Code::PUT, "/store/lamp")
 }
 
 struct Stage {
@@ -258,15 +271,18 @@ impl Stage {
     fn show(&self, line: impl core::fmt::Display) -> Result<(), Failure> {
         writeln!(io::stdout().lock(), "{line}").or_else(ignore_gone)
     }
+}
 
-    fn bow(&self) -> Result<Exit, Failure> {
-        if self.failed > 0 {
-            let text = format!("{} of {} exchanges were not what they should be", self.failed, self.number);
-            return Err(Failure::new(Exit::Local, text));
-        }
-        self.show(format_args!("All {} exchanges were what they should be.", self.number))?;
-        Ok(Exit::Success)
+/// The last line.
+fn bow(number: u32, failed: u32) -> Result<Exit, Failure> {
+    if failed > 0 {
+        return Err(Failure::new(
+            Exit::Local,
+            format_args!("{failed} of {number} exchanges were not what they should be"),
+        ));
     }
+    writeln!(io::stdout().lock(), "All {number} exchanges were what they should be.").or_else(ignore_gone)?;
+    Ok(Exit::Success)
 }
 
 /// A text, or its start and how long it is.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::args::DiscoverArgs;
 use crate::client::{connect_for, parse, print, transmission};
 use crate::exit::{Exit, Failure};
-use crate::show::{json_line, one_line};
+use crate::show::{address, json_line, one_line};
 use crate::{group, say, security, stop};
 
 /// The links of the largest server that somebody may want to look at.
@@ -38,8 +38,9 @@ pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
     let uris = targets.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
     uris.iter().try_for_each(|uri| group::check_unused(uri, &args.group))?;
     // One URI, or groups, which cannot be secure.
-    let secure = uris.iter().find(|uri| uri.scheme() == Scheme::Coaps).or(uris.first());
-    let security = secure.map(|uri| security::for_uri(&args.security, uri, args.noise.quiet)).transpose()?.flatten();
+    let secure = uris.iter().find(|uri| uri.scheme() == Scheme::Coaps).or_else(|| uris.first());
+    let for_uri = |uri| security::for_uri(&args.security, uri, args.noise.quiet, args.patience.timeout);
+    let security = secure.map(for_uri).transpose()?.flatten();
     let client = connect_for(args.noise, [], &args.group, security).await?;
     let asked = |uri: &Uri| {
         client.discover(uri).request(|request| {
@@ -52,8 +53,13 @@ pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
         return of_groups(uris.iter().map(asked).collect(), &args).await;
     }
     for uri in &uris {
-        let found = asked(uri).await.map_err(failure)?;
-        show(&found, args.json)?;
+        match asked(uri).await {
+            Ok(mut found) => {
+                found.from = address(&client, found.from);
+                show(&found, args.json)?;
+            }
+            Err(error) => return Err(told(error, args.json)?),
+        }
     }
     Ok(Exit::Success)
 }
@@ -101,10 +107,20 @@ async fn of_groups(asked: Vec<DiscoverBuilder>, args: &DiscoverArgs) -> Result<E
             }
             // It could not be sent to one of the groups: the other may do.
             Some((from, Err(error))) if from.is_multicast() => why = Some(failure(error)),
-            Some((from, Err(error))) => say(format_args!("coap: {from}: {}", failure(error))),
+            Some((from, Err(error))) => say(format_args!("coap: {from}: {}", told(error, args.json)?)),
         }
     }
     if any { Ok(Exit::Success) } else { Err(why.unwrap_or_else(|| group::nobody(span))) }
+}
+
+/// Shows what could be read before the error: one character that is wrong should not hide all that a server has.
+fn told(error: DiscoverError, json: bool) -> Result<Failure, Failure> {
+    if let DiscoverError::Malformed { read, .. } = &error
+        && !read.links.is_empty()
+    {
+        show(read, json)?;
+    }
+    Ok(failure(error))
 }
 
 fn failure(error: DiscoverError) -> Failure {

@@ -66,7 +66,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Discover(args) => on_runtime(discover::run(args)),
         Command::Check(args) => on_runtime(check::run(args)),
         Command::Serve(args) => on_runtime(serve::run(args)),
-        Command::Demo => on_runtime(demo::run()),
+        Command::Demo(args) => on_runtime(demo::run(args)),
         Command::Decode(args) => decode::run(&args, io::stdin().lock(), io::stdout().lock()),
         Command::Uri(args) => uri::run(&args, io::stdin().lock(), io::stdout().lock()),
         Command::Keygen(args) => security::keygen(&args),

@@ -11,7 +11,7 @@ use std::io::{self, IsTerminal, Write};
 
 use coap_core::{Code, OptionNumber, Options, Reregistration, Uri};
 use coap_driver::{Observed, Reply};
-use coap_tokio::{Observation, ObserveBuilder};
+use coap_tokio::{Client, Observation, ObserveBuilder};
 use serde_json::{Value, json};
 
 use crate::args::{BlockArg, ObserveArgs};
@@ -38,7 +38,7 @@ const SHORT: usize = 120;
 pub(crate) async fn run(args: ObserveArgs) -> Result<Exit, Failure> {
     let ask = &args.ask;
     let uri = parse(&ask.uri)?;
-    let security = security::for_uri(&ask.security, &uri, ask.noise.quiet)?;
+    let security = security::for_uri(&ask.security, &uri, ask.noise.quiet, ask.patience.timeout)?;
     if group::is_group(&uri) {
         return Err(Failure::usage("a group cannot be observed: observe each of its members"));
     }
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: ObserveArgs) -> Result<Exit, Failure> {
         answered = asking.into_future() => answered?,
         () = stop.as_mut() => return Ok(Exit::Success),
     };
-    let mut teller = Teller::new(&args, &uri);
+    let mut teller = Teller::new(&args, &uri, &client);
     let outcome = follow(answered, &mut teller, stop).await;
     teller.finish();
     outcome
@@ -194,6 +194,7 @@ fn print(content: &[u8]) -> Result<Told, Failure> {
 struct Teller<'a> {
     args: &'a ObserveArgs,
     uri: &'a Uri,
+    client: &'a Client,
     told: u64,
     plot: Option<Plot>,
     /// Standard output, and standard error.
@@ -203,9 +204,9 @@ struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    fn new(args: &'a ObserveArgs, uri: &'a Uri) -> Self {
+    fn new(args: &'a ObserveArgs, uri: &'a Uri, client: &'a Client) -> Self {
         let on_terminal = (io::stdout().is_terminal(), io::stderr().is_terminal());
-        Self { args, uri, told: 0, plot: args.plot.then(Plot::default), on_terminal, drawn: false }
+        Self { args, uri, client, told: 0, plot: args.plot.then(Plot::default), on_terminal, drawn: false }
     }
 
     /// A new state.
@@ -217,7 +218,7 @@ impl<'a> Teller<'a> {
         }
         self.erase();
         let told = if self.args.json {
-            self.object("notification", show::reply_json(reply))?
+            self.object("notification", self.reply_json(reply))?
         } else if let Some(command) = &self.args.exec {
             self.say(line(time, reply.code, &reply.options, reply.payload.len(), ""));
             let environment = [
@@ -235,6 +236,12 @@ impl<'a> Teller<'a> {
         self.draw();
         let enough = self.args.count.is_some_and(|count| self.told >= count);
         Ok(if enough { Told::Enough } else { told })
+    }
+
+    fn reply_json(&self, reply: &Reply) -> Value {
+        let mut object = show::reply_json(reply);
+        object["from"] = show::address(self.client, reply.from).to_string().into();
+        object
     }
 
     fn content(&self, time: TimeOfDay, reply: &Reply) -> Result<Told, Failure> {
@@ -265,7 +272,7 @@ impl<'a> Teller<'a> {
             (true, _) => "the server has ended the observation",
         };
         if self.args.json {
-            self.object("ended", show::reply_json(reply))?;
+            self.object("ended", self.reply_json(reply))?;
         } else if reply.is_success() {
             self.erase();
             self.say(format_args!("coap: {why}"));

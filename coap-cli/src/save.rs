@@ -38,8 +38,14 @@ impl Saving {
     /// It cannot be written.
     pub(crate) fn begin(target: &Path) -> Result<Self, Failure> {
         let (target, part) = place(target);
-        let path = part.as_ref().unwrap_or(&target);
-        let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
+        let file = match &part {
+            Some(part) => {
+                let file = own(part)?;
+                file.set_len(0).map_err(|error| cannot_write(part, &error))?;
+                file
+            }
+            None => File::create(&target).map_err(|error| cannot_write(&target, &error))?,
+        };
         Ok(Self { file, target, part, written: 0, keeps_part: false })
     }
 
@@ -73,15 +79,8 @@ impl Saving {
     /// It cannot be written.
     pub(crate) fn go_on(target: &Path, offset: u64) -> Result<Self, Failure> {
         let (target, part) = place(target);
-        let path = part.as_ref().unwrap_or(&target);
-        let open = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-        let mut saving = Self {
-            file: open.map_err(|error| cannot_write(path, &error))?,
-            target,
-            part,
-            written: offset,
-            keeps_part: true,
-        };
+        let file = own(part.as_ref().unwrap_or(&target))?;
+        let mut saving = Self { file, target, part, written: offset, keeps_part: true };
         let cut = saving.file.set_len(offset).and_then(|()| saving.file.seek(SeekFrom::Start(offset)));
         cut.map_err(|error| saving.fails(&error))?;
         Ok(saving)
@@ -138,6 +137,53 @@ impl Drop for Saving {
             let _ = fs::remove_file(part);
         }
     }
+}
+
+/// Opens a file that nobody else writes, or makes it. What is in it stays.
+fn own(path: &Path) -> Result<File, Failure> {
+    loop {
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(|error| cannot_write(path, &error))?;
+        if !lock(&file) {
+            return Err(Failure::local(format_args!(
+                "the response came, but another download writes {}: name another file with --output",
+                path.display()
+            )));
+        }
+        // Whoever had it may have given it its name since, or removed it: it must not be written over.
+        if is_at(&file, path) {
+            return Ok(file);
+        }
+    }
+}
+
+/// False: another program has it locked. It is freed when it is closed.
+#[cfg(unix)]
+fn lock(file: &File) -> bool {
+    use rustix::fs::{FlockOperation, flock};
+    use rustix::io::Errno;
+
+    // Some file systems know no locks.
+    flock(file, FlockOperation::NonBlockingLockExclusive) != Err(Errno::WOULDBLOCK)
+}
+
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let id = |found: fs::Metadata| (found.dev(), found.ino());
+    let there = fs::metadata(path).map(id).ok();
+    there.is_some() && file.metadata().map(id).ok() == there
+}
+
+#[cfg(not(unix))]
+fn lock(_: &File) -> bool {
+    true
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> bool {
+    true
 }
 
 /// Where a file ends up, and where it is until then.
@@ -322,6 +368,27 @@ mod tests {
         assert_eq!(folder.names(), ["file", "file.part"]);
         saving.finish().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert_eq!(folder.names(), ["file"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_written_by_one_at_a_time() {
+        let folder = Folder::new();
+        let target = folder.0.join("file");
+        let mut first = Saving::begin(&target).unwrap();
+        first.write(b"first").unwrap();
+        for failure in [Saving::begin(&target).unwrap_err(), Saving::go_on(&target, 2).unwrap_err()] {
+            assert!(failure.exit == Exit::Local && failure.to_string().contains("file.part"), "{failure}");
+        }
+        first.finish().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"first");
+        // One after the other they may.
+        drop(Saving::begin(&target).unwrap());
+        let mut third = Saving::begin(&target).unwrap();
+        third.write(b"third").unwrap();
+        third.finish().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"third");
         assert_eq!(folder.names(), ["file"]);
     }
 

@@ -1,12 +1,13 @@
 //! What people see of a response: on standard output its payload, on standard error all else.
 
 use core::fmt::{self, Write as _};
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::borrow::Cow;
 
-use coap_core::{Code, ContentFormat, OptionNumber, Options, Peer, Timing, Uri};
+use coap_core::{Code, ContentFormat, Host, OptionNumber, Options, Peer, Timing, Uri};
 use coap_driver::Reply;
-use coap_tokio::Download;
+use coap_tokio::{Client, Download};
 use serde_json::json;
 
 use crate::{hex, pretty};
@@ -67,6 +68,11 @@ pub(crate) fn summary(head: Head<'_>) -> String {
     line
 }
 
+/// Where somebody is: of a session, who it is with.
+pub(crate) fn address(client: &Client, peer: Peer) -> Peer {
+    client.session(peer).map_or(peer, |session| Peer::Udp(session.addr))
+}
+
 /// The code, and what came with it.
 pub(crate) fn content_line(code: Code, options: &Options, size: Option<u64>) -> String {
     let mut line = code.to_string();
@@ -90,7 +96,7 @@ pub(crate) fn location(head: Head<'_>, asked: &Uri) -> Option<String> {
         return None;
     }
     let mut options = Options::new();
-    if let coap_core::Host::Name(name) = asked.host() {
+    if let Host::Name(name) = asked.host() {
         options.set_uri_host(name).ok()?;
     }
     options.set_uri_port(asked.port());
@@ -102,8 +108,13 @@ pub(crate) fn location(head: Head<'_>, asked: &Uri) -> Option<String> {
         };
         options.push(number, value).ok()?;
     }
-    let destination = match &head.from {
-        Peer::Udp(addr) => addr.socket_addr(),
+    let destination = match (&head.from, asked.host()) {
+        (Peer::Udp(addr), _) => addr.socket_addr(),
+        // Of a session, who it is with is in the URI.
+        (Peer::Session(_), Host::Ipv4(ip)) => SocketAddr::from((*ip, asked.port())),
+        (Peer::Session(_), Host::Ipv6 { addr, .. }) => SocketAddr::from((*addr, asked.port())),
+        // The name is among the options.
+        (Peer::Session(_), Host::Name(_)) => SocketAddr::from(([0; 4], asked.port())),
         _ => return None,
     };
     let uri = Uri::from_options(asked.scheme(), destination, &options);

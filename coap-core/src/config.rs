@@ -7,7 +7,7 @@ use heapless::Vec;
 
 use crate::message::BlockSize;
 use crate::transmission::{ParameterError, TransmissionParameters};
-use crate::wire::OptionNumber;
+use crate::wire::{OptionNumber, Token};
 
 /// How many option numbers an application can declare as understood beside those of the endpoint.
 const MOST_UNDERSTOOD: usize = 32;
@@ -39,6 +39,7 @@ pub struct Config {
     pub(crate) incoming_timeout: Duration,
     pub(crate) max_server_response_delay: Duration,
     pub(crate) min_token_len: u8,
+    pub(crate) max_token_len: usize,
     pub(crate) block_size: Option<BlockSize>,
     pub(crate) block_attempts: u8,
     pub(crate) max_body: usize,
@@ -77,6 +78,7 @@ impl Default for Config {
             incoming_timeout: Duration::from_secs(93),
             max_server_response_delay: Duration::from_secs(250),
             min_token_len: 4,
+            max_token_len: Token::MAX_LEN,
             block_size: None,
             block_attempts: 3,
             max_body: 64 << 10,
@@ -148,6 +150,21 @@ impl Config {
     /// The shortest token drawn, in bytes.
     pub const fn min_token_len(&self) -> u8 {
         self.min_token_len
+    }
+
+    /// The longest token, in bytes: above 8 where extended tokens are spoken.
+    pub const fn max_token_len(&self) -> usize {
+        self.max_token_len
+    }
+
+    /// Whether extended tokens are spoken.
+    pub(crate) const fn has_extended_tokens(&self) -> bool {
+        self.max_token_len > Token::MAX_LEN
+    }
+
+    /// How many bytes of a message a token can take.
+    pub(crate) const fn token_room(&self) -> usize {
+        if self.has_extended_tokens() { self.max_token_len + 2 } else { Token::MAX_LEN }
     }
 
     /// The longest body that is put together, in bytes.
@@ -249,7 +266,7 @@ impl ConfigBuilder {
         self
     }
 
-    /// Peers known at a time, about 280 bytes each; 16,384 by default. When full an idle one is forgotten, first those
+    /// Peers known at a time, about 260 bytes each; 16,384 by default. When full an idle one is forgotten, first those
     /// that have not proven their address, the one that has been idle longest before the others; when all have something open, a datagram from a new one is dropped and counted
     /// (`Stats::refused_peer`), and a request to one is refused with `RequestError::TooManyPeers`.
     pub const fn max_peers(mut self, peers: usize) -> Self {
@@ -391,8 +408,24 @@ impl ConfigBuilder {
 
     /// The shortest token drawn, 1 to 8 bytes; 4 by default (RFC 7252 §5.3.1 asks for 32 random bits). Tokens have a
     /// random length from this to 8.
+    ///
+    /// With extended tokens ([`max_token_len`](Self::max_token_len)) it can be up to 255 and as long as those may be: above 8
+    /// all tokens have this length, except to groups, and to peers that have answered such a token with a Reset.
     pub const fn min_token_len(mut self, bytes: u8) -> Self {
         self.wanted.min_token_len = bytes;
+        self
+    }
+
+    /// The longest token, in bytes: 8, the default, or up to 65,804 where extended tokens are spoken (RFC 8974). Above 8 a request
+    /// with such a token is served, and its responses and notifications carry it; one with a longer token is answered 4.00. At 8
+    /// all tokens of more bytes are a message format error, as RFC 7252 §3 has it.
+    ///
+    /// Each request that was received and not answered, each observer, and each request of ours keeps its token, with 80
+    /// bytes more: with 64 bytes and all tables of the default size full of such tokens, 9,216 × 144 bytes are 1.3 MB. Each block
+    /// of a body leaves room for the longest token beside it, so that a long one makes blocks smaller; `max_datagram` must leave
+    /// 64 bytes.
+    pub const fn max_token_len(mut self, bytes: usize) -> Self {
+        self.wanted.max_token_len = bytes;
         self
     }
 
@@ -405,7 +438,8 @@ impl ConfigBuilder {
     }
 
     /// How often a block is asked for, or sent, when its exchange ends unanswered, each time with a new Message ID and token;
-    /// 3 by default, at least 1. The last block of a request that is not idempotent is sent once.
+    /// 3 by default, at least 1. The last block of a request that is not idempotent is sent once. As long as the peer has answered
+    /// nothing at all, this ends after [`response_timeout`](Self::response_timeout): there may be no such peer.
     pub const fn block_attempts(mut self, attempts: u8) -> Self {
         self.wanted.block_attempts = attempts;
         self
@@ -496,7 +530,12 @@ impl ConfigBuilder {
         if !(64..=65_507).contains(&wanted.max_datagram) {
             return Err(ConfigError::MaxDatagram { bytes: wanted.max_datagram });
         }
-        check_min_token_len(wanted.min_token_len)?;
+        let (bytes, extended) = (wanted.max_token_len, wanted.max_token_len > Token::MAX_LEN);
+        let room = wanted.max_datagram.saturating_sub(64 + 2).min(Token::MAX_EXTENDED_LEN);
+        if bytes < Token::MAX_LEN || (extended && bytes > room) {
+            return Err(ConfigError::MaxTokenLen { bytes, max: room.max(Token::MAX_LEN) });
+        }
+        check_min_token_len(wanted.min_token_len, wanted.max_token_len)?;
         let ack_timeout = wanted.transmission.ack_timeout();
         if wanted.ack_delay >= ack_timeout {
             return Err(ConfigError::AckDelayTooLong { ack_delay: wanted.ack_delay, ack_timeout });
@@ -524,8 +563,8 @@ impl ConfigBuilder {
     }
 }
 
-pub(crate) fn check_min_token_len(bytes: u8) -> Result<(), ConfigError> {
-    if (1..=8).contains(&bytes) { Ok(()) } else { Err(ConfigError::MinTokenLen { bytes }) }
+pub(crate) fn check_min_token_len(bytes: u8, max: usize) -> Result<(), ConfigError> {
+    if (1..=max).contains(&bytes.into()) { Ok(()) } else { Err(ConfigError::MinTokenLen { bytes }) }
 }
 
 pub(crate) fn check_timeout(timeout: Duration) -> Result<(), ConfigError> {
@@ -541,10 +580,17 @@ pub enum ConfigError {
         /// What was asked for.
         bytes: usize,
     },
-    /// `min_token_len` outside 1 to 8 bytes.
+    /// `min_token_len` outside 1 to 8 bytes, or above `max_token_len` where that is more.
     MinTokenLen {
         /// What was asked for.
         bytes: u8,
+    },
+    /// `max_token_len` below 8, above 65,804, or too long for `max_datagram`.
+    MaxTokenLen {
+        /// What was asked for.
+        bytes: usize,
+        /// The longest that there is room for.
+        max: usize,
     },
     /// A block size that is none of 16, 32, 64, 128, 256, 512 and 1024 bytes (RFC 7959 §2.2).
     BlockSize {
@@ -591,7 +637,13 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MaxDatagram { bytes } => write!(f, "max_datagram {bytes} is not between 64 and 65507 bytes"),
+            Self::MinTokenLen { bytes } if *bytes > 8 => {
+                write!(f, "min_token_len {bytes} is not between 1 and 8 bytes, nor within max_token_len")
+            }
             Self::MinTokenLen { bytes } => write!(f, "min_token_len {bytes} is not between 1 and 8 bytes"),
+            Self::MaxTokenLen { bytes, max } => {
+                write!(f, "max_token_len {bytes} is not between 8 and {max} bytes, which max_datagram has room for")
+            }
             Self::AckDelayTooLong { ack_delay, ack_timeout } => {
                 write!(f, "ack_delay {ack_delay:?} is not below ACK_TIMEOUT {ack_timeout:?}")
             }

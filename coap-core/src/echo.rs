@@ -3,14 +3,16 @@
 //! Nothing is kept for a value. It carries the time at which it was made and a code over that time and the address that it
 //! was made for, with a key that nobody else has.
 
+use alloc::collections::VecDeque;
 use core::hash::Hasher;
 use core::time::Duration;
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::addr::Peer;
-use crate::hash::bytes_of;
+use crate::hash::write_peer;
 use crate::message::Response;
+use crate::peers::PeerKey;
 use crate::time::Instant;
 use crate::wire::{Code, OptionError, OptionNumber, Options};
 
@@ -75,7 +77,9 @@ impl Epoch {
     fn value(&self, peer: &Peer, time: u32) -> Value {
         let time = time.to_be_bytes();
         let mut hasher = SipHasher24::new_with_keys(self.key[0], self.key[1]);
-        hasher.write(&bytes_of(peer));
+        let mut address = [0; 24];
+        write_peer(peer, &mut address);
+        hasher.write(&address);
         hasher.write(&time);
         let code = hasher.finish128().as_bytes();
         let mut value = [0; LEN];
@@ -90,26 +94,60 @@ fn is_same(one: &Value, other: &Value) -> bool {
     one.iter().zip(other).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
 }
 
-/// A value that a peer of ours wants to see again, until the next request to it leaves (RFC 9175 §2.3).
+/// How long a value that a peer of ours wants to see again is kept: a server that wants to know that a request is fresh will
+/// hardly take an older one, and says so with a new one.
+const KEPT: Duration = Duration::from_secs(300);
+
+/// How many such values are kept, 72 bytes each. When full the oldest goes, and its server asks again if it must.
+const MOST_OWED: usize = 64;
+
+/// The Echo values that go with the next request to the peer that each came from (RFC 9175 §2.3), one for each, the oldest first.
+pub(crate) struct OwedEchoes {
+    all: VecDeque<Owed>,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Owed {
+    to: PeerKey,
     len: u8,
     bytes: [u8; 40],
     until: Instant,
 }
 
-/// How long such a value is kept: a server that wants to know that a request is fresh will hardly take an older one, and says
-/// so with a new one.
-const KEPT: Duration = Duration::from_secs(300);
-
-impl Owed {
-    /// `None`: it is no Echo value.
-    pub(crate) fn new(now: Instant, value: &[u8]) -> Option<Self> {
-        let mut bytes = [0; 40];
-        bytes.get_mut(..value.len())?.copy_from_slice(value);
-        Some(Self { len: value.len() as u8, bytes, until: now + KEPT })
+impl OwedEchoes {
+    pub(crate) const fn new() -> Self {
+        Self { all: VecDeque::new() }
     }
 
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Keeps a value in the place of an earlier one. One that is longer than an Echo value can be is none. True: that of another
+    /// peer had to go for it.
+    pub(crate) fn add(&mut self, now: Instant, to: PeerKey, value: &[u8]) -> bool {
+        let mut bytes = [0; 40];
+        let Some(start) = bytes.get_mut(..value.len()) else { return false };
+        start.copy_from_slice(value);
+        self.all.retain(|owed| owed.to != to && owed.until > now);
+        let forgotten = if self.all.len() >= MOST_OWED { self.all.pop_front() } else { None };
+        self.all.push_back(Owed { to, len: value.len() as u8, bytes, until: now + KEPT });
+        forgotten.is_some()
+    }
+
+    /// The value for a request to this peer.
+    pub(crate) fn take(&mut self, to: PeerKey) -> Option<Owed> {
+        let at = self.all.iter().position(|owed| owed.to == to)?;
+        let owed = self.all.remove(at);
+        if self.all.is_empty() {
+            self.all = VecDeque::new();
+        }
+        owed
+    }
+}
+
+impl Owed {
     pub(crate) fn value(&self, now: Instant) -> Option<&[u8]> {
         self.bytes.get(..usize::from(self.len)).filter(|_| now < self.until)
     }
@@ -159,10 +197,13 @@ pub(crate) fn wants_echo(options: &Options) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
     use core::net::SocketAddr;
 
     use super::*;
     use crate::addr::SessionId;
+    use crate::peers::testing::record;
+    use crate::slab::Slab;
 
     const NOW: Instant = Instant::from_secs(1_000);
     const LIFETIME: Duration = Duration::from_secs(60);
@@ -252,10 +293,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_owed_to_a_server_is_forgotten_in_its_time() {
-        let owed = Owed::new(NOW, &[9; 40]).unwrap();
-        assert_eq!(owed.value(NOW + KEPT / 2), Some(&[9; 40][..]));
-        assert_eq!(owed.value(NOW + KEPT), None);
-        assert!(Owed::new(NOW, &[9; 41]).is_none());
+    fn what_is_owed_is_the_last_value_of_each_peer_and_the_oldest_goes() {
+        let mut owed = OwedEchoes::new();
+        let mut slab = Slab::new();
+        let peers: Vec<PeerKey> = (0..=MOST_OWED).map(|_| slab.insert(record(NOW))).collect();
+        owed.add(NOW, peers[0], &[1; 40]);
+        owed.add(NOW, peers[0], &[9; 41]);
+        owed.add(NOW, peers[0], &[2; 3]);
+        assert_eq!(owed.take(peers[0]).unwrap().value(NOW), Some(&[2; 3][..]));
+        assert!(owed.take(peers[0]).is_none() && owed.is_empty());
+        let forgotten = peers.iter().filter(|peer| owed.add(NOW, **peer, &[3])).count();
+        assert_eq!(forgotten, 1);
+        assert!(owed.take(peers[0]).is_none());
+        assert_eq!(owed.take(peers[1]).unwrap().value(NOW + KEPT), None);
+        owed.add(NOW + KEPT, peers[0], &[4]);
+        assert_eq!(owed.all.len(), 1);
     }
 }

@@ -231,9 +231,19 @@ pub struct IncomingRequest {
     pub request: Request,
     /// Which stretch of the response body is asked for: all of it can be answered, or that stretch (`Body::Range`).
     pub wanted: Wanted,
-    /// How old the Echo value was that the request came with: it was written at most so long before. `None`: it came without
-    /// one, or with one that is not ours or as old as `Config::echo_lifetime`. See `Response::challenge`.
-    pub echo_age: Option<Duration>,
+    /// In milliseconds, and [`NO_ECHO`] for none.
+    pub(crate) echo_age: u32,
+}
+
+/// No Echo value of ours. Those that are have lived less than a day.
+pub(crate) const NO_ECHO: u32 = u32::MAX;
+
+impl IncomingRequest {
+    /// How old the Echo value was that the request came with, to the millisecond: it was written at most so long before. `None`:
+    /// it came without one, or with one that is not ours or as old as `Config::echo_lifetime`. See `Response::challenge`.
+    pub const fn echo_age(&self) -> Option<Duration> {
+        if self.echo_age == NO_ECHO { None } else { Some(Duration::from_millis(self.echo_age as u64)) }
+    }
 }
 
 /// A stretch of a response body that a peer asks for (Block2: RFC 7959 §2.2).
@@ -257,6 +267,9 @@ pub enum Failure {
     NoResponse,
     /// The peer answered with a Reset message: it does not know what to do with the request (RFC 7252 §4.2).
     Reset,
+    /// The peer answered a request with an extended token with a Reset message, which is taken as: it does not know them (RFC 8974
+    /// §2.2.2). Such a peer has not looked at the request; tokens that are drawn for it have 8 bytes from now on.
+    ExtendedToken,
     /// The network reported that the peer cannot be reached.
     Unreachable,
     /// The response carried a critical option that is not understood, or that is malformed (RFC 7252 §5.4.1).
@@ -325,6 +338,7 @@ impl fmt::Display for Failure {
             Self::NoAck => write!(f, "no answer: nothing came back from the peer"),
             Self::NoResponse => write!(f, "no response: the request was sent, but its answer did not come in time"),
             Self::Reset => write!(f, "rejected: the peer answered with a Reset message"),
+            Self::ExtendedToken => write!(f, "rejected: the peer knows no tokens of more than 8 bytes"),
             Self::Unreachable => write!(f, "unreachable: the network reports that nobody listens there"),
             Self::CriticalOption(number) => {
                 write!(f, "response rejected: its critical option {number} is not understood")
@@ -344,7 +358,7 @@ impl core::error::Error for Failure {}
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timing {
-    /// How often it was sent, or its last block was; 0 if it never was.
+    /// How often it was sent, or its last block was, in all exchanges of that block; 0 if it never was.
     pub attempts: u8,
     /// From the call to the outcome.
     pub elapsed: Duration,

@@ -50,7 +50,9 @@ impl KeyedHash {
 
     #[inline]
     pub(crate) fn peer(&self, peer: &Peer) -> u64 {
-        self.bytes(&bytes_of(peer))
+        let mut bytes = [0; 24];
+        write_peer(peer, &mut bytes);
+        self.bytes(&bytes)
     }
 
     /// For the place of a peer in its table, which is ours, and a Message ID: 48 bits need no string hash. A folded
@@ -63,11 +65,10 @@ impl KeyedHash {
     }
 }
 
-/// A peer in bytes, no two alike. By hand, because the derived `Hash` of an address spends more on lengths and
+/// A peer in bytes that were zero, no two alike. By hand, because the derived `Hash` of an address spends more on lengths and
 /// discriminants than on the address.
 #[inline]
-pub(crate) fn bytes_of(peer: &Peer) -> [u8; 24] {
-    let mut bytes = [0; 24];
+pub(crate) fn write_peer(peer: &Peer, bytes: &mut [u8; 24]) {
     let (word, tail) = bytes.split_at_mut(16);
     let rest: u64 = match peer {
         Peer::Udp(addr) => match addr.socket_addr() {
@@ -86,7 +87,6 @@ pub(crate) fn bytes_of(peer: &Peer) -> [u8; 24] {
         }
     };
     tail.copy_from_slice(&rest.to_le_bytes());
-    bytes
 }
 
 /// Observe is not repeated for the blocks after the first; an ETag of a request only spares its answer the content.

@@ -273,6 +273,11 @@ impl RequestOptions {
         self
     }
 
+    /// Whether it uses a token of the caller's.
+    pub const fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Ends the request after this span, counted from the call and including the wait for its turn. Without it each
     /// stage has its own end: waiting for its turn, for the acknowledgement, and for the response. For a multicast
     /// request: how long responses are collected.

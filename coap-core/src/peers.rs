@@ -7,7 +7,6 @@ use core::time::Duration;
 use hashbrown::HashTable;
 
 use crate::addr::Peer;
-use crate::echo::Owed;
 use crate::hash::KeyedHash;
 use crate::links::{Link, List};
 use crate::observe::OfPeer;
@@ -28,6 +27,7 @@ pub(crate) struct PeerRecord {
     idle: Link,
     idle_since: Instant,
     proof: Proof,
+    pub(crate) tokens: Tokens,
     pub(crate) message_ids: MessageIds,
     /// Confirmable messages in flight, for NSTART (RFC 7252 §4.7).
     pub(crate) in_flight: u32,
@@ -42,10 +42,6 @@ pub(crate) struct PeerRecord {
     /// The Non-confirmable ones.
     pub(crate) paced: List,
     pub(crate) credit: Credit,
-    /// What it may still be sent while it has not proven its address, in bytes on the wire (`endpoint/unproven.rs`).
-    pub(crate) allowance: u32,
-    /// The Echo value that its last response carried, for the next request to it.
-    pub(crate) owed_echo: Option<Box<Owed>>,
     /// What it observes here.
     pub(crate) observing: OfPeer,
     /// Parameters of its own.
@@ -89,6 +85,15 @@ impl PeerRecord {
     }
 }
 
+/// Which tokens a peer understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tokens {
+    /// As far as is known, extended ones too (RFC 8974).
+    Any,
+    /// Those of up to 8 bytes.
+    Short,
+}
+
 /// Whether a peer has shown that it receives what is sent to its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
@@ -100,13 +105,15 @@ pub(crate) enum Proof {
 #[derive(Clone, Copy)]
 pub(crate) struct Credit {
     bytes: u32,
+    /// What one that has not proven its address may still be sent in answer, in bytes on the wire (`endpoint/unproven.rs`).
+    pub(crate) allowance: u32,
     at: Instant,
 }
 
 impl Credit {
     /// A peer of which nothing bad is known may be sent one datagram of full size.
     pub(crate) const fn full(now: Instant, capacity: usize) -> Self {
-        Self { bytes: capacity as u32, at: now }
+        Self { bytes: capacity as u32, allowance: 0, at: now }
     }
 
     /// How long `bytes` must wait; zero: they may go.
@@ -118,7 +125,7 @@ impl Credit {
     /// Spends `bytes`, as far as there are any.
     pub(crate) fn spend(&mut self, now: Instant, bytes: usize, rate: u32, capacity: usize) {
         let available = self.available(now, rate).min(capacity as u64);
-        *self = Self { bytes: available.saturating_sub(bytes as u64) as u32, at: now };
+        (self.bytes, self.at) = (available.saturating_sub(bytes as u64) as u32, now);
     }
 
     fn available(&self, now: Instant, rate: u32) -> u64 {
@@ -205,6 +212,7 @@ impl Peers {
             idle: Link::new(),
             idle_since: now,
             proof: Proof::None,
+            tokens: Tokens::Any,
             message_ids,
             in_flight: 0,
             incoming: 0,
@@ -213,8 +221,6 @@ impl Peers {
             backlog: List::new(),
             paced: List::new(),
             credit,
-            allowance: 0,
-            owed_echo: None,
             observing: OfPeer::new(),
             transmission: None,
             path: PathState::Up,
@@ -337,6 +343,7 @@ pub(crate) mod testing {
             idle: Link::new(),
             idle_since: now,
             proof: Proof::None,
+            tokens: Tokens::Any,
             message_ids: MessageIds::unicast(0, 0),
             in_flight: 0,
             incoming: 0,
@@ -345,8 +352,6 @@ pub(crate) mod testing {
             backlog: List::new(),
             paced: List::new(),
             credit: Credit::full(now, 0),
-            allowance: 0,
-            owed_echo: None,
             observing: OfPeer::new(),
             transmission: None,
             path: PathState::Up,

@@ -38,6 +38,8 @@ pub struct Stats {
     pub bad_option: u64,
     /// Requests with a Hop-Limit that is none (RFC 8768 §3).
     pub bad_hop_limit: u64,
+    /// Requests with an extended token of more than `max_token_len` bytes (RFC 8974 §2.2.2).
+    pub tokens_too_long: u64,
     /// Requests for a proxy, which we are not.
     pub proxy_requests: u64,
     /// Requests refused because `max_incoming` or `max_incoming_per_peer` was reached.
@@ -96,6 +98,8 @@ pub struct Stats {
     pub unproven_withheld: u64,
     /// Requests of ours that were repeated with the Echo value that their server asked for.
     pub challenges_answered: u64,
+    /// Echo values that came with other responses and were forgotten for those of other servers.
+    pub echoes_forgotten: u64,
     /// Requests that found no room and were told so: 4.29 or 5.03 (RFC 8516).
     pub refusals_sent: u64,
     /// Those that were met with silence because of `max_refusals_per_second`.
@@ -131,6 +135,7 @@ impl Stats {
             + self.senseless
             + self.bad_option
             + self.bad_hop_limit
+            + self.tokens_too_long
             + self.proxy_requests
             + self.refused_incoming
             + self.refused_peer

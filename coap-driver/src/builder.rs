@@ -13,7 +13,7 @@ use crate::drive::Driver;
 use crate::error::Error;
 use crate::runtime::{Runtime, SocketOptions, UdpSocket};
 use crate::server::Server;
-use crate::sessions::{Credentials, listen, longest_datagram};
+use crate::sessions::{Credentials, listen, longest_datagram, watch};
 use crate::shared::{Shared, Ways, can_send};
 use crate::sockets::Sockets;
 use crate::state::{Doors, State};
@@ -227,7 +227,7 @@ impl<R: Runtime> Builder<R> {
         self
     }
 
-    /// Calls `look` for each datagram in and out. It runs between receiving and sending: it must be
+    /// Calls `look` for each datagram in and out, and for each message inside of a secure session. It runs between receiving and sending: it must be
     /// quick, and a panic in it ends the client or server. What travels in a secure session is seen as it travels: as records.
     pub fn on_message(mut self, look: impl Fn(&Traffic) + Send + Sync + 'static) -> Self {
         self.hook = Some(Box::new(look));
@@ -278,6 +278,9 @@ impl<R: Runtime> Builder<R> {
         let mut machine = credentials.machine(config, rng);
         for (socket, (addr, listener)) in (bind.len()..).zip(listeners) {
             listen(&mut machine, socket, listener).map_err(|source| addr.error(source))?;
+        }
+        if hook.is_some() {
+            watch(&mut machine);
         }
         let max_datagram = longest_datagram(&machine);
         let state = State::new(machine, doors);

@@ -15,6 +15,7 @@ use crate::discover::DiscoverBuilder;
 use crate::error::Error;
 use crate::events::RequestNumber;
 use crate::observation::ObserveBuilder;
+use crate::observing::{Place, Which};
 use crate::proxy::{Proxy, Through};
 use crate::race::{Deadline, Destination, resolve};
 use crate::request::{PingBuilder, RequestBuilder};
@@ -148,25 +149,37 @@ impl<R: Runtime> Client<R> {
     }
 
     /// Ends all observations of a resource on the sockets of this client, and says how many there were. Their streams end
-    /// without a last word, and the server is told, once for each registration. One through a proxy of its own is not found.
+    /// without a last word, and the server is told, once for each registration.
+    ///
+    /// Found are those of this URI, with a proxy of their own or not, and those that were asked of the same peer in the same way
+    /// under another, as by its address.
     ///
     /// # Errors
-    /// The target is none, or its name has no address.
+    /// The target is none; or there is no observation of this URI, and its name has no address.
     pub async fn cancel_observation(&self, target: impl IntoTarget) -> Result<usize, Error> {
         let target = target.into_target()?;
         let mut options = target.options();
+        let place = Place::new(&target, &options);
+        let leave = |which: Which<'_>| {
+            let mut wake = Vec::new();
+            let observers = self.shared().command(|state, now| state.leave_resource(now, which, &mut wake));
+            wake.into_iter().for_each(Waker::wake);
+            observers
+        };
+        // First without the name server: it may be the proxy's business to know the name.
+        let found = leave(Which { place: place.as_ref(), peers: &[], options: &options });
         let target = Through::default().route(self.proxy(), target, &mut options)?;
-        let Destination { mut peers, secure } = resolve(self, &target, Deadline::new(self, None)).await?;
-        let mut wake = Vec::new();
-        let observers = self.shared().command(|state, now| {
-            if let Some(secure) = &secure {
-                let addrs = peers.iter().filter_map(Peer::udp);
-                peers = addrs.filter_map(|addr| state.session_with(addr, secure)).collect();
-            }
-            state.leave_resource(now, &peers, &options, &mut wake)
-        });
-        wake.into_iter().for_each(Waker::wake);
-        Ok(observers)
+        let Destination { mut peers, secure } = match resolve(self, &target, Deadline::new(self, None)).await {
+            Ok(destination) => destination,
+            Err(_) if found > 0 => return Ok(found),
+            Err(error) => return Err(error),
+        };
+        if let Some(secure) = &secure {
+            let state = self.shared().lock();
+            let addrs = peers.iter().filter_map(Peer::udp);
+            peers = addrs.filter_map(|addr| state.session_with(addr, secure)).collect();
+        }
+        Ok(found + leave(Which { place: None, peers: &peers, options: &options }))
     }
 
     /// Asks a server what it has (RFC 6690): `/.well-known/core`, or the path of the target if it has one.
@@ -240,7 +253,12 @@ impl<R: Runtime> Client<R> {
 
     /// True as well if the driver task has ended, with its runtime or its last socket.
     pub(crate) fn is_closed(&self) -> bool {
-        self.group.closed.load(Ordering::Relaxed) || self.group.shared.lock().phase == Phase::Closed
+        self.was_closed() || self.group.shared.lock().phase == Phase::Closed
+    }
+
+    /// Somebody has called [`close`](Self::close). For callers that hold the lock.
+    pub(crate) fn was_closed(&self) -> bool {
+        self.group.closed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn back_off_wait(&self) -> &AtomicU64 {

@@ -436,6 +436,11 @@ const fn advice_on_sessions(why: SessionEnd) -> &'static str {
         SessionEnd::NameMismatch => "; ask for it by the name in its certificate, or check the address",
         SessionEnd::Expired => "; check the clock here, and the certificate there",
         SessionEnd::NoCertificate | SessionEnd::BadCertificate => "; check the certificates of both ends",
+        // bad_record_mac, decrypt_error, unknown_psk_identity.
+        SessionEnd::Alert(20 | 51 | 115) => "; check the identity and the key",
+        // Those about certificates, of which ours is the one that it does not like (RFC 5246 §7.2.2, RFC 8446 §6.2).
+        SessionEnd::Alert(42..=46 | 48 | 116) => "; show a certificate of an authority that it trusts",
+        SessionEnd::Alert(40) => "; show a certificate if it wants one, or check what the other end supports",
         SessionEnd::Alert(_) | SessionEnd::Protocol => {
             "; check the identity, the key or the certificates, and what the other end supports"
         }

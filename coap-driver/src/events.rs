@@ -58,7 +58,8 @@ pub enum ClientEvent {
         /// How many answers the stream of the request has taken.
         responses: u64,
     },
-    /// The request was repeated, as it was not acknowledged in time.
+    /// The request was repeated, as it was not acknowledged in time. Of observations this is not told: several may share one
+    /// registration.
     Retransmitted {
         /// The request.
         request: RequestNumber,

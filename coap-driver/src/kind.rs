@@ -101,6 +101,7 @@ impl Error {
             Self::CriticalOption { .. } | Self::Blockwise { .. } => ErrorKind::BadResponse,
             Self::Body(_) => ErrorKind::Body,
             Self::Failed { reason: Failure::NoMessageId, .. } => ErrorKind::TimedOut(Stage::Waiting),
+            Self::Failed { reason: Failure::ExtendedToken, .. } => ErrorKind::Reset,
             Self::Failed { .. } => ErrorKind::Other,
             Self::Status(reply) => ErrorKind::Status(reply.code),
             Self::Closed => ErrorKind::Closed,

@@ -14,7 +14,7 @@ use futures_core::Stream;
 use crate::client::Client;
 use crate::error::Error;
 use crate::events::{RequestNumber, Teller};
-use crate::observing::{Manner, ObserverId, Tidings};
+use crate::observing::{Asked, Manner, ObserverId, Place, Tidings};
 use crate::proxy::{Proxy, Through};
 use crate::race::{Ask, Deadline, Finish, Race, resolve};
 use crate::reply::Reply;
@@ -172,9 +172,11 @@ impl<R: Runtime> ObserveBuilder<R> {
         let mut teller = Teller::new(client.clone(), number);
         let deadline = Deadline::new(&client, timeout).with_back_off(back_off);
         let ask = async {
-            let target = through.route(client.proxy(), target?, &mut request.options)?;
+            let target = target?;
+            let place = Place::new(&target, &request.options);
+            let target = through.route(client.proxy(), target, &mut request.options)?;
             let peers = resolve(&client, &target, deadline).await?;
-            Race::new(client.clone(), Ask::Observe(request), how, deadline).run(peers).await
+            Race::new(client.clone(), Ask::Observe(Asked { request, place }), how, deadline).run(peers).await
         };
         let epoch = deadline.epoch();
         let finish = ask.await.map_err(|error| {

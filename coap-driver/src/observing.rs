@@ -12,12 +12,13 @@
 use core::task::{Context, Poll, Waker};
 
 use coap_core::{
-    Code, Endpoint, Instant, OptionNumber, Options, Peer, Request, RequestError, RequestId, RequestOptions, Response,
-    Timing,
+    Code, Endpoint, Host, Instant, OptionNumber, Options, Peer, Request, RequestError, RequestId, RequestOptions,
+    Response, Scheme, Timing,
 };
 
 use crate::queues::{Queues, Table};
 use crate::reply::Reply;
+use crate::target::Target;
 use crate::waiting::{ClientId, News, Outcome};
 
 /// One observer of a registration.
@@ -67,6 +68,41 @@ pub(crate) struct Observing {
     observers: u64,
 }
 
+/// What is observed.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    pub(crate) place: Option<Place>,
+}
+
+/// Where a resource is to whoever asks for it, whatever its server is told of that, and through whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    scheme: Scheme,
+    host: Host,
+    port: u16,
+    /// Uri-Path and Uri-Query.
+    rest: Options,
+}
+
+impl Place {
+    /// Where `target` is, with what the request adds to it; `None`: it has no URI.
+    pub(crate) fn new(target: &Target, options: &Options) -> Option<Self> {
+        let uri = target.to_uri()?;
+        let mut rest = options.clone();
+        rest.retain(|number, _| [OptionNumber::URI_PATH, OptionNumber::URI_QUERY].contains(&number));
+        Some(Self { scheme: uri.scheme(), host: uri.host().clone(), port: uri.port(), rest })
+    }
+}
+
+/// Which observations are to end: those of this place, and those that the options name at one of these peers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Which<'a> {
+    pub(crate) place: Option<&'a Place>,
+    pub(crate) peers: &'a [Peer],
+    pub(crate) options: &'a Options,
+}
+
 /// What makes two observations the same: the peer, and all of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
@@ -98,6 +134,8 @@ struct Registration {
 #[derive(Debug)]
 struct Observer {
     client: ClientId,
+    /// What it has asked for.
+    place: Option<Place>,
     waker: Option<Waker>,
     repeated: bool,
     // What it has not been told.
@@ -136,14 +174,15 @@ impl Observing {
         now: Instant,
         client: ClientId,
         (to, told): (Peer, Peer),
-        request: &Request,
+        asked: &Asked,
         how: &RequestOptions,
     ) -> Result<Joined, RequestError> {
+        let Asked { request, place } = asked;
         let key = Key { peer: to, request: identity(request) };
         if let Some(registration) = self.shared.get(&key) {
             let (id, number) = (*registration, self.draw());
             if let Some(registration) = self.registrations.get_mut(&id) {
-                registration.observers.insert(number, Observer::new(client, Some(registration)));
+                registration.observers.insert(number, Observer::new(client, place.clone(), Some(registration)));
                 return Ok(Joined { id: ObserverId { registration: id, number }, to_other: true });
             }
         }
@@ -162,7 +201,7 @@ impl Observing {
             end: None,
             observers: Table::default(),
         };
-        registration.observers.insert(number, Observer::new(client, None));
+        registration.observers.insert(number, Observer::new(client, place.clone(), None));
         self.registrations.insert(id, registration);
         self.shared.insert(key, id);
         Ok(Joined { id: ObserverId { registration: id, number }, to_other: false })
@@ -255,19 +294,19 @@ impl Observing {
         Poll::Pending
     }
 
-    /// Ends all observers of a resource of these peers, and says how many.
+    /// Ends all observers of a resource, and says how many.
     pub(crate) fn leave_resource(
         &mut self,
         endpoint: &mut Endpoint,
         queues: &mut Queues,
         now: Instant,
-        peers: &[Peer],
-        target: &Options,
+        which: Which<'_>,
         wake: &mut Vec<Waker>,
     ) -> usize {
-        let resource = resource(target);
+        let resource = resource(which.options);
         let found = self.registrations.iter().filter(|(_, registration)| {
-            registration.end.is_none() && peers.contains(&registration.key.peer) && registration.resource == resource
+            let named = which.peers.contains(&registration.key.peer) && registration.resource == resource;
+            registration.end.is_none() && (named || registration.is_of(which.place))
         });
         let found: Vec<_> = found.map(|(id, _)| *id).collect();
         let mut observers = 0;
@@ -443,6 +482,11 @@ impl Observing {
 }
 
 impl Registration {
+    /// One of its observers has asked for what is there.
+    fn is_of(&self, place: Option<&Place>) -> bool {
+        place.is_some() && self.observers.values().any(|observer| observer.place.as_ref() == place)
+    }
+
     fn mark(&mut self, wake: &mut Vec<Waker>, mut mark: impl FnMut(&mut Observer)) {
         for observer in self.observers.values_mut() {
             mark(observer);
@@ -475,9 +519,10 @@ impl Registration {
 
 impl Observer {
     /// Told of all that is known of the registration that it joins.
-    fn new(client: ClientId, joins: Option<&Registration>) -> Self {
+    fn new(client: ClientId, place: Option<Place>, joins: Option<&Registration>) -> Self {
         Self {
             client,
+            place,
             waker: None,
             repeated: false,
             state: joins.is_some_and(|registration| registration.state.is_some()),

@@ -13,7 +13,7 @@ use coap_core::{Failure, Instant, Peer, Request, RequestError, RequestId, Reques
 use crate::client::Client;
 use crate::error::Error;
 use crate::events::RequestNumber;
-use crate::observing::{Joined, Manner, ObserverId};
+use crate::observing::{Asked, Joined, Manner, ObserverId};
 use crate::progress::{Progress, ProgressHook};
 use crate::queues::{Left, Room, Ticket};
 use crate::reply::Reply;
@@ -135,7 +135,7 @@ pub(crate) async fn resolve<R: Runtime>(
 pub(crate) enum Ask {
     Ping,
     Request(Request),
-    Observe(Request),
+    Observe(Asked),
     /// All answers of a group.
     Group(Request),
 }
@@ -312,6 +312,15 @@ impl<R: Runtime> Race<R> {
                 {
                     self.start_in_time(peer).await?;
                 }
+                // It knows no such tokens, and has not looked at the request: it is asked again with one that everybody knows.
+                Outcome::Failed { peer, reason: Failure::ExtendedToken, timing } => {
+                    self.wanted = None;
+                    let drawn = !self.how.has_token();
+                    if !drawn || !self.upload.as_mut().is_none_or(Upload::rewind) {
+                        return Err(Error::from_failure(peer, Failure::ExtendedToken, timing));
+                    }
+                    self.start_in_time(peer).await?;
+                }
                 // It waited for its turn, and its server wants it later by now. Nobody has got it.
                 Outcome::Failed { peer, reason: Failure::BackOff { until }, .. } => {
                     self.wanted = None;
@@ -432,8 +441,8 @@ impl<R: Runtime> Race<R> {
         let id = self.id();
         let mut asked = peer;
         let started = shared.command(|state, now| {
-            // Once more under the lock: who disconnects ends what is there by then.
-            if self.client.epoch() != self.deadline.epoch {
+            // Once more under the lock: who disconnects or closes ends what is there by then.
+            if self.client.epoch() != self.deadline.epoch || self.client.was_closed() {
                 return Err(Error::Closed);
             }
             if let Some(secure) = &self.secure {
@@ -459,9 +468,8 @@ impl<R: Runtime> Race<R> {
                     Running::Request(request)
                 }
                 Ask::Ping => Running::Request(state.ping(now, id, peer, &how).map_err(Error::Request)?),
-                Ask::Observe(request) => {
-                    let Joined { id, to_other } =
-                        state.observe(now, id, peer, request, &how).map_err(Error::Request)?;
+                Ask::Observe(asked) => {
+                    let Joined { id, to_other } = state.observe(now, id, peer, asked, &how).map_err(Error::Request)?;
                     let timer = || {
                         let mut timer = shared.runtime().timer();
                         timer.set(self.deadline.timeout.map(|_| self.deadline.patience()));

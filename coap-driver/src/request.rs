@@ -390,7 +390,7 @@ impl<R: Runtime> RequestBuilder<R> {
                 _ => Err(Error::Closed),
             }
         };
-        match sent.await {
+        match aborted_or(abort.as_ref(), sent).await {
             Ok((group, id)) => {
                 let epoch = deadline.epoch();
                 let asked = Asked { client, group, id, epoch, abort, teller, request, timeout, max_body };
@@ -416,14 +416,7 @@ impl<R: Runtime> RequestBuilder<R> {
         let (client, abort) = (self.client.clone(), self.abort.take());
         let deadline = Deadline::new(&client, self.timeout).with_back_off(self.back_off);
         let mut teller = Teller::new(client.clone(), self.number);
-        let mut run = pin!(self.run(deadline));
-        let ended = poll_fn(|cx| {
-            if abort.as_ref().is_some_and(|abort| abort.poll(cx)) {
-                return Poll::Ready(Err(Error::Aborted));
-            }
-            run.as_mut().poll(cx)
-        });
-        match ended.await {
+        match aborted_or(abort.as_ref(), self.run(deadline)).await {
             Ok((finish, on_progress)) => {
                 if let Finish::Reply(reply) = &finish {
                     teller.finished(reply);
@@ -451,6 +444,18 @@ impl<R: Runtime> RequestBuilder<R> {
         let finish = race.run(peers).await?;
         Ok((finish, race.take_progress()))
     }
+}
+
+/// The outcome of `work`, unless it is aborted before.
+async fn aborted_or<T>(abort: Option<&Signal>, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if abort.is_some_and(|abort| abort.poll(cx)) {
+            return Poll::Ready(Err(Error::Aborted));
+        }
+        work.as_mut().poll(cx)
+    })
+    .await
 }
 
 impl<R: Runtime> IntoFuture for RequestBuilder<R> {

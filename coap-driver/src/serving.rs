@@ -40,8 +40,10 @@ struct AtWork {
 }
 
 /// What a body in parts waits for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Feed {
+    /// The request that the body answers.
+    id: IncomingId,
     /// The endpoint wants so many bytes.
     wanted: Option<usize>,
     /// The task that reads them.
@@ -221,7 +223,7 @@ impl State {
         match answered {
             Ok(()) => {
                 begun?;
-                self.serving.feeds.insert(id.response_body(), Feed::default());
+                self.serving.feeds.insert(id.response_body(), Feed { id, wanted: None, task: None });
                 begun
             }
             Err(error) => {
@@ -304,7 +306,11 @@ impl State {
         for (_, upload) in serving.uploads.drain() {
             upload.fail(BodyError::Over, wake);
         }
-        wake.extend(serving.feeds.drain().filter_map(|(_, feed)| feed.task));
+        for (_, feed) in serving.feeds.drain() {
+            // In place of the block that the peer waits for, if it does.
+            let _ = self.endpoint.respond(now, feed.id, Response::new(Code::SERVICE_UNAVAILABLE));
+            wake.extend(feed.task);
+        }
         for (id, handler) in serving.handlers.drain() {
             let _ = self.endpoint.respond(now, id, Response::new(Code::SERVICE_UNAVAILABLE));
             wake.extend(handler.task);

@@ -9,7 +9,7 @@ use coap_core::{Datagram, Instant, Local, Peer, RequestId, Transmit};
 use crate::counts::SocketStats;
 use crate::error::Unreachable;
 use crate::runtime::{Received, RecvBatch, UdpSocket};
-use crate::sessions::{Machine, longest_datagram};
+use crate::sessions::{Machine, longest_datagram, next_message};
 use crate::state::State;
 use crate::traffic::{Direction, Hook, Traffic};
 use crate::transport::Link;
@@ -42,6 +42,8 @@ pub(crate) struct Sockets<S> {
     max_datagram: usize,
     queue: Vec<Transmit>,
     sent: usize,
+    /// Messages inside of sessions, for the hook. Nothing if there is none.
+    inside: Vec<Traffic>,
     counts: SocketStats,
 }
 
@@ -75,6 +77,7 @@ impl<S: UdpSocket> Sockets<S> {
             max_datagram,
             queue: Vec::with_capacity(SEND_BATCH),
             sent: 0,
+            inside: Vec::new(),
             counts: SocketStats::default(),
         }
     }
@@ -136,6 +139,7 @@ impl<S: UdpSocket> Sockets<S> {
     pub(crate) fn deliver(&mut self, state: &mut State, now: Instant) {
         for datagram in self.inbox.drain(..) {
             state.endpoint.handle_datagram(now, datagram);
+            self.inside.extend(core::iter::from_fn(|| next_message(&mut state.endpoint)));
         }
         for unsent in self.unreachable.drain(..) {
             state.handle_unreachable(now, unsent);
@@ -151,15 +155,25 @@ impl<S: UdpSocket> Sockets<S> {
             self.max_datagram = longest;
             self.outgoing = vec![0; SEND_BATCH * longest].into_boxed_slice();
         }
+        let mut more = true;
         while let Some(slot) = slot(&self.outgoing, self.max_datagram, self.queue.len()) {
-            let Some(transmit) = endpoint.poll_transmit(&mut self.outgoing[slot]) else { return false };
+            let Some(transmit) = endpoint.poll_transmit(&mut self.outgoing[slot]) else {
+                more = false;
+                break;
+            };
             self.queue.push(transmit);
         }
-        true
+        self.inside.extend(core::iter::from_fn(|| next_message(endpoint)));
+        more
     }
 
     /// Sends what waits, in order.
     pub(crate) fn send(&mut self, cx: &mut Context<'_>, hook: Option<&Hook>) -> Outflow {
+        for traffic in self.inside.drain(..) {
+            if let Some(look) = hook {
+                look(&traffic);
+            }
+        }
         while let Some(transmit) = self.queue.get(self.sent) {
             let Some(slot) = slot(&self.outgoing, self.max_datagram, self.sent) else { break };
             let datagram = self.outgoing[slot].get(..transmit.len).unwrap_or_default();

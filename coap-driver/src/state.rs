@@ -5,14 +5,14 @@ use std::io;
 use std::sync::Arc;
 
 use coap_core::{
-    Body, Event, Failure, IncomingRequest, Instant, Options, Peer, Request, RequestError, RequestId, RequestOptions,
-    Response, SessionEnd, Timing,
+    Body, Event, Failure, IncomingRequest, Instant, Peer, Request, RequestError, RequestId, RequestOptions, Response,
+    SessionEnd, Timing,
 };
 
 use crate::counts::SocketStats;
 use crate::error::Unreachable;
 use crate::events::{ClientEvent, Feeds};
-use crate::observing::{Joined, Manner, ObserverId, Observing};
+use crate::observing::{Asked, Joined, Manner, ObserverId, Observing, Which};
 use crate::progress::Progress;
 use crate::queues::Queues;
 use crate::reply::Reply;
@@ -150,12 +150,12 @@ impl State {
         now: Instant,
         client: ClientId,
         to: Peer,
-        request: &Request,
+        asked: &Asked,
         how: &RequestOptions,
     ) -> Result<Joined, RequestError> {
         self.refuse_if_closed()?;
         let told = self.told_as(to);
-        self.observing.observe(&mut self.endpoint, now, client, (to, told), request, how)
+        self.observing.observe(&mut self.endpoint, now, client, (to, told), asked, how)
     }
 
     pub(crate) fn ping(
@@ -188,14 +188,8 @@ impl State {
         self.observing.leave(&mut self.endpoint, &mut self.queues, now, id, manner, wake);
     }
 
-    pub(crate) fn leave_resource(
-        &mut self,
-        now: Instant,
-        peers: &[Peer],
-        resource: &Options,
-        wake: &mut Vec<Waker>,
-    ) -> usize {
-        self.observing.leave_resource(&mut self.endpoint, &mut self.queues, now, peers, resource, wake)
+    pub(crate) fn leave_resource(&mut self, now: Instant, which: Which<'_>, wake: &mut Vec<Waker>) -> usize {
+        self.observing.leave_resource(&mut self.endpoint, &mut self.queues, now, which, wake)
     }
 
     /// Ends all requests and observations of a client.

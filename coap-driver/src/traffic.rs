@@ -3,7 +3,7 @@
 use core::fmt;
 
 use bytes::Bytes;
-use coap_core::{DecodeError, Local, Message, Peer};
+use coap_core::{DecodeError, Local, Message, Peer, SessionId};
 
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,7 +14,9 @@ pub enum Direction {
     Sent,
 }
 
-/// A datagram on its way in or out, with the message in it. `Display` is one line.
+/// A datagram on its way in or out, with the message in it; or a message inside of a secure session. `Display` is one line.
+///
+/// What is in a session is shown as it is, in the clear, besides the datagrams that carry it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Traffic {
@@ -24,16 +26,25 @@ pub struct Traffic {
     pub peer: Peer,
     /// Where it arrived, or leaves from.
     pub local: Local,
+    /// The secure session that it is inside of; `None`: it is what goes over the network.
+    pub session: Option<SessionId>,
     /// Its bytes.
     pub datagram: Bytes,
-    /// The message, or why there is none.
+    /// The message, or why there is none. One with an extended token (RFC 8974) is one here, whether the endpoint takes it or not.
     pub message: Result<Message, DecodeError>,
 }
 
 impl Traffic {
     pub(crate) fn new(direction: Direction, peer: Peer, local: Local, datagram: Bytes) -> Self {
-        let message = Message::decode(datagram.clone());
-        Self { direction, peer, local, datagram, message }
+        let message = Message::decode_extended(datagram.clone());
+        Self { direction, peer, local, session: None, datagram, message }
+    }
+
+    /// True for what the network carries of a secure session: a datagram of DTLS (RFC 7983), or what looks like one. What is in it
+    /// is shown apart.
+    #[must_use]
+    pub fn is_record(&self) -> bool {
+        self.session.is_none() && matches!(self.datagram.first(), Some(20..=63))
     }
 }
 
@@ -43,9 +54,12 @@ impl fmt::Display for Traffic {
             Direction::Received => "<-",
             Direction::Sent => "->",
         };
+        let (scheme, length) = (if self.session.is_some() { "coaps " } else { "" }, self.datagram.len());
+        write!(f, "{arrow} {scheme}{} ", self.peer)?;
         match &self.message {
-            Ok(message) => write!(f, "{arrow} {} {message}", self.peer),
-            Err(error) => write!(f, "{arrow} {} {} bytes that are no message: {error}", self.peer, self.datagram.len()),
+            Ok(message) => message.fmt(f),
+            Err(_) if self.is_record() => write!(f, "a DTLS record of {length} bytes"),
+            Err(error) => write!(f, "{length} bytes that are no message: {error}"),
         }
     }
 }

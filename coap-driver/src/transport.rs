@@ -14,7 +14,8 @@ use crate::shared::can_send;
 ///
 /// A peer that has no IP address is a [`Peer::Session`], whose number the transport draws and knows what it stands for. A
 /// number is never used again for somebody else: what the endpoint remembers of a peer (Message IDs, tokens, observations)
-/// must not pass to another. A transport of IP datagrams may use [`Peer::Udp`].
+/// must not pass to another. That holds for all transports of one endpoint together: two that count from 1 each would have it
+/// take two peers for one. A transport of IP datagrams may use [`Peer::Udp`].
 ///
 /// The messages are those of CoAP over UDP (RFC 7252 §3): each call carries one, whole and in any order, and may lose it. What
 /// is lost is repeated. How long one may be is `Config::max_datagram`'s to say.
@@ -47,7 +48,8 @@ pub trait Transport: Send + Sync + 'static {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether a datagram to this peer may go here. By default all sessions may, and no address.
+    /// Whether a datagram to this peer may go here. By default all sessions may, and no address; beside other transports only
+    /// its own may, as a request goes through the first that says so.
     fn reaches(&self, peer: Peer) -> bool {
         matches!(peer, Peer::Session(_))
     }

@@ -9,8 +9,9 @@ use std::time::SystemTime;
 use crate::backend;
 use crate::capabilities::Capability;
 use crate::config::{
-    Backend, ClientAuth, ClientCredential, ClientInner, ClientParts, ClientSecurity, Common, EmsPolicy, HandshakeTimer,
-    SecurityMode, ServerCertificate, ServerInner, ServerParts, ServerPsk, ServerSecurity, Versions,
+    Backend, ClientAuth, ClientCredential, ClientInner, ClientParts, ClientSecurity, Clock, Common, EmsPolicy,
+    HandshakeTimer, KeyLog, SecurityMode, ServerCertificate, ServerInner, ServerParts, ServerPsk, ServerSecurity,
+    Versions,
 };
 use crate::credentials::{CertifiedKey, CredentialError, PskStore, checked_identity};
 use crate::engine::{Acceptor, Connector};
@@ -34,13 +35,11 @@ pub enum SecurityConfig {}
 
 impl SecurityConfig {
     /// Of a client: with a [`ClientPsk`](crate::ClientPsk) or a [`CertConfig`](crate::CertConfig).
-    #[must_use]
     pub fn client(mode: impl Into<SecurityMode>) -> SecurityBuilder<ClientEnd> {
         SecurityBuilder::new(ClientEnd { mode: mode.into() })
     }
 
     /// Of a server: pre-shared keys, a certificate, or both.
-    #[must_use]
     pub fn server() -> SecurityBuilder<ServerEnd> {
         SecurityBuilder::new(ServerEnd::default())
     }
@@ -55,9 +54,9 @@ pub struct SecurityBuilder<E> {
     ems: EmsPolicy,
     timer: HandshakeTimer,
     max_record: usize,
-    clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    clock: Clock,
     seed: Option<u64>,
-    key_log: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    key_log: Option<KeyLog>,
 }
 
 /// The wishes of a client alone.

@@ -157,12 +157,22 @@ impl Backend {
     /// What it can do.
     #[must_use]
     pub fn capabilities(self) -> Capabilities {
-        Capabilities(match self {
+        match self {
             #[cfg(feature = "dimpl")]
-            Self::Dimpl => DIMPL,
+            Self::Dimpl => Capabilities(DIMPL),
             #[cfg(feature = "webrtc-dtls")]
-            Self::WebrtcDtls => WEBRTC_DTLS,
-        })
+            Self::WebrtcDtls => Capabilities(WEBRTC_DTLS),
+        }
+    }
+
+    /// Of its feature.
+    fn name(self) -> &'static str {
+        match self {
+            #[cfg(feature = "dimpl")]
+            Self::Dimpl => DIMPL_NAME,
+            #[cfg(feature = "webrtc-dtls")]
+            Self::WebrtcDtls => WEBRTC_DTLS_NAME,
+        }
     }
 }
 
@@ -177,13 +187,7 @@ impl Default for Backend {
 impl fmt::Display for Backend {
     /// The name of its feature.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name: &str = match *self {
-            #[cfg(feature = "dimpl")]
-            Self::Dimpl => DIMPL_NAME,
-            #[cfg(feature = "webrtc-dtls")]
-            Self::WebrtcDtls => WEBRTC_DTLS_NAME,
-        };
-        f.write_str(name)
+        f.write_str(self.name())
     }
 }
 
@@ -204,6 +208,7 @@ const DIMPL: &[Capability] = &[
 const WEBRTC_DTLS: &[Capability] = &[
     Capability::PskCcm8,
     Capability::EcdsaCcm8,
+    Capability::EcdsaGcm,
     Capability::PskAndCertificate,
     Capability::Intermediates,
     Capability::AnonymousClient,

@@ -153,17 +153,25 @@ impl fmt::Debug for CertConfig {
 pub(crate) struct Common {
     pub(crate) backend: Backend,
     pub(crate) versions: Versions,
+    #[cfg_attr(not(feature = "webrtc-dtls"), allow(dead_code, reason = "the other backends have no choice"))]
     pub(crate) ems: EmsPolicy,
     pub(crate) timer: HandshakeTimer,
     /// The longest datagram that the path carries, in bytes: handshakes keep to it, and so do records.
     pub(crate) max_record: usize,
     /// The time of day, for certificates.
-    pub(crate) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    pub(crate) clock: Clock,
     /// A seed instead of the system's randomness: only with the feature `simulation`.
     pub(crate) seed: Option<u64>,
     /// Where the secrets of sessions are told (NSS key log format), if anywhere.
-    pub(crate) key_log: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    #[cfg_attr(not(feature = "webrtc-dtls"), allow(dead_code, reason = "the other backends have none"))]
+    pub(crate) key_log: Option<KeyLog>,
 }
+
+/// The time of day.
+pub(crate) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// Where a line of the key log goes.
+pub(crate) type KeyLog = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Which library does the handshakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

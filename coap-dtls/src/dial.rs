@@ -15,12 +15,13 @@ use crate::verify::ServerName;
 /// believed.
 const RETRIES: u8 = 1;
 
-/// A session that is there now.
+/// What becomes of a wish for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Connected {
-    pub(crate) session: SessionId,
-    /// It was begun by this call.
-    pub(crate) is_new: bool,
+pub(crate) enum Wanted {
+    /// It is there, or is being made.
+    Known(SessionId),
+    /// It can be made, and has this number then.
+    New(SessionId),
 }
 
 /// Why no session is opened.
@@ -70,61 +71,69 @@ impl core::error::Error for ConnectError {}
 
 impl Layer {
     /// The session with this peer, this name and this configuration; a new one where there is none, or where nobody answers
-    /// in it any more.
-    pub(crate) fn connect(
+    /// in it any more: that is made by [`dial`](Self::dial), and nothing has changed before.
+    pub(crate) fn want(
         &mut self,
-        now: Instant,
         path: Path,
         security: &ClientSecurity,
         name: Option<&ServerName>,
-    ) -> Result<Connected, ConnectError> {
+    ) -> Result<Wanted, ConnectError> {
         if path.addr.is_multicast() || path.addr.port() == 0 {
             return Err(ConnectError::Address);
         }
-        let pair = self.table.pair(path);
+        let paths = self.table.paths(path);
         let is_same = |session: &Session| {
             let dialled = session.dialled.as_deref();
             dialled.is_some_and(|it| Arc::ptr_eq(&it.security.0, &security.0) && it.name.as_ref() == name)
         };
-        if let Some(open) = pair.open.and_then(|slot| self.table.get(slot)) {
+        if let Some(open) = paths.open.and_then(|slot| self.table.get(slot)) {
             match is_same(open) {
-                true if open.unanswered < self.limits.silent_after => {
-                    return Ok(Connected { session: open.id, is_new: false });
-                }
+                true if open.unanswered < self.limits.silent_after => return Ok(Wanted::Known(open.id)),
                 true => {}
                 false => return Err(ConnectError::Occupied { session: open.id }),
             }
         }
-        if let Some((slot, opening)) = pair.opening.and_then(|slot| Some((slot, self.table.get(slot)?))) {
+        if let Some(opening) = paths.opening.and_then(|slot| self.table.get(slot)) {
             if is_same(opening) {
-                return Ok(Connected { session: opening.id, is_new: false });
+                return Ok(Wanted::Known(opening.id));
             } else if opening.dialled.is_some() {
                 return Err(ConnectError::Occupied { session: opening.id });
             }
-            // Whoever pretends to open a session from there does not keep us from it.
-            self.end(slot, SessionEnd::Replaced);
         }
-        if !self.make_room(now) {
+        if !self.has_room() {
             return Err(ConnectError::Full);
         }
-        Ok(Connected { session: self.dial(now, path, security, name), is_new: true })
+        Ok(Wanted::New(self.table.number()))
     }
 
-    fn dial(&mut self, now: Instant, path: Path, security: &ClientSecurity, name: Option<&ServerName>) -> SessionId {
-        let id = self.table.number();
+    /// Begins a handshake: it is a session that `want` has said is new.
+    pub(crate) fn dial(
+        &mut self,
+        now: Instant,
+        id: SessionId,
+        path: Path,
+        security: &ClientSecurity,
+        name: Option<&ServerName>,
+    ) {
+        // Whoever pretends to open a session from there does not keep us from it.
+        let paths = self.table.paths(path);
+        for half_open in [paths.opening, paths.unproven].into_iter().flatten() {
+            self.end(half_open, SessionEnd::Replaced);
+        }
+        self.make_room(now);
         let kick = self.kickers.kick(id.number());
         let inner = &security.0;
         let engine = inner.connector.connect(now, path.addr, name, kick);
-        let dialled = Dialled { security: security.clone(), name: name.cloned(), retries: RETRIES, heard: false };
+        let (security, name) = (security.clone(), name.cloned());
         let slot = self.table.insert(Opening {
             id,
             path,
             local: Local { socket: path.socket, ..Local::default() },
             engine,
-            dialled: Some(Box::new(dialled)),
             deadline: deadline(now, &inner.parts.common),
-            hello: 0,
             room: inner.room(),
+            dialled: Some(Box::new(Dialled { security, name, retries: RETRIES, failed: None, heard: false })),
+            hello: 0,
             queue: None,
             now,
         });
@@ -134,27 +143,33 @@ impl Layer {
             self.dialled_from.push(path.socket);
         }
         self.drain(now, slot);
-        id
     }
 
-    /// Begins a handshake of ours anew, within its deadline, if what ended it can have been forged. False: it has ended.
+    /// Has a handshake of ours that failed begun anew, if it can have been made to fail. False: it has ended.
+    ///
+    /// Not at once: what is still under way for the hello before must not be taken for answers to the next.
     pub(super) fn retry(&mut self, now: Instant, slot: Slot, why: SessionEnd) -> bool {
         let can_be_forged =
             !matches!(why, SessionEnd::Local | SessionEnd::HandshakeTimeout | SessionEnd::Full | SessionEnd::Exhausted);
-        can_be_forged && self.begin_anew(now, slot)
-    }
-
-    /// Begins a handshake of ours anew, if it is one, and has not been begun anew before.
-    pub(super) fn begin_anew(&mut self, now: Instant, slot: Slot) -> bool {
         let Some(session) = self.table.get_mut(slot).filter(|session| !session.is_open()) else { return false };
         let Some(dialled) = session.dialled.as_deref_mut() else { return false };
-        let Some(left) = dialled.retries.checked_sub(1) else { return false };
-        dialled.retries = left;
+        if !can_be_forged || dialled.retries == 0 {
+            return false;
+        }
+        dialled.failed = Some((why, now + dialled.security.0.parts.common.timer.initial / 2));
+        true
+    }
+
+    /// Begins a handshake of ours anew.
+    pub(super) fn begin_anew(&mut self, now: Instant, slot: Slot) {
+        let Some(session) = self.table.get_mut(slot) else { return };
+        let Some(dialled) = session.dialled.as_deref_mut() else { return };
+        dialled.retries = dialled.retries.saturating_sub(1);
         self.stats.retried += 1;
         let kick = self.kickers.kick(session.id.number());
         let connector = &dialled.security.0.connector;
         session.engine = connector.connect(now, session.path.addr, dialled.name.as_ref(), kick);
-        true
+        self.drain(now, slot);
     }
 
     /// A Confirmable message was not acknowledged.

@@ -24,20 +24,21 @@ impl Layer {
         hello: &ClientHello<'_>,
         datagram: &[u8],
     ) {
-        let pair = self.table.pair(path);
+        let paths = self.table.paths(path);
         let fingerprint = self.table.fingerprint(hello.random());
         let is_ours = |session: &Session| session.dialled.is_some();
-        if [pair.open, pair.opening].into_iter().flatten().any(|slot| self.table.get(slot).is_some_and(is_ours)) {
+        if [paths.open, paths.opening].into_iter().flatten().any(|slot| self.table.get(slot).is_some_and(is_ours)) {
             // We are the client on this path, and one of both must be.
             self.stats.strangers += 1;
             return;
         }
         let is_this = |session: &Session| session.hello == fingerprint;
-        if pair.open.and_then(|slot| self.table.get(slot)).is_some_and(is_this) {
+        if paths.open.and_then(|slot| self.table.get(slot)).is_some_and(is_this) {
             // A late copy of the hello that the session began with.
             return;
         }
-        if let Some(slot) = pair.opening.filter(|slot| self.table.get(*slot).is_some_and(is_this)) {
+        let half_open = [paths.opening, paths.unproven].into_iter().flatten();
+        if let Some(slot) = half_open.into_iter().find(|slot| self.table.get(*slot).is_some_and(is_this)) {
             return self.feed(now, slot, datagram);
         }
         let Some(security) = self.listener(path.socket).cloned() else { return };
@@ -64,7 +65,8 @@ impl Layer {
             return self.send_cookie(now, path.addr, local, hello);
         };
         // The client has begun anew.
-        if let Some(before) = self.table.pair(path).opening {
+        let paths = self.table.paths(path);
+        for before in [paths.opening, paths.unproven].into_iter().flatten() {
             self.end(before, SessionEnd::Replaced);
         }
         let id = self.table.number();
@@ -89,14 +91,10 @@ impl Layer {
         security: &ServerSecurity,
         datagram: &[u8],
     ) {
-        if let Some(before) = self.table.pair(path).opening {
-            let patience = security.0.parts.common.timer.deadline / 4;
-            let is_new = self.table.get(before).is_some_and(|before| now < before.used + patience);
-            if is_new && self.table.is_proven(before) {
-                // Whoever sends a hello in the name of its client does not end it. If it is the client, it asks again.
-                self.stats.strangers += 1;
-                return;
-            }
+        // One that is proven goes on until this one is: a hello in the name of its client does not end it.
+        let paths = self.table.paths(path);
+        let unproven = paths.opening.filter(|slot| !self.table.is_proven(*slot)).or(paths.unproven);
+        if let Some(before) = unproven {
             self.end(before, SessionEnd::Replaced);
         }
         let id = self.table.number();

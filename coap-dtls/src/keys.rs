@@ -63,7 +63,7 @@ fn prf(secret: &[u8], seed: &[&[u8]], out: &mut [u8]) {
 
 fn hmac(key: &[u8], pieces: &[&[u8]]) -> Zeroizing<[u8; 32]> {
     // unwrap: HMAC takes keys of any length.
-    #[allow(clippy::unwrap_used)]
+    #[allow(clippy::unwrap_used, reason = "it cannot fail")]
     let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
     pieces.iter().for_each(|piece| mac.update(piece));
     Zeroizing::new(mac.finalize().into_bytes().into())

@@ -24,7 +24,7 @@ use crate::identity::PeerIdentity;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::stats::SessionStats;
-use crate::table::{Pair, Path, Phase, Queue, Session, Slot, Table};
+use crate::table::{Path, Paths, Phase, Queue, Session, Slot, Table};
 
 /// How many sessions one call looks at when their time has come. A caller comes again at once.
 const PER_CALL: usize = 256;
@@ -106,8 +106,8 @@ impl Layer {
             self.stats.in_the_clear += u64::from(listens);
             return if listens { Whose::Ours } else { Whose::Theirs };
         };
-        let pair = self.table.pair(path);
-        if pair == Pair::default() && !listens {
+        let paths = self.table.paths(path);
+        if paths == Paths::default() && !listens {
             return Whose::Theirs;
         }
         // Nothing can come from a group, or from port 0, and nothing is sent there.
@@ -115,15 +115,16 @@ impl Layer {
             self.stats.strangers += 1;
             return Whose::Ours;
         }
-        match datagram.first().filter(|first| listens && **first == HANDSHAKE).and(ClientHello::parse(datagram)) {
+        let may_be_hello = listens && datagram.first() == Some(&HANDSHAKE);
+        match may_be_hello.then(|| ClientHello::parse(datagram)).flatten() {
             Some(hello) => self.on_hello(now, path, local, &hello, datagram),
-            None => self.on_record(now, pair, datagram),
+            None => self.on_record(now, paths, datagram),
         }
         Whose::Ours
     }
 
-    fn on_record(&mut self, now: Instant, pair: Pair, datagram: &[u8]) {
-        match (pair.open, pair.opening) {
+    fn on_record(&mut self, now: Instant, paths: Paths, datagram: &[u8]) {
+        match (paths.open, paths.opening) {
             (None, None) => self.stats.strangers += 1,
             (Some(session), None) | (None, Some(session)) => self.feed(now, session, datagram),
             // Without keys it is of the handshake, if of anything.
@@ -165,10 +166,9 @@ impl Layer {
         let idle = self.limits.idle;
         let Some(session) = self.table.get_mut(slot) else { return };
         match session.phase {
-            Phase::Opening { deadline } if deadline <= now => return self.end(slot, SessionEnd::HandshakeTimeout),
+            Phase::Opening { deadline } if deadline <= now => return self.time_out(slot),
             Phase::Opening { .. } if session.retry_at().is_some_and(|at| at <= now) => {
-                self.begin_anew(now, slot);
-                return self.drain(now, slot);
+                return self.begin_anew(now, slot);
             }
             Phase::Open(_) if session.used + idle <= now => return self.close(now, slot, SessionEnd::Idle),
             _ => {}
@@ -181,12 +181,19 @@ impl Layer {
         }
     }
 
+    /// A handshake has taken too long. If it had been begun anew, the first reason says more.
+    fn time_out(&mut self, slot: Slot) {
+        let dialled = self.table.get(slot).and_then(|session| session.dialled.as_deref());
+        let failed = dialled.and_then(|dialled| dialled.failed);
+        self.end(slot, failed.map_or(SessionEnd::HandshakeTimeout, |(why, _)| why));
+    }
+
     /// The network reports that nobody listens there. Anybody can say so: it ends a handshake of ours that has not been
     /// answered, and nothing that has keys.
     pub(crate) fn handle_unreachable(&mut self, addr: UdpAddr) {
         let is_unanswered = |session: &Session| session.dialled.as_ref().is_some_and(|dialled| !dialled.heard);
         for socket in self.dialled_from.clone() {
-            let opening = self.table.pair(Path { socket, addr }).opening;
+            let opening = self.table.paths(Path { socket, addr }).opening;
             if let Some(slot) = opening.filter(|slot| self.table.get(*slot).is_some_and(is_unanswered)) {
                 self.end(slot, SessionEnd::Unreachable);
             }
@@ -296,7 +303,11 @@ impl Layer {
                 Output::Datagram(datagram) => {
                     self.stats.outbox_full += u64::from(!self.outbox.push(session.path.addr, session.local, datagram));
                 }
-                Output::Proven => self.table.enqueue(slot, Some(Queue::Proven)),
+                Output::Proven => {
+                    if let Some(before) = self.table.prove(slot) {
+                        self.end(before, SessionEnd::Replaced);
+                    }
+                }
                 Output::Established(identity) => {
                     if !self.establish(now, slot, identity) {
                         return;
@@ -313,8 +324,8 @@ impl Layer {
                     }
                 }
                 Output::Ended(why) => {
+                    self.flush(now, slot);
                     if !self.retry(now, slot, why) {
-                        self.flush(now, slot);
                         return self.end(slot, why);
                     }
                 }
@@ -327,7 +338,7 @@ impl Layer {
     fn arm(&mut self, now: Instant, slot: Slot) {
         let Some(session) = self.table.get(slot) else { return };
         let limit = match session.phase {
-            Phase::Opening { deadline } => session.retry_at().unwrap_or(deadline),
+            Phase::Opening { deadline } => session.retry_at().map_or(deadline, |at| at.min(deadline)),
             Phase::Open(_) => session.used + self.limits.idle,
         };
         let at = session.engine.poll_timeout().map_or(limit, |at| at.min(limit));
@@ -342,7 +353,7 @@ impl Layer {
             return true;
         }
         let (id, path, is_dialled) = (session.id, session.path, session.dialled.is_some());
-        if let Some(old) = self.table.pair(path).open {
+        if let Some(old) = self.table.paths(path).open {
             // Its peer does not have it any more, or does not answer in it: there is nobody to tell.
             let is_ours = self.table.get(old).is_some_and(|old| old.dialled.is_some());
             self.end(old, if is_ours { SessionEnd::Silent } else { SessionEnd::Replaced });
@@ -357,9 +368,18 @@ impl Layer {
         true
     }
 
-    /// Room for one more session, at the cost of the one that has been silent the longest.
+    /// Whether there is room for one more session, or can be.
+    pub(super) fn has_room(&self) -> bool {
+        self.is_below_bound() || self.table.oldest(Queue::Served).is_some()
+    }
+
+    fn is_below_bound(&self) -> bool {
+        self.table.open() + self.table.dialling() < self.limits.max_sessions
+    }
+
+    /// Makes room for one more session, at the cost of the one that has been silent the longest. False: there is none.
     pub(super) fn make_room(&mut self, now: Instant) -> bool {
-        if self.table.open() + self.table.dialling() < self.limits.max_sessions {
+        if self.is_below_bound() {
             return true;
         }
         let Some(oldest) = self.table.oldest(Queue::Served) else { return false };

@@ -1,5 +1,7 @@
 //! Secure sessions for CoAP (RFC 7252 §9): an endpoint and a DTLS session layer in one state machine.
 #![forbid(unsafe_code)]
+// Without a backend nothing can be built, and what backends are made from is not read.
+#![cfg_attr(not(any(feature = "dimpl", feature = "webrtc-dtls")), allow(dead_code))]
 
 mod authorities;
 mod backend;
@@ -29,6 +31,7 @@ mod signatures;
 mod stats;
 mod table;
 mod verify;
+mod watch;
 #[cfg(feature = "webrtc-dtls")]
 mod window;
 
@@ -47,6 +50,7 @@ pub use stats::{Ends, SessionStats};
 pub use verify::{
     CertificateError, DangerousAcceptAny, NoServerName, PeerVerifier, Role, ServerName, SpkiPins, spki_sha256,
 };
+pub use watch::SessionMessage;
 
 /// The examples of the document are code that compiles.
 #[cfg(all(doctest, feature = "dimpl"))]

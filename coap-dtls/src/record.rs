@@ -1,12 +1,14 @@
-//! The records of DTLS 1.2 with AES-128-CCM_8 (RFC 6347 §4.1, RFC 6655), of the one epoch that follows a handshake.
+//! The records of DTLS 1.2 with AES-128 as CCM_8 or GCM (RFC 6347 §4.1, RFC 6655, RFC 5288), of the one epoch that follows a
+//! handshake.
 
 use core::fmt;
 
 use aes::Aes128;
+use aes_gcm::Aes128Gcm;
 use ccm::Ccm;
 use ccm::aead::inout::InOutBuf;
-use ccm::aead::{AeadInOut, KeyInit};
-use ccm::consts::{U8, U12};
+use ccm::aead::{AeadInOut, KeyInit, KeySizeUser, Tag};
+use ccm::consts::{U8, U12, U16};
 
 use crate::engine::SendError;
 use crate::keys::{KeyBlock, Secret};
@@ -17,9 +19,6 @@ use crate::window::Window;
 pub(crate) const HEADER: usize = 13;
 /// The part of the nonce that is sent.
 const EXPLICIT: usize = 8;
-const TAG: usize = 8;
-/// By how much a sealed record is longer than its plaintext.
-pub(crate) const OVERHEAD: usize = HEADER + EXPLICIT + TAG;
 /// RFC 5246 §6.2.1.
 pub(crate) const MAX_PLAINTEXT: usize = 1 << 14;
 /// RFC 6347 §4.1: before the number would wrap, the keys are given up. The last number is kept for the alert that says so.
@@ -94,9 +93,38 @@ pub(crate) fn records(mut datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
     })
 }
 
+/// What a session is sealed with. Keys and nonces are as long for one as for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cipher {
+    /// RFC 6655 §4: a tag of 8 bytes.
+    Aes128Ccm8,
+    /// RFC 5288 §3: a tag of 16 bytes.
+    Aes128Gcm,
+}
+
+impl Cipher {
+    /// By how much a sealed record is longer than its plaintext.
+    pub(crate) const fn overhead(self) -> usize {
+        HEADER + self.expansion()
+    }
+
+    /// The same, of what follows the header.
+    pub(crate) const fn expansion(self) -> usize {
+        EXPLICIT + self.tag()
+    }
+
+    const fn tag(self) -> usize {
+        match self {
+            Self::Aes128Ccm8 => 8,
+            Self::Aes128Gcm => 16,
+        }
+    }
+}
+
 /// The keys of a session, and what they have been used for. All of it is kept in less than 200 bytes: the keys are expanded for
 /// each record, as the expanded ones would take ten times as much.
 pub(crate) struct Records {
+    cipher: Cipher,
     sending: Secret,
     receiving: Secret,
     /// The number of the next record that is sent.
@@ -127,17 +155,22 @@ pub(crate) enum Dropped {
 
 impl Records {
     /// The records of the end that is `role`; those before `next` have been sent in the handshake.
-    pub(crate) fn new(keys: &KeyBlock, role: Role, next: u64) -> Self {
+    pub(crate) fn new(cipher: Cipher, keys: &KeyBlock, role: Role, next: u64) -> Self {
         let (sending, receiving) = match role {
             Role::Client => (keys.client(), keys.server()),
             Role::Server => (keys.server(), keys.client()),
         };
-        Self { sending, receiving, next, window: Window::default(), forgeries: 0 }
+        Self { cipher, sending, receiving, next, window: Window::default(), forgeries: 0 }
+    }
+
+    /// By how much a record is longer than its plaintext.
+    pub(crate) fn overhead(&self) -> usize {
+        self.cipher.overhead()
     }
 
     /// A record with this plaintext.
     ///
-    /// The nonce is made of epoch and number (RFC 6655 §3), so that it comes once only. What the handshake has sealed has random
+    /// The nonce is made of epoch and number (RFC 6655 §3, RFC 5288 §3), so that it comes once only. What the handshake has sealed has random
     /// ones: one of them is equal to one of these with a chance of one in 2^64 a record.
     pub(crate) fn seal(&mut self, content: Content, plaintext: &[u8]) -> Result<Vec<u8>, SendError> {
         let last = if content == Content::Alert { MAX_RECORDS } else { MAX_RECORDS - 1 };
@@ -148,22 +181,18 @@ impl Records {
             return Err(SendError::TooLarge);
         }
         // The sum is below 2^15.
-        let header = Record::header(content, 1, self.next, (EXPLICIT + plaintext.len() + TAG) as u16);
+        let header = Record::header(content, 1, self.next, (self.cipher.expansion() + plaintext.len()) as u16);
         let mut explicit = [0; EXPLICIT];
         explicit.copy_from_slice(&header[3..11]);
-        let mut record = Vec::with_capacity(OVERHEAD + plaintext.len());
+        let mut record = Vec::with_capacity(self.overhead() + plaintext.len());
         record.extend_from_slice(&header);
         record.extend_from_slice(&explicit);
         record.extend_from_slice(plaintext);
-        let body = record.get_mut(HEADER + EXPLICIT..).unwrap_or_default();
-        let sealed = self.sending.cipher().encrypt_inout_detached(
-            &self.sending.nonce(explicit).into(),
-            &additional_data(&header, plaintext.len()),
-            InOutBuf::from(body),
-        );
-        // The cipher refuses what is longer than 2^24 bytes, and nothing else.
-        let tag = sealed.map_err(|_| SendError::TooLarge)?;
-        record.extend_from_slice(&tag);
+        let data = additional_data(&header, plaintext.len());
+        match self.cipher {
+            Cipher::Aes128Ccm8 => self.sending.seal::<Ccm<Aes128, U8, U12>>(explicit, &data, &mut record)?,
+            Cipher::Aes128Gcm => self.sending.seal::<Aes128Gcm>(explicit, &data, &mut record)?,
+        }
         self.next += 1;
         Ok(record)
     }
@@ -175,7 +204,8 @@ impl Records {
     pub(crate) fn open<'a>(&mut self, record: &Record<'_>, buf: &'a mut [u8]) -> Result<Opened<'a>, Dropped> {
         let (header, body) = record.bytes.split_first_chunk::<HEADER>().ok_or(Dropped::Malformed)?;
         let (explicit, body) = body.split_first_chunk::<EXPLICIT>().ok_or(Dropped::Malformed)?;
-        let (ciphertext, tag) = body.split_last_chunk::<TAG>().ok_or(Dropped::Malformed)?;
+        let length = body.len().checked_sub(self.cipher.tag()).ok_or(Dropped::Malformed)?;
+        let (ciphertext, tag) = body.split_at(length);
         if record.epoch != 1 || header[1..3] != VERSION_1_2 || ciphertext.len() > MAX_PLAINTEXT {
             return Err(Dropped::Malformed);
         }
@@ -185,13 +215,12 @@ impl Records {
         }
         let plaintext = buf.get_mut(..ciphertext.len()).ok_or(Dropped::Malformed)?;
         plaintext.copy_from_slice(ciphertext);
-        let opened = self.receiving.cipher().decrypt_inout_detached(
-            &self.receiving.nonce(*explicit).into(),
-            &additional_data(header, ciphertext.len()),
-            InOutBuf::from(&mut *plaintext),
-            &(*tag).into(),
-        );
-        if opened.is_err() {
+        let data = additional_data(header, ciphertext.len());
+        let genuine = match self.cipher {
+            Cipher::Aes128Ccm8 => self.receiving.open::<Ccm<Aes128, U8, U12>>(*explicit, &data, plaintext, tag),
+            Cipher::Aes128Gcm => self.receiving.open::<Aes128Gcm>(*explicit, &data, plaintext, tag),
+        };
+        if !genuine {
             self.forgeries += 1;
             return Err(if self.forgeries < MAX_FORGERIES { Dropped::Forged } else { Dropped::Exhausted });
         }
@@ -203,11 +232,30 @@ impl Records {
 }
 
 impl Secret {
-    fn cipher(&self) -> Ccm<Aes128, U8, U12> {
-        Ccm::new((&*self.key).into())
+    /// Encrypts what follows the explicit part of the nonce, and adds the tag.
+    fn seal<C>(&self, explicit: [u8; EXPLICIT], data: &[u8; 13], record: &mut Vec<u8>) -> Result<(), SendError>
+    where
+        C: AeadInOut<NonceSize = U12> + KeyInit + KeySizeUser<KeySize = U16>,
+    {
+        let body = record.get_mut(HEADER + EXPLICIT..).unwrap_or_default();
+        let cipher = C::new((&*self.key).into());
+        let sealed = cipher.encrypt_inout_detached(&self.nonce(explicit).into(), data, InOutBuf::from(body));
+        // The ciphers refuse what is longer than 2^24 bytes or more, and nothing else.
+        record.extend_from_slice(&sealed.map_err(|_| SendError::TooLarge)?);
+        Ok(())
     }
 
-    /// RFC 6655 §3: the salt, then what is sent.
+    /// Decrypts in place. False: the tag is wrong.
+    fn open<C>(&self, explicit: [u8; EXPLICIT], data: &[u8; 13], body: &mut [u8], tag: &[u8]) -> bool
+    where
+        C: AeadInOut<NonceSize = U12> + KeyInit + KeySizeUser<KeySize = U16>,
+    {
+        let Ok(tag) = Tag::<C>::try_from(tag) else { return false };
+        let cipher = C::new((&*self.key).into());
+        cipher.decrypt_inout_detached(&self.nonce(explicit).into(), data, InOutBuf::from(body), &tag).is_ok()
+    }
+
+    /// RFC 6655 §3, RFC 5288 §3: the salt, then what is sent.
     fn nonce(&self, explicit: [u8; EXPLICIT]) -> [u8; 12] {
         let mut nonce = [0; 12];
         nonce[..4].copy_from_slice(self.salt.as_slice());

@@ -4,11 +4,12 @@ use core::fmt;
 use core::ops::{Deref, DerefMut};
 use core::task::Waker;
 
+use bytes::Bytes;
 use coap_core::{Datagram, Endpoint, Event, Instant, Local, Peer, SessionEnd, SessionId, Transmit, UdpAddr};
 use rand_core::CryptoRng;
 
 use crate::config::{ClientSecurity, ServerSecurity};
-use crate::dial::ConnectError;
+use crate::dial::{ConnectError, Wanted};
 use crate::engine::SendError;
 use crate::identity::PeerIdentity;
 use crate::layer::{Layer, LayerEvent, Whose};
@@ -16,6 +17,7 @@ use crate::limits::Limits;
 use crate::stats::SessionStats;
 use crate::table::{self, Path, Phase};
 use crate::verify::ServerName;
+use crate::watch::{SessionMessage, Watch};
 
 /// An endpoint and its secure sessions: a state machine without I/O, clock or threads, as [`Endpoint`] is one, with the same
 /// `handle_*` and `poll_*`.
@@ -48,6 +50,7 @@ pub struct SecureEndpoint {
     endpoint: Endpoint,
     layer: Layer,
     now: Instant,
+    watch: Watch,
 }
 
 /// A session, as it is at this moment.
@@ -98,7 +101,7 @@ impl SecureEndpoint {
     /// `endpoint` with secure sessions, of which there are none yet. `rng` must be fit for secrets: the keys of cookies are drawn
     /// from it. Those of sessions are drawn from the system, by the backend.
     pub fn new(endpoint: Endpoint, limits: Limits, rng: impl CryptoRng + Send + 'static) -> Self {
-        Self { endpoint, layer: Layer::new(limits, rng), now: Instant::ZERO }
+        Self { endpoint, layer: Layer::new(limits, rng), now: Instant::ZERO, watch: Watch::default() }
     }
 
     // ----- From the network and the clock ------------------------------------------------------------------------------
@@ -179,16 +182,15 @@ impl SecureEndpoint {
         if max_datagram > room {
             return Err(ConnectError::TooLong { max_datagram, room });
         }
-        let connected = self.layer.connect(now, Path { socket: via, addr: to }, security, name)?;
-        if connected.is_new
-            && let Err(error) = self.endpoint.hold(now, Peer::Session(connected.session))
-        {
-            self.layer.disconnect(now, connected.session);
-            self.settle(now);
-            return Err(ConnectError::Endpoint(error));
-        }
+        let path = Path { socket: via, addr: to };
+        let session = match self.layer.want(path, security, name)? {
+            Wanted::Known(session) => return Ok(session),
+            Wanted::New(session) => session,
+        };
+        self.endpoint.hold(now, Peer::Session(session)).map_err(ConnectError::Endpoint)?;
+        self.layer.dial(now, session, path, security, name);
         self.settle(now);
-        Ok(connected.session)
+        Ok(session)
     }
 
     /// Closes a session: the peer is told (close_notify), and what is under way in it ends with `SessionEnd::Local`. False: there
@@ -212,6 +214,11 @@ impl SecureEndpoint {
     /// then. True: one has already. Engines of the backend `dimpl` never work in the background.
     pub fn register(&self, waker: &Waker) -> bool {
         self.layer.register(waker)
+    }
+
+    /// From now on the messages inside of sessions are shown by [`poll_message`](Self::poll_message).
+    pub fn watch(&mut self) {
+        self.watch.begin();
     }
 
     // ----- To the network, the clock and the application -----------------------------------------------------------------
@@ -251,6 +258,13 @@ impl SecureEndpoint {
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.endpoint.poll_event()
+    }
+
+    /// The next message inside of a session that has come, or has been sealed to be sent, since [`watch`](Self::watch): for programs
+    /// that print or count them. Of those that nobody polls, the newest 1,024 are kept.
+    #[must_use]
+    pub fn poll_message(&mut self) -> Option<SessionMessage> {
+        self.watch.next()
     }
 
     // ----- Getters -------------------------------------------------------------------------------------------------------
@@ -299,6 +313,14 @@ impl SecureEndpoint {
     fn send(&mut self, session: SessionId, message: &[u8]) {
         let now = self.now;
         let sent = self.layer.send(now, session, message);
+        if sent.is_ok() {
+            self.watch.note(|| {
+                let session = self.layer.session(session)?;
+                let (addr, local) = (session.path.addr, session.local);
+                let payload = Bytes::copy_from_slice(message);
+                Some(SessionMessage { session: session.id, addr, local, is_ours: true, payload })
+            });
+        }
         if sent == Err(SendError::NotEstablished) && self.layer.session(session).is_none() {
             // Somebody has asked for a session that has been over, or never was.
             self.endpoint.close_session(now, session, SessionEnd::Gone);
@@ -312,6 +334,11 @@ impl SecureEndpoint {
             match event {
                 LayerEvent::Established(session) => self.endpoint.release(now, Peer::Session(session)),
                 LayerEvent::Message { session, local, payload } => {
+                    self.watch.note(|| {
+                        let addr = self.layer.session(session)?.path.addr;
+                        let payload = payload.clone();
+                        Some(SessionMessage { session, addr, local, is_ours: false, payload })
+                    });
                     self.endpoint.handle_datagram(now, Datagram { from: Peer::Session(session), to: local, payload });
                 }
                 LayerEvent::Closed(session, why) => self.endpoint.close_session(now, session, why),

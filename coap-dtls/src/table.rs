@@ -3,7 +3,7 @@
 use core::hash::{BuildHasher, Hash};
 use std::collections::BTreeSet;
 
-use coap_core::{Instant, Local, SessionId, UdpAddr};
+use coap_core::{Instant, Local, SessionEnd, SessionId, UdpAddr};
 use hashbrown::HashMap;
 use rand_core::CryptoRng;
 use siphasher::sip::SipHasher13;
@@ -52,6 +52,8 @@ pub(crate) struct Dialled {
     pub(crate) name: Option<ServerName>,
     /// How often the handshake may be begun anew.
     pub(crate) retries: u8,
+    /// It has failed, for this reason, and is begun anew then.
+    pub(crate) failed: Option<(SessionEnd, Instant)>,
     /// Something has come from the address of the peer.
     pub(crate) heard: bool,
 }
@@ -69,18 +71,22 @@ impl Session {
         matches!(self.phase, Phase::Open(_))
     }
 
-    /// When a handshake of ours is begun anew that somebody has answered, and that does not come to its end.
+    /// When a handshake of ours is begun anew: soon after it has failed, or at half of its time if somebody has answered, and
+    /// it does not come to its end.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
-        let dialled = self.dialled.as_deref().filter(|dialled| dialled.heard && dialled.retries > 0)?;
-        Some(self.used + dialled.security.0.parts.common.timer.deadline / 2)
+        let dialled = self.dialled.as_deref().filter(|dialled| dialled.retries > 0)?;
+        let half = || self.used + dialled.security.0.parts.common.timer.deadline / 2;
+        dialled.failed.map(|(_, again)| again).or_else(|| dialled.heard.then(half))
     }
 }
 
-/// The sessions of one path: at most one that stands, and one in its handshake, to take its place.
+/// The sessions of one path: at most one that stands, one in its handshake, to take its place, and one that takes the place of
+/// that when its client has proven its address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Pair {
+pub(crate) struct Paths {
     pub(crate) open: Option<Slot>,
     pub(crate) opening: Option<Slot>,
+    pub(crate) unproven: Option<Slot>,
 }
 
 /// Whose turn it is to lose its place. What we have opened is in none of them.
@@ -128,7 +134,7 @@ pub(crate) struct Table {
     slots: Vec<Option<Session>>,
     free: Vec<Slot>,
     by_id: HashMap<SessionId, Slot, Keyed>,
-    by_path: HashMap<Path, Pair, Keyed>,
+    by_path: HashMap<Path, Paths, Keyed>,
     queues: [Ends; QUEUES],
     wakes: BTreeSet<(Instant, Slot)>,
     keyed: Keyed,
@@ -177,7 +183,7 @@ impl Table {
         self.keyed.hash_one(random)
     }
 
-    /// Takes in a session in its handshake. There is none such on its path.
+    /// Takes in a session in its handshake. There is none such on its path, but for one that is proven if this one is not.
     pub(crate) fn insert(&mut self, opening: Opening) -> Slot {
         let Opening { id, path, local, engine, dialled, deadline, hello, room, queue, now } = opening;
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -185,7 +191,11 @@ impl Table {
             Slot(self.slots.len() as u32 - 1)
         });
         self.by_id.insert(id, slot);
-        self.by_path.entry(path).or_default().opening = Some(slot);
+        let paths = self.by_path.entry(path).or_default();
+        match paths.opening {
+            Some(_) => paths.unproven = Some(slot),
+            None => paths.opening = Some(slot),
+        }
         self.dialling += usize::from(dialled.is_some());
         let phase = Phase::Opening { deadline };
         let (links, wake) = (Links::default(), None);
@@ -208,7 +218,9 @@ impl Table {
         }
         self.dialling -= usize::from(is_dialled);
         self.open += 1;
-        *self.by_path.entry(path).or_default() = Pair { open: Some(slot), opening: None };
+        let paths = self.by_path.entry(path).or_default();
+        paths.open = Some(slot);
+        paths.opening = paths.opening.filter(|opening| *opening != slot);
         self.enqueue(slot, (!is_dialled).then_some(Queue::Served));
     }
 
@@ -219,15 +231,16 @@ impl Table {
         let session = self.slots.get_mut(slot.0 as usize)?.take()?;
         self.free.push(slot);
         self.by_id.remove(&session.id);
-        let pair = self.by_path.entry(session.path).or_default();
         if session.is_open() {
             self.open -= 1;
-            pair.open = None;
         } else {
             self.dialling -= usize::from(session.dialled.is_some());
-            pair.opening = None;
         }
-        if *pair == Pair::default() {
+        let paths = self.by_path.entry(session.path).or_default();
+        for place in [&mut paths.open, &mut paths.opening, &mut paths.unproven] {
+            *place = place.filter(|place| *place != slot);
+        }
+        if *paths == Paths::default() {
             self.by_path.remove(&session.path);
         }
         self.shrink();
@@ -255,8 +268,17 @@ impl Table {
         self.by_id.get(&id).copied()
     }
 
+    /// The client of a session has proven its address: which other loses its place by that.
+    pub(crate) fn prove(&mut self, slot: Slot) -> Option<Slot> {
+        self.enqueue(slot, Some(Queue::Proven));
+        let path = self.get(slot)?.path;
+        let paths = self.by_path.get_mut(&path)?;
+        paths.unproven.take_if(|unproven| *unproven == slot)?;
+        paths.opening.replace(slot)
+    }
+
     /// The sessions of a path.
-    pub(crate) fn pair(&self, path: Path) -> Pair {
+    pub(crate) fn paths(&self, path: Path) -> Paths {
         self.by_path.get(&path).copied().unwrap_or_default()
     }
 

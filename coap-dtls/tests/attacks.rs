@@ -1,4 +1,5 @@
 //! What anybody can send from the address of a peer, without its keys: a session that stands goes on as if nothing had come.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 mod common;
 
@@ -176,6 +177,58 @@ fn a_changed_bit_makes_a_record_nobodys() {
         for node in [CLIENT, SERVER] {
             let stats = wire.nodes[node].endpoint.session_stats();
             assert_eq!((stats.sessions, stats.closed.total()), (1, 0), "{mode:?}");
+        }
+    }
+}
+
+/// A datagram with some bytes, lengths or pieces of it changed.
+fn garble(rng: &mut ChaCha20Rng, bytes: &[u8], other: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let any = |rng: &mut ChaCha20Rng, length: usize| rng.next_u32() as usize % length.max(1);
+    for _ in 0..=any(rng, 3) {
+        let place = any(rng, bytes.len());
+        match any(rng, 7) {
+            0 => bytes.truncate(place + 1),
+            1 => bytes.extend_from_slice(other),
+            2 => drop(bytes.splice(place.., other.iter().copied().skip(place))),
+            // The lengths and numbers of the headers.
+            3 | 4 => bytes.iter_mut().skip(11 + any(rng, 14)).take(1).for_each(|byte| *byte = rng.next_u32() as u8),
+            5 => bytes.iter_mut().take(1).for_each(|byte| *byte = 20 + (rng.next_u32() % 44) as u8),
+            _ => bytes.iter_mut().skip(place).take(1).for_each(|byte| *byte = rng.next_u32() as u8),
+        }
+    }
+    bytes
+}
+
+#[test]
+fn whatever_comes_in_the_midst_of_a_handshake_both_ends_go_on_living() {
+    for mode in MODES {
+        for seed in 0..60 {
+            let (client, server) = pair(mode);
+            let mut wire = Wire::new(&server);
+            let mut rng = ChaCha20Rng::seed_from_u64(seed);
+            let mut seen: Vec<Vec<u8>> = Vec::new();
+            wire.fate = Some(Box::new(move |flying| {
+                seen.push(flying.bytes.clone());
+                let other = &seen[rng.next_u32() as usize % seen.len()];
+                let mut arriving: Vec<_> = (0..3).map(|_| garble(&mut rng, &flying.bytes, other)).collect();
+                arriving.insert(rng.next_u32() as usize % 4, flying.bytes.clone());
+                arriving
+            }));
+            let session = wire.connect(CLIENT, &client);
+            wire.run(secs(100));
+            // Whoever forges so much can keep them from each other, and no more than that.
+            let stats = [CLIENT, SERVER].map(|node| wire.nodes[node].endpoint.session_stats());
+            assert!(stats[0].opening + stats[1].half_open == 0, "{mode:?}, seed {seed}");
+            wire.fate = None;
+            let again = if wire.is_open(CLIENT, session) { session } else { wire.connect(CLIENT, &client) };
+            wire.settle();
+            if !wire.works(again) {
+                wire.run(secs(100));
+                let again = wire.connect(CLIENT, &client);
+                wire.settle();
+                assert!(wire.works(again), "{mode:?}, seed {seed}");
+            }
         }
     }
 }

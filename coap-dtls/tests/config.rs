@@ -1,7 +1,8 @@
 //! What a configuration is refused for, and that each refusal says what to do.
 #![cfg(feature = "dimpl")]
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
-use std::time::Duration;
+use core::time::Duration;
 
 use coap_dtls::{
     Backend, Capability, CertConfig, CertifiedKey, ClientAuth, ClientPsk, ConfigError, CredentialError,

@@ -1,7 +1,11 @@
 //! Keys and certificates as OpenSSL writes them, from files. tests/data/make is how they were made.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use coap_core::UdpAddr;
 use coap_dtls::{
@@ -126,7 +130,7 @@ fn what_openssl_signs_is_verified() {
     let verifier = WebPkiVerifier::new(certificates_from_file(file("ca.pem")).unwrap()).unwrap();
     let ask = |name: ServerName| verifier.verify(&server, Role::Server, Some(&name), then());
     assert_eq!(ask(ServerName::dns("localhost").unwrap()), Ok(()));
-    assert_eq!(ask("127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()), Ok(()));
+    assert_eq!(ask("127.0.0.1".parse::<IpAddr>().unwrap().into()), Ok(()));
     assert_eq!(ask(ServerName::dns("example.org").unwrap()), Err(CertificateError::NameMismatch));
 }
 
@@ -173,7 +177,7 @@ fn an_identity_has_a_length() {
 
 #[test]
 fn a_key_is_found_by_its_identity_alone() {
-    let peer = UdpAddr::from("192.0.2.1:5684".parse::<std::net::SocketAddr>().unwrap());
+    let peer = UdpAddr::from("192.0.2.1:5684".parse::<SocketAddr>().unwrap());
     let table = PskTable::new().with("one", "1").unwrap().with("two", "2").unwrap();
     assert_eq!(table.len(), 2);
     assert!(matches!(table.lookup(b"one", peer), PskLookup::Key(_)));

@@ -1,4 +1,5 @@
 //! Handshakes on a wire that loses, repeats, reorders and changes what travels.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 mod common;
 

@@ -75,6 +75,35 @@ async fn either_backend_talks_to_the_other() {
     }
 }
 
+#[cfg(feature = "dimpl")]
+#[tokio::test(start_paused = true)]
+async fn either_backend_talks_to_the_other_with_certificates() {
+    let known = || Only(certificate().chain().to_vec());
+    let both = [Backend::Dimpl, Backend::WebrtcDtls];
+    for (ours, theirs) in both.iter().flat_map(|ours| both.iter().map(move |theirs| (*ours, *theirs))) {
+        for asked in [ClientAuth::None, ClientAuth::Optional, ClientAuth::Required] {
+            if asked == ClientAuth::Optional && theirs == Backend::Dimpl {
+                continue;
+            }
+            let client = CertConfig::new(known()).own(certificate());
+            let client = SecurityConfig::client(client).backend(ours).build().unwrap();
+            let server = SecurityConfig::server().certificate(certificate()).backend(theirs);
+            let server = match asked {
+                ClientAuth::None => server,
+                _ => server.client_auth(asked).verifier(known()),
+            };
+            let mut wire = Wire::new(&server.build().unwrap());
+            let session = wire.connect(CLIENT, &client);
+            assert!(works(&mut wire, session).await, "{ours} to {theirs}, {asked:?}");
+            assert!(works(&mut wire, session).await, "{ours} to {theirs}, {asked:?}");
+            let Peer::Session(client) = wire.nodes[SERVER].served[0] else { panic!("not in a session") };
+            let identity = wire.nodes[SERVER].endpoint.session(client).unwrap().identity.cloned();
+            let shown = matches!(identity, Some(PeerIdentity::Certificate(_)));
+            assert_eq!(shown, asked != ClientAuth::None, "{ours} to {theirs}, {asked:?}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wrong_key_fails_the_request() {
     let mut wire = Wire::new(&server(Backend::WebrtcDtls));

@@ -233,6 +233,11 @@ fn it_is_dropped_aborted_or_disconnected_before_its_end() {
         abort.abort();
         assert!(matches!(responses.next().await, Some((_, Err(Error::Aborted)))));
         assert!(responses.next().await.is_none());
+        let mut request = get();
+        request.abort_handle().abort();
+        let sent = client.stats();
+        assert!(matches!(request.multicast().await, Err(Error::Aborted)));
+        assert_eq!(client.stats(), sent);
         let mut responses = get().multicast().await.unwrap();
         client.disconnect();
         assert!(matches!(responses.next().await, Some((_, Err(Error::Disconnected)))));

@@ -548,6 +548,22 @@ fn cancelling_by_uri_ends_all_local_observers_of_the_resource_and_no_others() {
 }
 
 #[test]
+fn an_observation_without_uri_host_is_cancelled_by_its_uri() {
+    let mut scene = observed();
+    let ip = scene.uri.trim_start_matches("coap://").split('/').next().unwrap().to_owned();
+    let ip: IpAddr = ip.trim_matches(['[', ']']).parse().unwrap();
+    scene.sim.name("plain.example", ip);
+    let uri = "coap://plain.example/state";
+    let mut bare = scene.sim.block_on(scene.client.observe(uri).no_uri_host().into_future()).unwrap();
+    scene.expect(&mut bare, "0");
+    assert_eq!(scene.sim.block_on(scene.client.cancel_observation("coap://plain.example/other")).unwrap(), 0);
+    assert_eq!(scene.sim.block_on(scene.client.cancel_observation(uri)).unwrap(), 1);
+    assert!(scene.next(&mut bare).is_none());
+    scene.sim.run_for(secs(1));
+    assert_eq!(scene.plain.observers(), 0);
+}
+
+#[test]
 fn a_long_state_is_told_whole() {
     let mut scene = observed();
     let state = "long ".repeat(1_000);

@@ -6,7 +6,7 @@ use clap::Args;
 use coap_core::{BlockSize, ContentFormat};
 
 use super::security::SecurityArgs;
-use super::shared::{GroupArgs, NoiseArgs, PatienceArgs};
+use super::shared::{GroupArgs, NoiseArgs, PatienceArgs, whole};
 use crate::input::RawOption;
 
 /// What is asked, and how.
@@ -43,7 +43,7 @@ pub(crate) struct AskArgs {
     #[arg(short = 'O', long = "option", value_name = "NAME=VALUE")]
     pub(crate) options: Vec<RawOption>,
     /// Let the request pass so many proxies, 1 to 255 (Hop-Limit: RFC 8768). Without it each of them begins with 16.
-    #[arg(short = 'H', long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(short = 'H', long, value_name = "N", value_parser = whole(1, u8::MAX), allow_negative_numbers = true)]
     pub(crate) hop_limit: Option<u8>,
     /// Do not send the Uri-Host option when the URI has a name.
     #[arg(short = 'U', long)]

@@ -25,7 +25,7 @@ pub(crate) use self::request::{AnyRequestArgs, RequestArgs};
 pub(crate) use self::security::{Credentials, LibraryArgs, Listener, SecurityArgs};
 pub(crate) use self::serve::{JoinArg, ServeArgs};
 pub(crate) use self::shared::{GroupArgs, NoiseArgs, PatienceArgs};
-pub(crate) use self::tools::{DecodeArgs, KeygenArgs, TlsInfoArgs, UriArgs};
+pub(crate) use self::tools::{DecodeArgs, DemoArgs, KeygenArgs, TlsInfoArgs, UriArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 a 2.xx response, 4 a 4.xx response, 5 a 5.xx response, 1 output that cannot be written or a check that failed,
@@ -70,7 +70,7 @@ pub(crate) enum Command {
     /// Run a server with a few resources, or with the files of a folder.
     Serve(ServeArgs),
     /// Run a server and a client on this machine, and show what they say to each other.
-    Demo,
+    Demo(DemoArgs),
     /// Take datagrams apart: one in hex on each line of standard input.
     Decode(DecodeArgs),
     /// Take URIs apart, strictly: one on each line of standard input.

@@ -1,4 +1,4 @@
-//! `coap decode`, `coap uri`, `coap keygen` and `coap tls-info`: what needs no network.
+//! `coap decode`, `coap uri`, `coap keygen` and `coap tls-info`: what needs no network; and `coap demo`, which brings its own.
 
 use std::path::PathBuf;
 
@@ -22,6 +22,13 @@ pub(crate) struct UriArgs {
     /// URIs, instead of those on standard input.
     #[arg(value_name = "URI")]
     pub(crate) uris: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// In secure sessions: with a pre-shared key, and with certificates.
+    #[arg(long)]
+    pub(crate) secure: bool,
 }
 
 #[derive(Debug, Args)]

@@ -116,7 +116,7 @@ fn local(error: impl fmt::Display) -> Problem {
 pub(crate) async fn run(args: CheckArgs) -> Result<Exit, Failure> {
     let chosen = chosen(&args.tests)?;
     let server = find(&args).await?;
-    let mut report = Report { json: args.json, counts: [0; 3] };
+    let mut report = Report { json: args.json, quiet: args.noise.quiet, counts: [0; 3] };
     let is_chosen = |id: &str| chosen.contains(&id);
     let mut unattended = is_chosen(UNATTENDED).then(|| tokio::spawn(perform(UNATTENDED, server.clone())));
     for (id, title) in TESTS.iter().filter(|(id, _)| *id != UNATTENDED && is_chosen(id)) {
@@ -200,6 +200,8 @@ fn unknown() -> Problem {
 /// What is printed, and counted.
 struct Report {
     json: bool,
+    /// Nothing but what did not pass.
+    quiet: bool,
     /// Passed, failed, inconclusive.
     counts: [usize; 3],
 }
@@ -223,6 +225,9 @@ impl Report {
         if let Some(count) = self.counts.get_mut(index) {
             *count += 1;
         }
+        if self.quiet && index == 0 {
+            return Ok(());
+        }
         let id = format!("TD_COAP_{id}");
         if self.json {
             let object = json!({ "test": id, "title": title, "verdict": verdict, "reason": reason });
@@ -236,7 +241,7 @@ impl Report {
         let [passed, failed, inconclusive] = self.counts;
         if self.json {
             print(&json!({ "passed": passed, "failed": failed, "inconclusive": inconclusive }))?;
-        } else {
+        } else if !self.quiet {
             print(&format!("{passed} PASS, {failed} FAIL, {inconclusive} INCONCLUSIVE"))?;
         }
         Ok(match (failed, inconclusive) {

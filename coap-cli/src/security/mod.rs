@@ -4,6 +4,7 @@ mod keygen;
 mod text;
 mod tls_info;
 
+use core::time::Duration;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
@@ -11,7 +12,7 @@ use std::sync::Mutex;
 
 use coap_core::{Scheme, Uri};
 use coap_dtls::{
-    Backend, CertConfig, CertifiedKey, ClientAuth, ClientEnd, ClientPsk, ClientSecurity, ConfigError,
+    Backend, Capability, CertConfig, CertifiedKey, ClientAuth, ClientEnd, ClientPsk, ClientSecurity, ConfigError,
     DangerousAcceptAny, PskTable, SecurityBuilder, SecurityConfig, SecurityMode, ServerEnd, ServerSecurity,
     WebPkiVerifier, certificates_from_file,
 };
@@ -25,13 +26,18 @@ use crate::say;
 /// What the plugtests agreed on (TD_COAP_DTLS_01): the credentials of `--plugtest` without others.
 pub(crate) const PLUGTEST_PSK: &str = "password:sesame";
 
-/// What secures requests to `uri`; `None`: it says that nothing should.
+/// What secures requests to `uri`, which may take so long; `None`: it says that nothing should.
 ///
 /// # Errors
 /// It is a `coaps` URI, and there is nothing to secure it with; or it is another, and the flags say that it should be secure.
-pub(crate) fn for_uri(args: &SecurityArgs, uri: &Uri, quiet: bool) -> Result<Option<ClientSecurity>, Failure> {
+pub(crate) fn for_uri(
+    args: &SecurityArgs,
+    uri: &Uri,
+    quiet: bool,
+    timeout: Option<Duration>,
+) -> Result<Option<ClientSecurity>, Failure> {
     if uri.scheme() == Scheme::Coaps {
-        return client(args, quiet).map(Some);
+        return client(args, quiet, timeout).map(Some);
     }
     // Who names a key does not want to be read by others.
     if args.names_credentials() {
@@ -48,16 +54,30 @@ pub(crate) fn for_uri(args: &SecurityArgs, uri: &Uri, quiet: bool) -> Result<Opt
 ///
 /// # Errors
 /// There is nothing, or what there is cannot be used.
-fn client(args: &SecurityArgs, quiet: bool) -> Result<ClientSecurity, Failure> {
+fn client(args: &SecurityArgs, quiet: bool, timeout: Option<Duration>) -> Result<ClientSecurity, Failure> {
     let mode = mode(args, |name| std::env::var(name).ok())?;
     if args.insecure && !quiet {
         say("coap: WARNING: --insecure takes any certificate: whoever is on the way can read and change everything");
     }
     let log = args.library.keylog.as_deref();
-    build(&args.library, |backend| {
-        let builder = SecurityConfig::client(mode.clone()).backend(backend);
+    let by = if matches!(mode, SecurityMode::Certificate(_)) { By::Certificate } else { By::Key };
+    build(&args.library, by, |backend| {
+        let (initial, deadline) = handshake_timer(timeout);
+        let builder = SecurityConfig::client(mode.clone()).backend(backend).handshake_timer(initial, deadline);
         key_log(builder, log).map(SecurityBuilder::<ClientEnd>::build)
     })
+}
+
+/// When a flight of a handshake is sent again, and when the handshake is given up.
+///
+/// A server that does not like a key says nothing (RFC 4279 §2), and somebody waits in front of a terminal: with flights after
+/// 0, 1, 3 and 7 seconds (RFC 6347 §4.2.4.1), nobody is to wait for longer than 15 s. Who is ready to wait for `timeout` says so,
+/// and should hear of the handshake before that is over.
+fn handshake_timer(timeout: Option<Duration>) -> (Duration, Duration) {
+    const SHORTEST: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_secs(600);
+    let deadline = timeout.map_or(Duration::from_secs(15), |timeout| (timeout / 10 * 9).clamp(SHORTEST, LONGEST));
+    (deadline.min(Duration::from_secs(1)), deadline)
 }
 
 fn mode(args: &SecurityArgs, environment: impl Fn(&str) -> Option<String>) -> Result<SecurityMode, Failure> {
@@ -135,7 +155,7 @@ pub(crate) fn server(credentials: &Credentials, library: &LibraryArgs) -> Result
     }
     let clients = credentials.ca.as_deref().map(|ca| authorities(&[Some(ca)])).transpose()?;
     let log = library.keylog.as_deref();
-    build(library, |backend| {
+    build(library, if own.is_some() { By::Certificate } else { By::Key }, |backend| {
         let mut builder = SecurityConfig::server().backend(backend);
         if let Some(keys) = &keys {
             builder = builder.psk(keys.clone());
@@ -154,14 +174,34 @@ pub(crate) fn server(credentials: &Credentials, library: &LibraryArgs) -> Result
     })
 }
 
-/// With the library that was asked for, or else with the first one that can do it.
+/// How an end shows who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Key,
+    Certificate,
+}
+
+impl By {
+    /// The libraries, the best for this first. With certificates it is the one that has both suites and intermediates.
+    fn libraries(self) -> Vec<Backend> {
+        let mut libraries = Backend::all().to_vec();
+        libraries.sort_by_key(|library| match self {
+            Self::Key => false,
+            Self::Certificate => !library.capabilities().has(Capability::EcdsaCcm8),
+        });
+        libraries
+    }
+}
+
+/// With the library that was asked for, or else with the best one that can do it.
 fn build<T>(
     library: &LibraryArgs,
+    by: By,
     make: impl Fn(Backend) -> Result<Result<T, ConfigError>, Failure>,
 ) -> Result<T, Failure> {
     let candidates = match library.dtls {
         Some(backend) => vec![backend],
-        None => Backend::all().to_vec(),
+        None => by.libraries(),
     };
     let mut first = None;
     for backend in candidates {
@@ -271,6 +311,25 @@ mod tests {
         // Who says certificates means them.
         let insecure = SecurityArgs { insecure: true, ..SecurityArgs::default() };
         assert!(matches!(mode(&insecure, environment), Ok(SecurityMode::Certificate(_))));
+    }
+
+    #[test]
+    fn a_handshake_ends_before_the_request_does() {
+        let secs = Duration::from_secs;
+        assert_eq!(handshake_timer(None), (secs(1), secs(15)));
+        assert_eq!(handshake_timer(Some(secs(100))), (secs(1), secs(90)));
+        assert_eq!(handshake_timer(Some(secs(1))), (Duration::from_millis(900), Duration::from_millis(900)));
+        for timeout in [Duration::from_nanos(1), secs(u64::MAX)] {
+            let (initial, deadline) = handshake_timer(Some(timeout));
+            let client = SecurityConfig::client(ClientPsk::new("a", "b").unwrap());
+            assert!(client.handshake_timer(initial, deadline).build().is_ok(), "{timeout:?}");
+        }
+    }
+
+    #[test]
+    fn certificates_are_for_the_library_with_the_mandatory_suite() {
+        assert_eq!(By::Key.libraries(), [Backend::Dimpl, Backend::WebrtcDtls]);
+        assert_eq!(By::Certificate.libraries(), [Backend::WebrtcDtls, Backend::Dimpl]);
     }
 
     #[test]

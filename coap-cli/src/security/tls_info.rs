@@ -3,6 +3,7 @@
 use coap_dtls::{Backend, Capability};
 use serde_json::{Map, Value, json};
 
+use super::By;
 use crate::args::TlsInfoArgs;
 use crate::client::print;
 use crate::exit::{Exit, Failure};
@@ -21,7 +22,8 @@ fn object() -> Value {
     };
     let libraries: Map<String, Value> =
         Backend::all().iter().map(|backend| (backend.to_string(), Value::Object(of(backend)))).collect();
-    json!({ "default": Backend::all().first().map(ToString::to_string), "libraries": libraries })
+    let first = |by: By| by.libraries().first().map(ToString::to_string);
+    json!({ "default": { "psk": first(By::Key), "certificates": first(By::Certificate) }, "libraries": libraries })
 }
 
 fn table() -> String {
@@ -42,7 +44,14 @@ fn table() -> String {
         text.truncate(text.trim_end().len());
         text.push('\n');
     }
-    text.push_str("\nWithout --dtls LIBRARY the first one is used that can do what is asked.\n");
+    text.push('\n');
+    for (by, what) in [(By::Key, "pre-shared keys"), (By::Certificate, "certificates")] {
+        let libraries: Vec<_> = by.libraries().iter().map(ToString::to_string).collect();
+        text.push_str(&format!(
+            "Without --dtls LIBRARY, sessions with {what} are of {}.\n",
+            libraries.join(", or else ")
+        ));
+    }
     text
 }
 

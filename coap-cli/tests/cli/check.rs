@@ -394,6 +394,8 @@ fn the_outcome_is_a_line_for_each_test_and_one_for_all() {
     let lines: Vec<_> = ran.text().lines().collect();
     assert!(lines[0].starts_with("TD_COAP_CORE_01  PASS ") && lines[1].starts_with("TD_COAP_LINK_07  PASS "));
     assert_eq!((lines[2], lines.len(), ran.code), ("2 PASS, 0 FAIL, 0 INCONCLUSIVE", 3, 0));
+    let quiet = coap(&["check", "-q", "-t", "CORE_01", "-t", "BLOCK_05", &server.uri("")]);
+    assert_eq!((quiet.code, quiet.text(), &*quiet.err), (0, "", ""));
     coap(&["check", "-t", "CORE_99", &server.uri("")]).failed(2, "there is no test 'CORE_99");
     coap(&["check", "coaps://localhost"]).failed(8, "");
 }

@@ -62,6 +62,15 @@ fn what_is_no_list_of_links_is_said() {
 }
 
 #[test]
+fn what_stands_before_a_mistake_is_shown() {
+    let ran = discovered("</a>;rt=\"x\",</b>, </c>");
+    assert_eq!(ran.code, 7);
+    assert!(ran.text().ends_with("├─ a  rt=\"x\"\n└─ b\n"), "{}", ran.text());
+    assert!(ran.err.contains("at byte 17 of the links: a link must begin here") && ran.err.contains("2 could be read"));
+    discovered(" </a>").failed(7, "at byte 0 of the links");
+}
+
+#[test]
 fn a_path_without_end_is_cut_into_a_tree_of_some_levels() {
     let ran = discovered(&format!("<{}>", "/a".repeat(100_000)));
     assert_eq!(ran.code, 0, "{}", ran.err);

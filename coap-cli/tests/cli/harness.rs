@@ -66,7 +66,7 @@ pub(crate) fn command(args: &[&str]) -> Command {
 pub(crate) struct Server {
     child: Child,
     pub(crate) addr: String,
-    /// All that it listens on, `addr` among them.
+    /// All that it listens on, `addr` among them; the secure ones come last.
     pub(crate) addrs: Vec<String>,
 }
 
@@ -78,10 +78,11 @@ impl Server {
     pub(crate) fn bound(args: &[&str]) -> Self {
         let mut child = command(&[&["serve"], args].concat()).stdin(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let sockets = args.iter().filter(|arg| **arg == "--bind").count();
+        let sockets = args.iter().filter(|arg| matches!(**arg, "--bind" | "--coaps")).count();
         let mut addrs = Vec::new();
         for line in lines.by_ref().take(sockets).map(Result::unwrap) {
-            addrs.push(line.strip_prefix("coap: listening on coap://").unwrap_or_else(|| panic!("{line}")).to_owned());
+            let addr = line.strip_prefix("coap: listening on ").and_then(|uri| uri.split_once("://"));
+            addrs.push(addr.unwrap_or_else(|| panic!("{line}")).1.to_owned());
         }
         // Whatever else it says must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));

@@ -12,6 +12,7 @@ mod harness;
 mod observe;
 mod plugtest;
 mod refusals;
+mod secure;
 mod serve;
 mod tools;
 mod transfers;

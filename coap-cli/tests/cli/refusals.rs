@@ -138,6 +138,9 @@ get --random-factor x h -> 2 bad --random-factor 'x': not a number from 1.0 to 1
 get --hops -1 h -> 2 bad --hops '-1': not a whole number from 0 to 255; see coap get --help
 get --hops 256 h -> 2 bad --hops '256': not a whole number from 0 to 255; see coap get --help
 get --hops x h -> 2 bad --hops 'x': not a whole number from 0 to 255; see coap get --help
+get -H 0 h -> 2 bad --hop-limit '0': not a whole number from 1 to 255; see coap get --help
+get -H -1 h -> 2 bad --hop-limit '-1': not a whole number from 1 to 255; see coap get --help
+get --hop-limit x h -> 2 bad --hop-limit 'x': not a whole number from 1 to 255; see coap get --help
 get --verbose=12 h -> 2 bad --verbose '12': not a whole number from 0 to 9; see coap get --help
 put --payload-hex 0 h -> 2 bad --payload-hex '0': not pairs of hexadecimal digits; see coap put --help
 put --payload-hex zz h -> 2 bad --payload-hex 'zz': not pairs of hexadecimal digits; see coap put --help
@@ -223,7 +226,7 @@ get coap://:5683/ -> 2 bad URI: the host in `coap://:5683/` is missing
 get /path -> 2 bad URI: the host in `/path` is missing
 get http://h/ -> 2 bad URI: the scheme in `http://h/` is neither coap nor coaps
 get coap+tcp://h/ -> 2 bad URI: the scheme in `coap+tcp://h/` is neither coap nor coaps
-get coaps://h/ -> 8 coaps needs DTLS, which this client does not have: nothing was sent; use coap:// if the request may be read by others
+get coaps://h/ -> 8 coaps:// needs a key (-u IDENTITY -k KEY) or authorities to trust (-R FILE); nothing was sent, and never is in the clear
 get coap://h:65536/ -> 2 bad URI: the port in `coap://h:65536/` is over 65535
 get coap://h:x/ -> 2 bad URI: the port in `coap://h:x/` is not a decimal number
 get h:99999 -> 2 bad URI: the port in `h:99999` is over 65535
@@ -312,6 +315,7 @@ serve --port 0 --join ff02::fd% -> 2 bad --join 'ff02::fd%': not a group: a mult
 serve --port 0 --join [ff02::fd -> 2 bad --join '[ff02::fd': not a group: a multicast address such as 224.0.1.187, or ff02::fd%eth0 on one interface; see coap serve --help
 serve --port 0 --join ff02::fd%nowhere -> 7 no interface "nowhere" on this machine: check the zone after the % in the address
 serve --bind 127.0.0.1:0 --join ff02::fd -> 7 cannot join ff02::fd: no socket hears it: bind one to [::] or 0.0.0.0, or to the group; check that the address is a multicast address, and that the interface has multicast
+serve --limit-unproven some -> 2 bad --limit-unproven 'some': it is one of all, groups and off; see coap serve --help
 serve --plugtest --with create1 -> 2 bad --with 'create1': not one of /create2, /create3, /link4, /secure; see coap serve --help
 "#,
     );

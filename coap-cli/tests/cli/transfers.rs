@@ -340,3 +340,30 @@ fn a_file_that_the_system_makes_up_is_sent_to_its_end() {
     coap(&["put", "-f", text(made_up), &server.uri("/files/a")]).answered("2.01");
     assert_eq!(length(&folder.path("root/a")), bytes.len() as u64);
 }
+
+#[cfg(unix)]
+#[test]
+fn two_downloads_do_not_write_one_file() {
+    // It answers with the first of many blocks, and then nothing.
+    let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = format!("coap://{}/", peer.local_addr().unwrap());
+    let folder = Folder::new();
+    let file = folder.path("file");
+    let mut first = command(&["get", "-q", "-o", text(&file), &silent]).spawn().unwrap();
+    let mut datagram = [0; 100];
+    let (_, from) = peer.recv_from(&mut datagram).unwrap();
+    let token = &datagram[4..4 + usize::from(datagram[0] & 15)];
+    // 2.05, Block2 0/1/1024.
+    let head = [0x60 | datagram[0] & 15, 0x45, datagram[2], datagram[3]];
+    peer.send_to(&[&head[..], token, b"\xd1\x0a\x0e\xff", &[b'x'; 1_024]].concat(), from).unwrap();
+    wait_until("the first is under way", || folder.path("file.part").exists());
+    let server = Server::start(&["--plugtest"]);
+    let second = coap(&["get", "-q", "-o", text(&file), &server.uri("/large")]);
+    second.failed(1, "another download writes ");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    // What the first has left is in nobody's way.
+    assert_eq!(coap(&["get", "-q", "-o", text(&file), &server.uri("/large")]).code, 0);
+    assert_eq!(length(&file), 1_280);
+    assert_eq!(folder.names(""), ["file"]);
+}

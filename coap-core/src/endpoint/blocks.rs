@@ -125,7 +125,7 @@ impl Endpoint {
     /// An exchange ended unanswered: sends the block, or asks for it, again. False: that may not be, or not any more.
     pub(super) fn try_again(&mut self, now: Instant, key: OutgoingKey) -> bool {
         let Some(request) = self.outgoing.get_mut(key) else { return false };
-        let over = request.until.is_some_and(|until| until <= now);
+        let over = request.ends_at(self.config.response_timeout).is_some_and(|end| end <= now);
         let unanswered = matches!(request.stage, Stage::InFlight(_) | Stage::Acknowledged(_));
         if over || !unanswered || !request.operation_mut().is_some_and(Operation::try_again) {
             return false;
@@ -139,7 +139,7 @@ impl Endpoint {
     /// waits as often. False: it has done so, or is no such block.
     pub(super) fn wait_on(&mut self, now: Instant, key: OutgoingKey) -> bool {
         let Some(request) = self.outgoing.get_mut(key) else { return false };
-        let over = request.until.is_some_and(|until| until <= now);
+        let over = request.ends_at(self.config.response_timeout).is_some_and(|end| end <= now);
         let later = matches!(request.stage, Stage::Waiting(_)) && request.attempts > 0;
         if over || !later || !request.operation_mut().is_some_and(Operation::wait_on) {
             return false;

@@ -168,7 +168,8 @@ impl Endpoint {
         if let Some(record) = self.peers.get_mut(request.peer).filter(|_| waited) {
             record.incoming += 1;
         }
-        self.incoming.renew(now, incoming, arrival.arrived());
+        let limited = self.is_limited(arrival.peer, arrival.path.is_multicast()) && self.account(now, arrival);
+        self.incoming.renew(now, incoming, arrival.arrived(limited));
         self.stand(now, key, Standing::Ours);
     }
 

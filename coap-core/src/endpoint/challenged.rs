@@ -4,11 +4,8 @@
 //! told the 4.01. The Echo value of any other response goes with the next request to that server, and to no other. What
 //! comes from the members of a group is answered with nothing.
 
-use alloc::boxed::Box;
-
 use super::Endpoint;
 use crate::config::OnChallenge;
-use crate::echo::Owed;
 use crate::exchange::{Bodies, Outgoing, OutgoingKey, Stage};
 use crate::peers::PeerKey;
 use crate::time::Instant;
@@ -28,9 +25,7 @@ impl Endpoint {
             self.stats.challenges_answered += 1;
             return true;
         }
-        if let Some(record) = self.peers.get_mut(peer) {
-            record.owed_echo = Owed::new(now, value).map(Box::new);
-        }
+        self.stats.echoes_forgotten += u64::from(self.owed_echoes.add(now, peer, value));
         false
     }
 
@@ -95,7 +90,7 @@ impl Endpoint {
     /// Lets a request that leaves carry the Echo value that its server wants to see again, if there is one and it fits.
     #[inline]
     pub(super) fn add_echo(&mut self, now: Instant, peer: PeerKey, message: &mut Message) {
-        if self.peers.get(peer).is_some_and(|record| record.owed_echo.is_some()) {
+        if !self.owed_echoes.is_empty() {
             self.add_owed_echo(now, peer, message);
         }
     }
@@ -106,7 +101,7 @@ impl Endpoint {
         if message.code.is_empty() || message.options.contains(OptionNumber::ECHO) {
             return;
         }
-        let Some(owed) = self.peers.get_mut(peer).and_then(|record| record.owed_echo.take()) else { return };
+        let Some(owed) = self.owed_echoes.take(peer) else { return };
         let Some(value) = owed.value(now) else { return };
         // It has been looked at when it came.
         let _ = message.options.set_echo(value);

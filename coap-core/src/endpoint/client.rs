@@ -20,7 +20,7 @@ use crate::wire::{Code, Message, OptionNumber, Token, Type};
 
 /// How often a token is drawn before giving up: with four random bytes and 4,096 requests open, eight failures in a row
 /// have a probability of 10⁻⁴⁸.
-const TOKEN_DRAWS: usize = 8;
+pub(super) const TOKEN_DRAWS: usize = 8;
 
 impl Endpoint {
     /// Sends a request to `to`, now or when its turn has come (NSTART, PROBING_RATE: RFC 7252 §4.7).
@@ -269,8 +269,15 @@ impl Endpoint {
         match self.flights.get(flight).map(|flight| flight.owner) {
             Some(Owner::Request(key)) => {
                 self.heard(now, key);
-                let ping = self.outgoing.get(key).is_some_and(|request| request.token.is_none());
-                let outcome = if ping { Outcome::Pong } else { Outcome::Failed(Failure::Reset) };
+                let token = self.outgoing.get(key).and_then(|request| request.token.as_ref());
+                let outcome = match token.map(Token::is_extended) {
+                    None => Outcome::Pong,
+                    Some(false) => Outcome::Failed(Failure::Reset),
+                    Some(true) => {
+                        self.note_short_tokens(key);
+                        Outcome::Failed(Failure::ExtendedToken)
+                    }
+                };
                 self.settle(now, key, outcome);
             }
             Some(Owner::Response) => {
@@ -471,6 +478,9 @@ impl Endpoint {
     /// The token that the caller wants, or a new one.
     pub(super) fn token_for(&mut self, to: &Peer, how: &RequestOptions) -> Result<Token, RequestError> {
         match &how.token {
+            Some(token) if token.len() > self.config.max_token_len => {
+                Err(RequestError::TokenTooLong { len: token.len(), max: self.config.max_token_len })
+            }
             Some(token) if self.outgoing.is_in_use(token, to) => Err(RequestError::TokenInUse),
             Some(token) => Ok(token.clone()),
             None => self.draw_token(to),
@@ -479,9 +489,12 @@ impl Endpoint {
 
     /// A token that is not in use (RFC 7252 §5.3.1).
     pub(super) fn draw_token(&mut self, to: &Peer) -> Result<Token, RequestError> {
+        if usize::from(self.config.min_token_len) > Token::MAX_LEN && self.may_know_extended_tokens(to) {
+            return self.draw_extended_token(to);
+        }
         for _ in 0..TOKEN_DRAWS {
             let (mut bytes, draw) = (self.rng.next_u64().to_le_bytes(), self.rng.next_u32());
-            let least = self.config.min_token_len;
+            let least = self.config.min_token_len.min(Token::MAX_LEN as u8);
             let mut len = u32::from(least) + draw % u32::from(9 - least);
             if let Peer::Session(_) = to {
                 // RFC 9175 §4.2: counted, so that a late response fits no later request of the same session. Half of it stays

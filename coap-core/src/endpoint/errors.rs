@@ -71,6 +71,13 @@ pub enum RequestError {
     WrongBody,
     /// An open request to the same peer has this token.
     TokenInUse,
+    /// The token is an extended one (RFC 8974) that `ConfigBuilder::max_token_len` does not allow.
+    TokenTooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// What is allowed.
+        max: usize,
+    },
     /// `max_backlog` requests wait for this peer already: try again when one of them has ended.
     Busy,
     /// `max_requests` requests are open: try again when one of them has ended.
@@ -104,6 +111,7 @@ impl fmt::Display for RequestError {
             Self::TooManyBlocks => write!(f, "the body needs more blocks than can be numbered"),
             Self::WrongBody => write!(f, "this request cannot have a range or parts for its body"),
             Self::TokenInUse => write!(f, "an open request to the same peer has this token"),
+            Self::TokenTooLong { len, max } => write!(f, "the token has {len} bytes, and {max} are allowed"),
             Self::Busy => write!(f, "too many requests wait for this peer already"),
             Self::TooManyRequests => write!(f, "too many requests are open"),
             Self::TooManyPeers => write!(f, "the table of peers is full of peers with something open"),

@@ -17,8 +17,6 @@ use crate::wire::{Code, Header, Message, OptionNumber, Type};
 pub(super) struct Path {
     pub(super) from: Peer,
     pub(super) to: Local,
-    /// How long the datagram was, which UDP bounds.
-    pub(super) len: u16,
 }
 
 impl Path {
@@ -41,14 +39,16 @@ impl Endpoint {
     pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram) {
         let now = self.advance(now);
         let Datagram { from, to, payload } = datagram;
-        let path = Path { from, to, len: payload.len().min(usize::from(u16::MAX)) as u16 };
+        let path = Path { from, to };
         self.stats.datagrams_received += 1;
         // Nothing comes from a group, and port 0 cannot be answered.
         if from.is_multicast() || from.udp().is_some_and(|addr| addr.port() == 0) {
             self.stats.senseless += 1;
             return;
         }
-        match Message::decode(payload) {
+        let extended = self.config.has_extended_tokens();
+        let decoded = if extended { Message::decode_extended(payload) } else { Message::decode(payload) };
+        match decoded {
             Ok(message) => self.on_message(now, path, message),
             Err(error) => self.on_malformed(now, path, error.header),
         }
@@ -138,20 +138,8 @@ impl Endpoint {
             Ok(bad_elective) => bad_elective,
             Err(refusal) => return self.refuse(path, &message, refusal),
         };
-        if self.is_shutting_down() && !peer.is_some_and(|peer| self.goes_on(peer, &message)) {
-            self.stats.refused_shutdown += 1;
-            return self.refuse_overloaded(now, path, peer, &message, known, Code::SERVICE_UNAVAILABLE);
-        }
-        let of_peer = peer.and_then(|peer| self.peers.get(peer)).map_or(0, |record| record.incoming as usize);
-        let too_many = of_peer >= self.config.max_incoming_per_peer;
-        if too_many || self.incoming.counted() >= self.config.max_incoming {
-            self.stats.refused_incoming += 1;
-            let code = if too_many { Code::TOO_MANY_REQUESTS } else { Code::SERVICE_UNAVAILABLE };
+        if let Some(code) = self.find_overload(peer, &message) {
             return self.refuse_overloaded(now, path, peer, &message, known, code);
-        }
-        if peer.is_none() && !self.peers.has_room() {
-            self.stats.refused_peer += 1;
-            return self.refuse_overloaded(now, path, peer, &message, known, Code::SERVICE_UNAVAILABLE);
         }
         let remembered = known.is_some() || self.recent.make_room(now, peer).is_ok();
         if !remembered && !message.code.is_idempotent() {
@@ -162,7 +150,6 @@ impl Endpoint {
             self.stats.refused_peer += 1;
             return;
         };
-        self.arrived(now, peer, path, &message);
         self.stats.requests_received += 1;
         let recent = if remembered {
             // One that is served again has no answer until then: its next duplicate must not be served a third time.
@@ -175,21 +162,56 @@ impl Endpoint {
         self.on_admitted(now, path, peer, recent, message, bad_elective);
     }
 
-    /// RFC 7252 §5.4.1, §5.7.2, RFC 8768 §3: options that must be understood, requests that go in circles or are for a proxy. Says whether there are elective ones
+    /// What a request is answered that finds no room, or that comes too late.
+    fn find_overload(&mut self, peer: Option<PeerKey>, message: &Message) -> Option<Code> {
+        if self.is_shutting_down() && !peer.is_some_and(|peer| self.goes_on(peer, message)) {
+            self.stats.refused_shutdown += 1;
+            return Some(Code::SERVICE_UNAVAILABLE);
+        }
+        let of_peer = peer.and_then(|peer| self.peers.get(peer)).map_or(0, |record| record.incoming as usize);
+        if of_peer >= self.config.max_incoming_per_peer {
+            self.stats.refused_incoming += 1;
+            return Some(Code::TOO_MANY_REQUESTS);
+        }
+        if self.incoming.counted() >= self.config.max_incoming {
+            self.stats.refused_incoming += 1;
+            return Some(Code::SERVICE_UNAVAILABLE);
+        }
+        if peer.is_none() && !self.peers.has_room() {
+            self.stats.refused_peer += 1;
+            return Some(Code::SERVICE_UNAVAILABLE);
+        }
+        None
+    }
+
+    /// RFC 7252 §5.4.1, §5.7.2: options that must be understood, and requests for a proxy. Says whether there are elective ones
     /// that must be ignored.
     fn examine(&self, message: &Message) -> Result<bool, Refusal> {
         let proxy = [OptionNumber::PROXY_URI, OptionNumber::PROXY_SCHEME];
         let understood = |number| proxy.contains(&number) || self.config.is_understood(number);
         let checked = message.options.check_all(understood);
         let bad_elective = checked.map_err(|bad| Refusal::BadOption(bad.number))?;
+        if message.token.is_extended() || message.options.reach(OptionNumber::HOP_LIMIT) {
+            self.examine_rest(message)?;
+        }
+        Ok(bad_elective)
+    }
+
+    /// What most requests do not have.
+    #[inline(never)]
+    fn examine_rest(&self, message: &Message) -> Result<(), Refusal> {
+        if message.token.len() > self.config.max_token_len {
+            return Err(Refusal::TokenTooLong);
+        }
         // RFC 8768 §3: not ignored as other elective options are, because a proxy would go on with what should have ended.
         if message.options.contains(OptionNumber::HOP_LIMIT) && message.options.hop_limit().is_none() {
             return Err(Refusal::HopLimit);
         }
+        let proxy = [OptionNumber::PROXY_URI, OptionNumber::PROXY_SCHEME];
         if proxy.into_iter().any(|number| message.options.contains(number) && !self.config.is_understood(number)) {
             return Err(Refusal::Proxying);
         }
-        Ok(bad_elective)
+        Ok(())
     }
 
     /// Answers without a trace: a duplicate is found wanting again, with the same bytes.
@@ -206,6 +228,14 @@ impl Endpoint {
             Refusal::HopLimit => {
                 self.stats.bad_hop_limit += 1;
                 Response::diagnostic(Code::BAD_REQUEST, "Hop-Limit is not between 1 and 255")
+            }
+            // RFC 8974 §2.2.2: not rejected, which would say that no extended token at all is understood.
+            Refusal::TokenTooLong => {
+                self.stats.tokens_too_long += 1;
+                if request.token.encoded_len() > self.config.max_datagram.saturating_sub(64) {
+                    return;
+                }
+                Response::diagnostic(Code::BAD_REQUEST, "the token is too long")
             }
             Refusal::Proxying => {
                 self.stats.proxy_requests += 1;
@@ -334,6 +364,7 @@ impl Endpoint {
 enum Refusal {
     BadOption(OptionNumber),
     HopLimit,
+    TokenTooLong,
     Proxying,
 }
 

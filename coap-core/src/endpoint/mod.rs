@@ -30,6 +30,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 mod time;
+mod tokens;
 mod topics;
 mod turn;
 mod unproven;
@@ -51,8 +52,8 @@ use crate::blockwise::client::{News, Part, Tags};
 use crate::blockwise::server::Transfers;
 use crate::config::Config;
 use crate::deadlines::Deadlines;
-use crate::echo::Echoes;
-use crate::event::{Event, IncomingId, IncomingRequest, RequestId};
+use crate::echo::{Echoes, OwedEchoes};
+use crate::event::{Event, IncomingId, IncomingRequest, NO_ECHO, RequestId};
 use crate::exchange::{Incomings, Notice, Outcome, Outgoings, Told};
 use crate::hash::KeyedHash;
 use crate::observe::{Observers, Tidings, Topics};
@@ -99,6 +100,7 @@ pub struct Endpoint {
     observers: Observers,
     deadlines: Deadlines,
     echoes: Echoes,
+    owed_echoes: OwedEchoes,
     /// The memory of all bodies that are put together or kept.
     budget: Budget,
     tags: Tags,
@@ -151,6 +153,7 @@ impl Endpoint {
             observers: Observers::new(hash),
             deadlines: Deadlines::default(),
             echoes: Echoes::new(),
+            owed_echoes: OwedEchoes::new(),
             budget: Budget::new(config.max_transfer_bytes),
             tags: Tags::new(),
             outbox: Outbox::new(config.max_outbox),
@@ -290,11 +293,10 @@ impl Endpoint {
             let id = IncomingId(key);
             match told {
                 Told::Request => {
-                    let wanted = self.wanted(self.incoming.get(key)?.asked);
+                    let of = self.incoming.get(key)?;
+                    let wanted = self.wanted(of.asked);
+                    let echo_age = if of.echo().is_some() { self.echo_age(of) } else { NO_ECHO };
                     let of = self.incoming.get_mut(key)?;
-                    let request = of.take_request()?;
-                    let (echo, lifetime) = (request.options.echo(), self.config.echo_lifetime);
-                    let age = |value| self.echoes.age(of.opened, &of.from, value, lifetime);
                     return Some(Event::Request(IncomingRequest {
                         id,
                         peer: of.from,
@@ -302,9 +304,9 @@ impl Endpoint {
                         kind: of.kind,
                         message_id: of.message_id,
                         token: of.token.clone(),
+                        request: of.take_request()?,
                         wanted,
-                        echo_age: echo.and_then(age),
-                        request,
+                        echo_age,
                     }));
                 }
                 Told::Closed(why) => return Some(Event::IncomingClosed { id, why }),

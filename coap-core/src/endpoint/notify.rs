@@ -200,7 +200,7 @@ impl Endpoint {
             state.tag(&self.hash, &mut message.options);
             let state = Stretch::whole(state.body.clone());
             let Message { options, token, .. } = &mut message;
-            let cut = self.cut_block(options, most, token.len(), &state, 0, szx).ok();
+            let cut = self.cut_block(options, most, token.encoded_len(), &state, 0, szx).ok();
             self.stats.unproven_withheld += u64::from(cut.is_none() && most < self.config.max_datagram);
             (_, message.payload) = cut?;
             // Further blocks are of this state from now on, not of what a request was answered with before.

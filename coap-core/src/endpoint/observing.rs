@@ -422,6 +422,7 @@ const fn is_of_attempt(reason: Failure) -> bool {
             | Failure::NoAck
             | Failure::NoResponse
             | Failure::Reset
+            | Failure::ExtendedToken
             | Failure::Unreachable
             | Failure::NoMessageId
             | Failure::BackOff { .. }

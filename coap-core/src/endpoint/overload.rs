@@ -122,6 +122,7 @@ impl Endpoint {
     ///
     /// No slot is held for it. One that is not safe is remembered with its answer as any other, because a copy of it that is
     /// late must not be executed after its client was told that it was refused (RFC 7252 §4.5).
+    #[cold]
     pub(super) fn refuse_overloaded(
         &mut self,
         now: Instant,

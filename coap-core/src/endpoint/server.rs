@@ -10,8 +10,9 @@ use super::serving::Arrival;
 use crate::addr::{Local, Peer};
 use crate::blockwise::server::Reply;
 use crate::deadlines::Reason;
+use crate::echo;
 use crate::event::{Closed, IncomingId};
-use crate::exchange::{Common, IncomingKey, NewIncoming, Waiting};
+use crate::exchange::{Asked, Common, Incoming, IncomingKey, NewIncoming, Waiting};
 use crate::message::Response;
 use crate::outbox::What;
 use crate::peers::PeerKey;
@@ -40,12 +41,14 @@ impl Endpoint {
     /// next. A response in parts can be broken off with another response.
     ///
     /// An error changes nothing: the request can be answered with another response.
-    pub fn respond(&mut self, now: Instant, to: IncomingId, response: Response) -> Result<(), RespondError> {
+    pub fn respond(&mut self, now: Instant, to: IncomingId, mut response: Response) -> Result<(), RespondError> {
         let now = self.advance(now);
         if !response.code.is_response() {
             return Err(RespondError::NotAResponse { code: response.code });
         }
-        let response = self.with_echo(to.0, response);
+        if response.code == Code::UNAUTHORIZED && echo::wants_echo(&response.options) {
+            self.fill_echo(to.0, &mut response.options);
+        }
         let registering = self.registering(to.0);
         match self.incoming.get(to.0).map(|request| &request.waiting) {
             Some(Waiting::Response) if response.body.is_in_parts() => self.start_stream(now, to.0, response),
@@ -82,6 +85,7 @@ impl Endpoint {
         }
         let registration = self.on_observe(now, *path, *peer, message);
         let common = common.map_or_else(|| Common::of(&self.hash, message), Common::Hash);
+        let limited = self.is_limited(*peer, path.is_multicast()) && self.account(now, arrival);
         let new = NewIncoming {
             peer: *peer,
             from: path.from,
@@ -92,7 +96,7 @@ impl Endpoint {
             token: message.token.clone(),
             recent: *recent,
             no_response: message.options.no_response(),
-            asked: *asked,
+            asked: Asked { limited, ..*asked },
             common,
             registration,
         };
@@ -169,22 +173,29 @@ impl Endpoint {
 
     /// Sends a response by the way that the request asks for. The request stays open.
     pub(super) fn deliver(&mut self, now: Instant, key: IncomingKey, reply: Reply) -> Result<(), RespondError> {
+        if self.incoming.get(key).is_some_and(|request| request.asked.limited) {
+            return self.deliver_limited(now, key, reply);
+        }
+        self.deliver_as_it_is(now, key, reply)
+    }
+
+    /// The same for one that the peer may be sent.
+    pub(super) fn deliver_as_it_is(
+        &mut self,
+        now: Instant,
+        key: IncomingKey,
+        reply: Reply,
+    ) -> Result<(), RespondError> {
         let open = self.incoming.get(key).filter(|request| matches!(request.waiting, Waiting::Response));
         let request = open.ok_or(RespondError::Stale)?;
         let (peer, to, local, recent) = (request.peer, request.from, request.local, request.recent);
-        let (kind, request_id, method) = (request.kind, request.message_id, request.method);
-        let suppressed = match request.no_response {
-            // It is not the response that the client declined: without it no further block would come.
-            _ if reply.code == Code::CONTINUE => false,
-            // The client has said which classes it wants, and that counts for a multicast too (RFC 7967 §2.1).
-            Some(unwanted) => reply.code.suppressed_by(unwanted),
-            None => local.group.is_some() && reply.code.is_error(),
-        };
+        let (kind, request_id) = (request.kind, request.message_id);
+        let suppressed = is_suppressed(request, reply.code);
         let piggybacked = self.incoming.is_owed(key);
         let mut message = Message {
             kind: match kind {
                 Type::Confirmable if piggybacked => Type::Acknowledgement,
-                Type::Confirmable if self.may_repeat_to(peer) => Type::Confirmable,
+                Type::Confirmable if self.may_repeat_to(peer) && !self.is_challenge(peer, &reply) => Type::Confirmable,
                 _ => Type::NonConfirmable,
             },
             code: reply.code,
@@ -207,11 +218,6 @@ impl Endpoint {
             message.message_id = drawn.map_err(|until| RespondError::NoMessageId { until })?;
         }
         self.stats.unrepeated_responses += u64::from((kind, message.kind) == (Type::Confirmable, Type::NonConfirmable));
-        let group = local.group.is_some();
-        if self.is_limited(peer, group) && !self.abridge(peer, &to, group, method, &mut message) {
-            self.acknowledge(key);
-            return Ok(());
-        }
         match message.kind {
             Type::Acknowledgement => self.send_piggybacked(key, to, local, recent, message),
             Type::Confirmable => self.send_separate(now, peer, to, local, message),
@@ -304,6 +310,18 @@ impl Endpoint {
                 return Ok(drawn);
             }
         }
+    }
+}
+
+/// Whether the client declined a response, or is a group that is spared it.
+#[inline]
+pub(super) fn is_suppressed(request: &Incoming, code: Code) -> bool {
+    match request.no_response {
+        // It is not the response that the client declined: without it no further block would come.
+        _ if code == Code::CONTINUE => false,
+        // The client has said which classes it wants, and that counts for a multicast too (RFC 7967 §2.1).
+        Some(unwanted) => code.suppressed_by(unwanted),
+        None => request.local.group.is_some() && code.is_error(),
     }
 }
 

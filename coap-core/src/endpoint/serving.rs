@@ -32,7 +32,8 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    pub(super) fn arrived(&self) -> Arrived {
+    /// `limited`: what it is answered with.
+    pub(super) fn arrived(&self, limited: bool) -> Arrived {
         let Message { kind, message_id, token, options, .. } = &self.message;
         Arrived {
             local: self.path.to,
@@ -41,7 +42,7 @@ impl Arrival {
             token: token.clone(),
             recent: self.recent,
             no_response: options.no_response(),
-            asked: self.asked,
+            asked: Asked { limited, ..self.asked },
         }
     }
 
@@ -70,7 +71,7 @@ impl Arrival {
 /// What a response carries, and what is kept for later blocks of it.
 pub(super) struct Cut {
     pub(super) reply: Reply,
-    kept: Option<Box<Kept>>,
+    pub(super) kept: Option<Box<Kept>>,
 }
 
 /// Why a body could not be cut.
@@ -104,7 +105,11 @@ impl Endpoint {
         });
         let of_blocks = block1.is_some() || block2.is_some();
         let common = of_blocks.then(|| self.hash.operation(message.code, &message.options));
-        let arrival = Arrival { path, peer, common, recent, asked: Asked { block1, block2 }, message, bad_elective };
+        // The next block is where a client repeats what came with the first.
+        if of_blocks {
+            self.prove_by_echo(now, peer, path.from, &message);
+        }
+        let arrival = Arrival { path, peer, common, recent, asked: Asked::new(block1, block2), message, bad_elective };
         match (block1, block2) {
             (_, Some(block)) if block.is_reserved() => self.reply_bad(now, arrival, Code::BAD_REQUEST),
             (Some(block), _) if !self.is_sound(&arrival, block) => self.reply_bad(now, arrival, Code::BAD_REQUEST),
@@ -191,7 +196,7 @@ impl Endpoint {
     /// in a request.
     fn on_block_wanted(&mut self, now: Instant, arrival: Arrival, block: Block) {
         let szx = self.szx_for(Some(block));
-        let (token, most) = (arrival.message.token.clone(), self.longest_to(arrival.peer, arrival.path.is_multicast()));
+        let (token, most) = (arrival.message.token.clone(), self.longest_at_once(&arrival));
         let Some(key) = self.transfers.find(self.operation_of(&arrival), Way::Out) else {
             return self.on_unkept_block(now, arrival, block);
         };
@@ -217,7 +222,7 @@ impl Endpoint {
         let observed = if other { None } else { self.observed_body(peer, hash) };
         if let Some((code, options, body)) = observed {
             let kept = Kept { code, options, body };
-            let most = self.longest_to(peer, arrival.path.is_multicast());
+            let most = self.longest_at_once(&arrival);
             let reply = self.reply_from(&kept, most, &arrival.message.token, block.offset(), self.szx_for(Some(block)));
             match reply {
                 Some(reply) => self.reply_now(now, arrival, reply),
@@ -234,10 +239,10 @@ impl Endpoint {
     fn reply_from(&self, kept: &Kept, most: usize, token: &Token, offset: u64, szx: u8) -> Option<Reply> {
         let mut options = kept.options.clone();
         let whole = Stretch::whole(kept.body.clone());
-        let piece = match self.piece(&mut options, most, token.len(), &whole, offset, szx) {
+        let piece = match self.piece(&mut options, most, token.encoded_len(), &whole, offset, szx) {
             // What does not fit because its peer is limited is seen when it is sent.
             Err(Uncut::TooLarge { .. }) if most < self.config.max_datagram => {
-                self.piece(&mut options, self.config.max_datagram, token.len(), &whole, offset, szx)
+                self.piece(&mut options, self.config.max_datagram, token.encoded_len(), &whole, offset, szx)
             }
             cut => cut,
         };
@@ -251,6 +256,7 @@ impl Endpoint {
     pub(super) fn answer(&mut self, now: Instant, key: IncomingKey, response: Response) -> Result<(), RespondError> {
         let Cut { reply, kept } = self.cut(key, response)?;
         let Some(request) = self.incoming.get_mut(key) else { return Err(RespondError::Stale) };
+        let limited = request.asked.limited;
         let (first, unicast) =
             (request.asked.block2.is_none_or(|block| block.num() == 0), request.local.group.is_none());
         let has_transfers = self.peers.get(request.peer).is_some_and(|record| record.transfers.len() > 0);
@@ -258,8 +264,10 @@ impl Endpoint {
         if request.transfer.is_some() {
             self.deliver(now, key, reply.clone())?;
             self.keep_answer(now, key, reply);
+        } else if limited {
+            self.deliver_limited(now, key, reply)?;
         } else {
-            self.deliver(now, key, reply)?;
+            self.deliver_as_it_is(now, key, reply)?;
         }
         match (operation, kept) {
             (Some(operation), Some(kept)) if unicast => self.keep(now, operation, *kept),
@@ -283,7 +291,7 @@ impl Endpoint {
         if response.body.is_in_parts() {
             return Err(RespondError::PartsImpossible);
         }
-        let Cut { reply, kept } = self.cut(key, response)?;
+        let Cut { reply, kept, .. } = self.cut(key, response)?;
         let Some(request) = self.incoming.get(key) else { return Err(RespondError::Stale) };
         let operation = request.operation(&self.hash);
         // Instead of the next block of a stream it is the end of that, and no body to be fetched.
@@ -325,22 +333,23 @@ impl Endpoint {
     #[inline]
     fn cut(&mut self, key: IncomingKey, mut response: Response) -> Result<Cut, RespondError> {
         let Some(request) = self.incoming.get(key) else { return Err(RespondError::Stale) };
-        let (asked, most) = (request.asked, self.longest_answer(request));
         // The answer of a transfer can be kept for a later block, which has another token and number.
-        let token_len = request.transfer.map_or(request.token.len(), |_| Token::MAX_LEN);
+        let token_len = request.transfer.map_or_else(|| request.token.encoded_len(), |_| self.config.token_room());
         response.options.remove(OptionNumber::BLOCK1);
         response.options.remove(OptionNumber::BLOCK2);
-        if request.asked.block1.is_none()
-            && request.asked.block2.is_none()
+        let asked = request.asked;
+        if asked.block1.is_none()
+            && asked.block2.is_none()
+            && !asked.limited
             && let Body::Whole(payload) = &response.body
-            && payload.len() <= room(&response.options, most, token_len, self.szx_for(None))
+            && payload.len() <= room(&response.options, self.config.max_datagram, token_len, self.szx_for(None))
         {
             return Ok(Cut { reply: response.into(), kept: None });
         }
-        if most < self.config.max_datagram {
-            return self.cut_short(key, most, token_len, response);
+        if asked.limited {
+            return self.cut_short(key, token_len, response);
         }
-        self.cut_for(asked, most, token_len, response)
+        self.cut_for(asked, self.config.max_datagram, token_len, response)
     }
 
     /// As [`cut`](Self::cut), where blocks are spoken of or needed.
@@ -351,7 +360,7 @@ impl Endpoint {
         token_len: usize,
         response: Response,
     ) -> Result<Cut, RespondError> {
-        let Asked { block1, block2 } = asked;
+        let Asked { block1, block2, .. } = asked;
         let Response { code, mut options, body } = response;
         // With 4.13 it would say that smaller blocks were welcome.
         let echo = block1.filter(|_| code != Code::REQUEST_ENTITY_TOO_LARGE);
@@ -442,7 +451,7 @@ impl Endpoint {
     pub(super) fn szx_beside(&self, options: &Options, most: usize, szx: u8) -> Option<u8> {
         let mut options = options.clone();
         options.set_block2(Block::new(Block::MAX_NUM, true, szx)?);
-        let frame = FRAME_LEN + Token::MAX_LEN + options.encoded_len();
+        let frame = FRAME_LEN + self.config.token_room() + options.encoded_len();
         Block::largest_szx(most.saturating_sub(frame)).map(|fits| fits.min(szx))
     }
 

@@ -73,9 +73,9 @@ impl Endpoint {
     /// Changes `ConfigBuilder::min_token_len`, for tokens that are drawn from now on.
     ///
     /// # Errors
-    /// Outside 1 to 8 bytes.
+    /// Outside 1 to 8 bytes, or to `ConfigBuilder::max_token_len` if that is more.
     pub fn set_min_token_len(&mut self, bytes: u8) -> Result<(), ConfigError> {
-        check_min_token_len(bytes)?;
+        check_min_token_len(bytes, self.config.max_token_len)?;
         self.config.min_token_len = bytes;
         Ok(())
     }

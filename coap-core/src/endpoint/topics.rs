@@ -358,7 +358,7 @@ impl Endpoint {
     fn can_be_told(&self, state: &Response) -> bool {
         let Body::Whole(body) = &state.body else { return false };
         let most = BlockSize::MIN.bytes();
-        let whole = 4 + Token::MAX_LEN + state.options.encoded_len() + OBSERVE_LEN + 1;
+        let whole = 4 + self.config.token_room() + state.options.encoded_len() + OBSERVE_LEN + 1;
         let needed = if body.len() <= most { whole + body.len() } else { whole + BLOCK_LEN + most };
         needed <= self.config.max_datagram
     }

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::Endpoint;
+use crate::blockwise::client::Operation;
 use crate::deadlines::Reason;
 use crate::event::RequestId;
 use crate::exchange::{self, NewRequest, OutgoingKey, Stage};
@@ -99,12 +100,15 @@ impl Endpoint {
         };
         let mut message = *message;
         message.message_id = message_id;
-        request.attempts = 1;
+        let repeated = request.operation().is_some_and(Operation::is_repeated);
+        request.attempts = if repeated { request.attempts.saturating_add(1) } else { 1 };
         request.last_sent = now;
         self.add_echo(now, peer, &mut message);
         let Some(request) = self.outgoing.get(key) else { return Ok(()) };
         let (to, from, kind, len) = (request.to, request.from, message.kind, message.encoded_len());
         let (own, pacing, until) = (request.transmission.as_deref().copied(), request.pacing, request.until);
+        // The first exchange has the time of any other request; what follows has what is left of that, until there is an answer.
+        let until = if repeated { request.ends_at(self.config.response_timeout) } else { until };
         let parameters = own.unwrap_or_else(|| *self.transmission(peer));
         let confirmable = kind == Type::Confirmable;
         let backoff = confirmable.then(|| Backoff::new(now, &parameters, self.rng.next_u64()));

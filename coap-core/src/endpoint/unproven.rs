@@ -6,8 +6,8 @@
 //! they answer.
 //!
 //! ```text
-//!   serve ──► arrived ──► account ──► pay ◄── deliver, acknowledge, on_retransmission, notify
-//!                │ Echo                └──► withheld
+//!   a request ──► account ──► allowance ──► pay ◄── deliver, acknowledge, on_retransmission, notify
+//!                │ Echo                  └──► withheld
 //!                ▼
 //!             proven, and so by what answers a token or Message ID of ours
 //! ```
@@ -16,17 +16,19 @@ use bytes::Bytes;
 
 use super::Endpoint;
 use super::errors::RespondError;
-use super::inbound::Path;
-use super::serving::{Cut, FRAME_LEN};
+use super::server::is_suppressed;
+use super::serving::{Arrival, Cut, FRAME_LEN};
 use crate::addr::Peer;
+use crate::blockwise::server::Reply;
 use crate::config::UnprovenLimit;
 use crate::echo;
-use crate::exchange::{Incoming, IncomingKey};
+use crate::event::NO_ECHO;
+use crate::exchange::{Incoming, IncomingKey, Waiting};
 use crate::message::Response;
 use crate::peers::PeerKey;
 use crate::reliability::FlightKey;
 use crate::time::Instant;
-use crate::wire::{Code, Message, OptionNumber, Options, Type};
+use crate::wire::{Code, Message, OptionNumber, Options};
 
 /// RFC 9175 §2.4, RFC 9000 §8: for each byte from the peer.
 const FACTOR: u32 = 3;
@@ -44,12 +46,13 @@ impl Endpoint {
     /// Whether what is sent to a peer is limited; `group`: it answers a request that came through a group.
     #[inline]
     pub(super) fn is_limited(&self, peer: PeerKey, group: bool) -> bool {
-        let asked = match self.config.unproven_limit {
-            UnprovenLimit::Off => false,
-            UnprovenLimit::Groups => group,
-            UnprovenLimit::All => true,
-        };
-        asked && self.peers.get(peer).is_some_and(|record| !record.is_proven())
+        let limit = self.config.unproven_limit;
+        (limit == UnprovenLimit::All || (group && limit == UnprovenLimit::Groups)) && self.is_unproven(peer)
+    }
+
+    #[inline(never)]
+    fn is_unproven(&self, peer: PeerKey) -> bool {
+        self.peers.get(peer).is_some_and(|record| !record.is_proven())
     }
 
     /// The longest datagram that may go to a peer now.
@@ -58,39 +61,47 @@ impl Endpoint {
         if self.is_limited(peer, group) { self.affordable(peer).min(LONGEST) } else { self.config.max_datagram }
     }
 
+    /// The longest that may answer a request at once: that pays for itself.
+    pub(super) fn longest_at_once(&self, arrival: &Arrival) -> usize {
+        let max = self.config.max_datagram;
+        if self.is_limited(arrival.peer, arrival.path.is_multicast()) { LONGEST.min(max) } else { max }
+    }
+
     /// The same, in answer to a request. Who registers as an observer must be able to pay for the first notification, whose
     /// acknowledgement proves its address.
     #[inline]
     pub(super) fn longest_answer(&self, request: &Incoming) -> usize {
         let group = request.local.group.is_some();
-        if request.registration.is_none() || !self.is_limited(request.peer, group) {
+        if !self.is_limited(request.peer, group) {
+            return self.config.max_datagram;
+        }
+        if request.registration.is_none() {
             return self.longest_to(request.peer, group);
         }
-        let notification = HEADERS + NOTIFICATION + request.token.len();
+        let notification = HEADERS + NOTIFICATION + request.token.encoded_len();
         self.affordable(request.peer).saturating_sub(notification).min(LONGEST)
     }
 
     /// How long a datagram may be that its peer pays for.
     pub(super) fn affordable(&self, peer: PeerKey) -> usize {
-        let allowance = self.peers.get(peer).map_or(0, |record| record.allowance as usize);
+        let allowance = self.peers.get(peer).map_or(0, |record| record.credit.allowance as usize);
         allowance.saturating_sub(HEADERS).min(self.config.max_datagram)
     }
 
-    /// A request of the peer is served. One with an Echo value of ours proves its address; another pays for its answer.
-    #[inline]
-    pub(super) fn arrived(&mut self, now: Instant, peer: PeerKey, path: Path, message: &Message) {
-        let limited = self.is_limited(peer, path.is_multicast());
-        if !limited && !message.options.contains(OptionNumber::ECHO) {
-            return;
+    /// A request is served of a peer that is limited. One with an Echo value of ours proves its address; another pays for its
+    /// answer. True: it is limited still.
+    #[cold]
+    pub(super) fn account(&mut self, now: Instant, arrival: &Arrival) -> bool {
+        let Arrival { peer, path, message, .. } = arrival;
+        if self.prove_by_echo(now, *peer, path.from, message) {
+            return false;
         }
-        let lifetime = self.config.echo_lifetime;
-        if message.options.echo().is_some_and(|value| self.echoes.age(now, &path.from, value, lifetime).is_some()) {
-            self.recent.prove(peer);
-            self.peers.prove(now, peer);
-        } else if limited && let Some(record) = self.peers.get_mut(peer) {
-            let received = (HEADERS + usize::from(path.len)) as u32;
-            record.allowance = record.allowance.saturating_add(FACTOR * received);
+        if let Some(record) = self.peers.get_mut(*peer) {
+            // As long as the datagram, which UDP bounds.
+            let received = (HEADERS + message.encoded_len()) as u32;
+            record.credit.allowance = record.credit.allowance.saturating_add(FACTOR * received);
         }
+        true
     }
 
     /// Whether a datagram of `len` bytes may be sent to a peer. It has been paid then.
@@ -102,9 +113,9 @@ impl Endpoint {
 
     fn pay_for(&mut self, peer: PeerKey, len: usize) -> bool {
         let Some(record) = self.peers.get_mut(peer) else { return false };
-        let left = u32::try_from(HEADERS + len).ok().and_then(|bytes| record.allowance.checked_sub(bytes));
+        let left = u32::try_from(HEADERS + len).ok().and_then(|bytes| record.credit.allowance.checked_sub(bytes));
         match left {
-            Some(left) => record.allowance = left,
+            Some(left) => record.credit.allowance = left,
             None => self.stats.unproven_withheld += 1,
         }
         left.is_some()
@@ -112,13 +123,11 @@ impl Endpoint {
 
     /// Whether a separate response may be repeated.
     pub(super) fn pay_again(&mut self, peer: PeerKey, flight: FlightKey) -> bool {
-        let limited = self.is_limited(peer, false);
-        !limited
-            || self
-                .flights
-                .get(flight)
-                .map(|flight| flight.message.encoded_len())
-                .is_some_and(|len| self.pay_for(peer, len))
+        if !self.is_limited(peer, false) {
+            return true;
+        }
+        let len = self.flights.get(flight).map(|flight| flight.message.encoded_len());
+        len.is_some_and(|len| self.pay_for(peer, len))
     }
 
     /// Makes an Echo value for a peer.
@@ -138,16 +147,16 @@ impl Endpoint {
         (if method.is_safe() { Code::UNAUTHORIZED } else { response }, options)
     }
 
-    /// What one response carries of a body to a peer that is limited to `most` bytes. If that makes a difference, it is asked to
+    /// What one response carries of a body to a peer that is limited. If that makes a difference, it is asked to
     /// prove its address with the next request. What does not fit at all is seen when it is sent.
     pub(super) fn cut_short(
         &mut self,
         key: IncomingKey,
-        most: usize,
         token_len: usize,
         response: Response,
     ) -> Result<Cut, RespondError> {
         let Some(request) = self.incoming.get(key) else { return Err(RespondError::Stale) };
+        let most = self.longest_answer(request);
         let (asked, from, registers) = (request.asked, request.from, request.registration.is_some());
         let longest = self.longest_to(request.peer, request.local.group.is_some());
         let unlimited = self.cut_for(asked, self.config.max_datagram, token_len, response.clone())?;
@@ -167,41 +176,77 @@ impl Endpoint {
     }
 
     /// Makes of a response to a peer that is limited what it may be sent, and pays for it. False: nothing.
-    pub(super) fn abridge(
-        &mut self,
-        peer: PeerKey,
-        to: &Peer,
-        group: bool,
-        method: Code,
-        message: &mut Message,
-    ) -> bool {
-        if message.encoded_len() > self.longest_to(peer, group) {
+    fn abridge(&mut self, key: IncomingKey, reply: &mut Reply) -> bool {
+        let Some(request) = self.incoming.get(key) else { return false };
+        let (peer, to, group, method) = (request.peer, request.from, request.local.group.is_some(), request.method);
+        let token_len = request.token.encoded_len();
+        let len = |reply: &Reply| {
+            let marker = usize::from(!reply.payload.is_empty());
+            FRAME_LEN - 1 + token_len + reply.options.encoded_len() + marker + reply.payload.len()
+        };
+        if len(reply) > self.longest_to(peer, group) {
             // A group has others that answer, and an error is none for it.
             if group {
                 self.stats.unproven_withheld += 1;
                 return false;
             }
-            (message.code, message.options) = self.challenge(to, method, message.code);
-            message.payload = Bytes::new();
+            (reply.code, reply.options) = self.challenge(&to, method, reply.code);
+            reply.payload = Bytes::new();
         }
-        // RFC 9175 §2.4: never a separate one, which would be repeated.
-        let asks = message.code == Code::UNAUTHORIZED && message.options.contains(OptionNumber::ECHO);
-        if asks && message.kind == Type::Confirmable {
-            message.kind = Type::NonConfirmable;
+        self.pay(peer, group, len(reply))
+    }
+
+    /// Sends a response to a peer that is limited, or what there is instead of it.
+    #[cold]
+    pub(super) fn deliver_limited(
+        &mut self,
+        now: Instant,
+        key: IncomingKey,
+        mut reply: Reply,
+    ) -> Result<(), RespondError> {
+        let open = self.incoming.get(key).filter(|request| matches!(request.waiting, Waiting::Response));
+        let request = open.ok_or(RespondError::Stale)?;
+        if !is_suppressed(request, reply.code) && !self.abridge(key, &mut reply) {
+            self.acknowledge(key);
+            return Ok(());
         }
-        self.pay(peer, group, message.encoded_len())
+        self.deliver_as_it_is(now, key, reply)
+    }
+
+    /// RFC 9175 §2.4: what asks for a proof of the address is never sent separately, which would be repeated.
+    pub(super) fn is_challenge(&self, peer: PeerKey, reply: &Reply) -> bool {
+        let asks = reply.code == Code::UNAUTHORIZED && reply.options.contains(OptionNumber::ECHO);
+        asks && self.is_limited(peer, false)
     }
 
     /// Puts an Echo value in where the application wants one.
-    #[inline]
-    pub(super) fn with_echo(&mut self, of: IncomingKey, mut response: Response) -> Response {
-        if echo::wants_echo(&response.options)
-            && let Some(from) = self.incoming.get(of).map(|request| request.from)
-        {
-            let value = self.make_echo(&from);
+    #[cold]
+    pub(super) fn fill_echo(&mut self, of: IncomingKey, options: &mut Options) {
+        if let Some(from) = self.incoming.get(of).map(|request| request.from) {
             // It has a length that the option can have.
-            let _ = response.options.set_echo(&value);
+            let _ = options.set_echo(&self.make_echo(&from));
         }
-        response
+    }
+
+    /// Whether a message has an Echo value of ours, which proves the address of its peer.
+    pub(super) fn prove_by_echo(&mut self, now: Instant, peer: PeerKey, from: Peer, message: &Message) -> bool {
+        let lifetime = self.config.echo_lifetime;
+        let age = |value| self.echoes.age(now, &from, value, lifetime);
+        let is_ours = message.options.echo().and_then(age).is_some();
+        if is_ours {
+            self.recent.prove(peer);
+            self.peers.prove(now, peer);
+        }
+        is_ours
+    }
+
+    /// How old the Echo value is that a request came with.
+    #[cold]
+    pub(super) fn echo_age(&self, request: &Incoming) -> u32 {
+        let lifetime = self.config.echo_lifetime;
+        let age = |value| self.echoes.age(request.opened, &request.from, value, lifetime);
+        let Some(age) = request.echo().and_then(age) else { return NO_ECHO };
+        // A begun millisecond counts as a whole: nothing is younger than it is.
+        u32::try_from(age.as_micros().div_ceil(1_000)).unwrap_or(NO_ECHO)
     }
 }

@@ -14,8 +14,8 @@ use crate::peers::{PeerKey, PeerRecord};
 use crate::time::Instant;
 use crate::wire::{Block, Code, Message, OptionNumber, Options, Token};
 
-/// The header, the longest token and the payload marker, in bytes (RFC 7252 §3).
-const FRAME: usize = 4 + Token::MAX_LEN + 1;
+/// The header and the payload marker, in bytes (RFC 7252 §3).
+const FRAME: usize = 4 + 1;
 
 /// What Block1, Block2, Size1 and Request-Tag add to the options of a request, at most, in bytes: 3, 3, 4 and 8 of value, and
 /// 2, 2, 2 and 3 of head, where the number of the option before is far.
@@ -77,7 +77,7 @@ impl Endpoint {
         options.remove(OptionNumber::BLOCK2);
         blocks.size = hint.or(blocks.size).or(self.config.block_size);
         let (early, size) = (blocks.size.is_some(), blocks.size.unwrap_or(BlockSize::MAX));
-        let (len, whole) = (FRAME + options.encoded_len(), !body.is_in_parts());
+        let (len, whole) = (FRAME + self.config.token_room() + options.encoded_len(), !body.is_in_parts());
         let datagram = len + body.len() + if early { BLOCK_OPTIONS } else { 0 };
         let fits = whole && body.len() <= size.bytes() && (datagram <= self.config.max_datagram || body.is_empty());
         let special = early || code == Code::FETCH || blocks.in_parts || blocks.max_body.is_some() || blocks.report;

@@ -49,11 +49,19 @@ pub(crate) struct Incoming {
     open: Link,
 }
 
-/// Which blocks a message carries and asks for (RFC 7959 §2.1).
+/// Which blocks a message carries and asks for (RFC 7959 §2.1), and of whom.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Asked {
     pub(crate) block1: Option<Block>,
     pub(crate) block2: Option<Block>,
+    /// Its peer had not proven its address, and its answer is limited (`Config::unproven_limit`).
+    pub(crate) limited: bool,
+}
+
+impl Asked {
+    pub(crate) const fn new(block1: Option<Block>, block2: Option<Block>) -> Self {
+        Self { block1, block2, limited: false }
+    }
 }
 
 /// What the messages of the blocks of a request and its response have in common (`KeyedHash::operation`).
@@ -76,6 +84,12 @@ impl Incoming {
     #[inline]
     pub(crate) const fn take_request(&mut self) -> Option<Request> {
         self.request.take()
+    }
+
+    /// The Echo value that it came with, until the application has seen it.
+    #[inline]
+    pub(crate) fn echo(&self) -> Option<&[u8]> {
+        self.request.as_ref()?.options.echo()
     }
 
     /// Which body its blocks, or those of its response, are of.

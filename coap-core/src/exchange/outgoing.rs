@@ -152,6 +152,13 @@ impl Outgoing {
         self.bodies.operation()
     }
 
+    /// Until when its exchanges may go on: that of the caller. As long as the peer has answered nothing, it is no later than that
+    /// of any other request, `patience` after its start, however often its first block may be sent.
+    pub(crate) fn ends_at(&self, patience: Duration) -> Option<Instant> {
+        let first = self.operation().is_some_and(Operation::is_unanswered).then(|| self.started + patience);
+        [self.until, first].into_iter().flatten().min()
+    }
+
     pub(crate) fn operation_mut(&mut self) -> Option<&mut Operation> {
         if let Bodies::Blocks(operation) = &mut self.bodies { Some(operation) } else { None }
     }

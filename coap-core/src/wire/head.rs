@@ -44,7 +44,7 @@ pub(super) fn read(first: u8, rest: &[u8]) -> Result<Head<'_>, Malformed> {
 }
 
 /// 13 and 14 announce one or two further bytes; the caller has ruled out 15.
-fn read_extended(nibble: u8, bytes: &[u8]) -> Option<(u32, &[u8])> {
+pub(super) fn read_extended(nibble: u8, bytes: &[u8]) -> Option<(u32, &[u8])> {
     match (nibble, bytes) {
         (13, [one, rest @ ..]) => Some((13 + u32::from(*one), rest)),
         (14, [high, low, rest @ ..]) => Some((269 + u32::from(u16::from_be_bytes([*high, *low])), rest)),

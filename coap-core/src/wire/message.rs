@@ -5,10 +5,10 @@ use core::fmt;
 use bytes::{Buf, Bytes};
 
 use super::code::Code;
-use super::head::PAYLOAD_MARKER;
+use super::head::{self, MAX_HEAD_LEN, PAYLOAD_MARKER};
 use super::options::{self, Options, Survey};
 use super::text::Payload;
-use super::token::Token;
+use super::token::{Short, Token};
 
 /// The bytes before the token: version, type and token length in one, code, Message ID in two.
 const HEADER_LEN: usize = 4;
@@ -62,7 +62,8 @@ pub struct Header {
     pub code: Code,
     /// The Message ID.
     pub message_id: u16,
-    /// The token length as it stands there, 0 to 15. Above 8 is reserved.
+    /// The token length as it stands there, 0 to 15. Above 8 is reserved, unless extended tokens are spoken (RFC 8974): then 13
+    /// and 14 say that the length follows.
     pub token_length: u8,
 }
 
@@ -88,6 +89,13 @@ impl Header {
             token_length: *first & 0xf,
         };
         Ok((header, rest))
+    }
+
+    /// RFC 7252 §4.1: nothing may follow, and a token length other than 0 announces that something does.
+    #[inline]
+    const fn check_empty(&self, body: &[u8]) -> Result<(), Malformed> {
+        let more = !body.is_empty() || self.token_length != 0;
+        if self.code.is_empty() && more { Err(Malformed::EmptyNot4Bytes) } else { Ok(()) }
     }
 }
 
@@ -156,6 +164,32 @@ impl Message {
                 datagram
             }
         };
+        Ok(Self { kind, code, message_id, token: token.into(), options, payload })
+    }
+
+    /// As [`decode`](Self::decode), and reads tokens of up to 65,804 bytes (RFC 8974), which are copied.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn decode_extended(datagram: Bytes) -> Result<Self, DecodeError> {
+        let header = Header::peek(&datagram);
+        Self::decode_long(datagram).map_err(|reason| DecodeError { reason, header })
+    }
+
+    #[inline(never)]
+    fn decode_long(mut datagram: Bytes) -> Result<Self, Malformed> {
+        let (header, body) = Header::read(&datagram)?;
+        header.check_empty(body)?;
+        let Header { kind, code, message_id, token_length } = header;
+        let (len, rest) = match token_length {
+            15 => return Err(Malformed::TklReserved),
+            nibble => head::read_extended(nibble, body).ok_or(Malformed::TokenTruncated)?,
+        };
+        let (token, rest) = rest.split_at_checked(len as usize).ok_or(Malformed::TokenTruncated)?;
+        let token = Token::extended(token).ok_or(Malformed::TklReserved)?;
+        let survey = options::survey(rest)?;
+        let (options, payload_len) = (Options::found(&survey, &datagram), survey.payload_len);
+        let payload = datagram.split_off(datagram.len() - payload_len);
         Ok(Self { kind, code, message_id, token, options, payload })
     }
 
@@ -166,12 +200,17 @@ impl Message {
     }
 
     #[inline]
-    const fn encoded_len_with(&self, options: &[u8]) -> usize {
-        let payload = match self.payload.len() {
+    fn encoded_len_with(&self, options: &[u8]) -> usize {
+        HEADER_LEN + self.token.encoded_len() + options.len() + self.encoded_payload_len()
+    }
+
+    /// With its marker.
+    #[inline]
+    const fn encoded_payload_len(&self) -> usize {
+        match self.payload.len() {
             0 => 0,
             len => 1 + len,
-        };
-        HEADER_LEN + self.token.len() + options.len() + payload
+        }
     }
 
     /// Writes the message to the start of `buf` and returns its length in bytes. Does not allocate.
@@ -180,20 +219,45 @@ impl Message {
     /// If `buf` is too small; nothing is written then.
     #[inline]
     pub fn encode(&self, buf: &mut [u8]) -> Result<usize, EncodeError> {
+        let Some(token) = self.token.short() else { return self.encode_long(buf) };
         let options = self.options.encoded();
-        let needed = self.encoded_len_with(options);
+        let needed = HEADER_LEN + token.len() + options.len() + self.encoded_payload_len();
         let available = buf.len();
         let buf = buf.get_mut(..needed).ok_or(EncodeError::BufferTooSmall { needed, available })?;
 
+        let rest = put_start(buf, self.header(token.len() as u8), token);
+        self.put_end(put(rest, options));
+        Ok(needed)
+    }
+
+    /// RFC 8974 §2.1: the length of the token is written as that of an option is.
+    #[cold]
+    #[inline(never)]
+    fn encode_long(&self, buf: &mut [u8]) -> Result<usize, EncodeError> {
+        let (token, options) = (self.token.as_bytes(), self.options.encoded());
+        let (needed, available) = (self.encoded_len_with(options), buf.len());
+        let buf = buf.get_mut(..needed).ok_or(EncodeError::BufferTooSmall { needed, available })?;
+        let mut head = [0; MAX_HEAD_LEN];
+        let len = head::write(0, token.len(), &mut head);
+        let [nibbles, extended @ ..] = head;
+        let rest = put(buf, &self.header(nibbles & 0xf));
+        let rest = put(rest, extended.get(..len - 1).unwrap_or_default());
+        self.put_end(put(put(rest, token), options));
+        Ok(needed)
+    }
+
+    #[inline]
+    const fn header(&self, token_length: u8) -> [u8; HEADER_LEN] {
         let [high, low] = self.message_id.to_be_bytes();
-        let first = VERSION_1 | (self.kind as u8) << 4 | self.token.len() as u8;
-        let rest = put_start(buf, [first, self.code.to_byte(), high, low], &self.token);
-        let rest = put(rest, options);
+        [VERSION_1 | (self.kind as u8) << 4 | token_length, self.code.to_byte(), high, low]
+    }
+
+    #[inline]
+    fn put_end(&self, rest: &mut [u8]) {
         if let Some((marker, rest)) = rest.split_first_mut() {
             *marker = PAYLOAD_MARKER;
             put(rest, &self.payload);
         }
-        Ok(needed)
     }
 }
 
@@ -201,7 +265,7 @@ impl Message {
 ///
 /// In a message of twelve bytes or more, what a short token leaves of its eight bytes is written over by what follows.
 #[inline]
-fn put_start<'a>(buf: &'a mut [u8], header: [u8; HEADER_LEN], token: &Token) -> &'a mut [u8] {
+fn put_start<'a>(buf: &'a mut [u8], header: [u8; HEADER_LEN], token: &Short) -> &'a mut [u8] {
     match buf.first_chunk_mut::<{ HEADER_LEN + Token::MAX_LEN }>() {
         Some(start) => {
             let (to_header, to_token) = start.split_at_mut(HEADER_LEN);
@@ -228,7 +292,7 @@ fn put<'a>(buf: &'a mut [u8], bytes: &[u8]) -> &'a mut [u8] {
 /// A datagram that was read, before its bytes are handed out.
 struct Parts<'a> {
     header: Header,
-    token: Token,
+    token: Short,
     survey: Survey<'a>,
 }
 
@@ -236,14 +300,11 @@ impl<'a> Parts<'a> {
     #[inline]
     fn read(datagram: &'a [u8]) -> Result<Self, Malformed> {
         let (header, body) = Header::read(datagram)?;
-        // RFC 7252 §4.1: nothing may follow, and a token length other than 0 announces that something does.
-        if header.code.is_empty() && (!body.is_empty() || header.token_length != 0) {
-            return Err(Malformed::EmptyNot4Bytes);
-        }
+        header.check_empty(body)?;
         if usize::from(header.token_length) > Token::MAX_LEN {
             return Err(Malformed::TklReserved);
         }
-        let (token, rest) = Token::split_from(body, header.token_length).ok_or(Malformed::TokenTruncated)?;
+        let (token, rest) = Short::split_from(body, header.token_length).ok_or(Malformed::TokenTruncated)?;
         Ok(Self { header, token, survey: options::survey(rest)? })
     }
 }

@@ -173,6 +173,12 @@ impl Options {
         if number.number() > self.last { None } else { self.get_all(number).next() }
     }
 
+    /// Whether there are options of this number or a higher one.
+    #[inline]
+    pub(crate) const fn reach(&self, number: OptionNumber) -> bool {
+        self.last >= number.number()
+    }
+
     /// The values of all options `number`, in their order.
     #[inline]
     pub fn get_all(&self, number: OptionNumber) -> impl Iterator<Item = &[u8]> + Clone + fmt::Debug {

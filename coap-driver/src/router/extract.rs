@@ -36,8 +36,8 @@ pub struct Incoming<'a> {
 
 impl<'a> Incoming<'a> {
     pub(crate) const fn new(incoming: &'a IncomingRequest) -> Self {
-        let IncomingRequest { peer, local, kind, message_id, ref token, ref request, wanted, echo_age, .. } = *incoming;
-        let (identity, upload) = (None, None);
+        let IncomingRequest { peer, local, kind, message_id, ref token, ref request, wanted, .. } = *incoming;
+        let (identity, upload, echo_age) = (None, None, incoming.echo_age());
         Self { peer, identity, local, kind, message_id, token, request, wanted, echo_age, upload, captures: &[] }
     }
 

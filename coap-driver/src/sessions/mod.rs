@@ -8,10 +8,12 @@ mod plain;
 mod secure;
 
 #[cfg(not(feature = "dtls"))]
-pub(crate) use self::plain::{Credentials, Identity, Machine, Secure, identity_key, listen, longest_datagram};
+pub(crate) use self::plain::{
+    Credentials, Identity, Machine, Secure, identity_key, listen, longest_datagram, next_message, watch,
+};
 #[cfg(feature = "dtls")]
 pub use self::secure::SessionInfo;
 #[cfg(feature = "dtls")]
 pub(crate) use self::secure::{
-    Credentials, Identity, Machine, Secure, Sessions, identity_key, listen, longest_datagram,
+    Credentials, Identity, Machine, Secure, Sessions, identity_key, listen, longest_datagram, next_message, watch,
 };

@@ -9,6 +9,7 @@ use rand_core::CryptoRng;
 use crate::builder::BindAddr;
 use crate::error::Error;
 use crate::state::State;
+use crate::traffic::Traffic;
 use crate::waiting::ClientId;
 
 pub(crate) type Machine = Endpoint;
@@ -96,4 +97,11 @@ impl State {
 /// The longest datagram that can be sent, in bytes.
 pub(crate) fn longest_datagram(machine: &Machine) -> usize {
     machine.config().max_datagram()
+}
+
+pub(crate) fn watch(_machine: &mut Machine) {}
+
+/// There are no sessions.
+pub(crate) fn next_message(_machine: &mut Machine) -> Option<Traffic> {
+    None
 }

@@ -6,7 +6,8 @@ use std::io;
 
 use coap_core::{Config, Endpoint, Host, Instant, Peer, RequestError, SessionEnd, SessionId, Timing, UdpAddr};
 use coap_dtls::{
-    ClientSecurity, ConnectError, Limits, PeerIdentity, SecureEndpoint, ServerName, ServerSecurity, SessionStats,
+    ClientSecurity, ConnectError, Limits, PeerIdentity, SecureEndpoint, ServerName, ServerSecurity, SessionMessage,
+    SessionStats,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -18,6 +19,7 @@ use crate::error::Error;
 use crate::runtime::Runtime;
 use crate::server::Server;
 use crate::state::State;
+use crate::traffic::{Direction, Traffic};
 use crate::waiting::ClientId;
 
 pub(crate) type Machine = SecureEndpoint;
@@ -96,6 +98,18 @@ impl Credentials {
 /// The longest datagram that can be sent, in bytes: it grows with the sessions that are made.
 pub(crate) fn longest_datagram(machine: &Machine) -> usize {
     machine.max_transmit()
+}
+
+/// From now on messages inside of sessions are shown by [`next_message`].
+pub(crate) fn watch(machine: &mut Machine) {
+    machine.watch();
+}
+
+/// The next message inside of a session.
+pub(crate) fn next_message(machine: &mut Machine) -> Option<Traffic> {
+    let SessionMessage { session, addr, local, is_ours, payload, .. } = machine.poll_message()?;
+    let direction = if is_ours { Direction::Sent } else { Direction::Received };
+    Some(Traffic { session: Some(session), ..Traffic::new(direction, Peer::Udp(addr), local, payload) })
 }
 
 /// What tells two identities apart: of the owners of certificates the first, which has the name and the key.

@@ -283,7 +283,7 @@ fn what_is_no_certificate_is_rejected() {
     let world = World::new();
     assert_eq!(world.ask(&[], "sensor.example.org"), Err(CertificateError::Rejected));
     let junk = CertificateDer::from(vec![0x30, 0x03, 0x02, 0x01, 0x00]);
-    assert_eq!(world.ask(&[junk.clone()], "sensor.example.org"), Err(CertificateError::Rejected));
+    assert_eq!(world.ask(core::slice::from_ref(&junk), "sensor.example.org"), Err(CertificateError::Rejected));
     assert!(matches!(WebPkiVerifier::new([junk]), Err(CredentialError::Malformed { .. })));
     assert_eq!(WebPkiVerifier::new([]).err(), Some(CredentialError::TrustsNobody));
 }

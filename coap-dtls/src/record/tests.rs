@@ -1,8 +1,14 @@
 use super::*;
 
+const CIPHERS: [Cipher; 2] = [Cipher::Aes128Ccm8, Cipher::Aes128Gcm];
+
 fn pair() -> (Records, Records) {
+    pair_of(Cipher::Aes128Ccm8)
+}
+
+fn pair_of(cipher: Cipher) -> (Records, Records) {
     let keys = KeyBlock::derive(&[7; 48], &[1; 32], &[2; 32]);
-    (Records::new(&keys, Role::Client, 1), Records::new(&keys, Role::Server, 1))
+    (Records::new(cipher, &keys, Role::Client, 1), Records::new(cipher, &keys, Role::Server, 1))
 }
 
 /// What `to` makes of a datagram with one record.
@@ -19,10 +25,12 @@ fn numbered(from: &mut Records, number: u64) -> Vec<u8> {
 
 #[test]
 fn what_one_end_seals_the_other_opens() {
-    let (mut client, mut server) = pair();
-    for plaintext in [&b""[..], b"a", &[9; 15], &[9; 16], &[9; 17], &[9; 1152]] {
+    for (cipher, plaintext) in CIPHERS.into_iter().flat_map(|cipher| {
+        [&b""[..], b"a", &[9; 15], &[9; 16], &[9; 17], &[9; 1152]].map(|plaintext| (cipher, plaintext))
+    }) {
+        let (mut client, mut server) = pair_of(cipher);
         let record = client.seal(Content::ApplicationData, plaintext).unwrap();
-        assert_eq!(record.len(), plaintext.len() + OVERHEAD);
+        assert_eq!(record.len(), plaintext.len() + cipher.overhead());
         assert_eq!(open(&mut server, &record).unwrap(), plaintext);
         let record = server.seal(Content::ApplicationData, plaintext).unwrap();
         assert_eq!(open(&mut client, &record).unwrap(), plaintext);
@@ -31,9 +39,12 @@ fn what_one_end_seals_the_other_opens() {
 
 #[test]
 fn the_nonce_is_epoch_and_number() {
-    let (mut client, _) = pair();
-    let record = numbered(&mut client, 0x0102_0304_0506);
-    assert_eq!(record[..HEADER + EXPLICIT], hex_literal::hex!("17 fefd 0001 010203040506 0015 0001 010203040506"));
+    for (cipher, length) in [(Cipher::Aes128Ccm8, 0x15), (Cipher::Aes128Gcm, 0x1d)] {
+        let record = numbered(&mut pair_of(cipher).0, 0x0102_0304_0506);
+        let mut expected = hex_literal::hex!("17 fefd 0001 010203040506 0015 0001 010203040506");
+        expected[12] = length;
+        assert_eq!(record[..HEADER + EXPLICIT], expected);
+    }
 }
 
 #[test]
@@ -66,26 +77,30 @@ fn a_forgery_does_not_move_the_window() {
 
 #[test]
 fn each_flipped_bit_is_noticed() {
-    let (mut client, mut server) = pair();
-    let record = client.seal(Content::ApplicationData, b"hello").unwrap();
-    for bit in 0..record.len() * 8 {
-        let mut forged = record.clone();
-        forged[bit / 8] ^= 1 << (bit % 8);
-        let result = open(&mut server, &forged);
-        assert!(matches!(result, Err(Dropped::Forged | Dropped::Malformed)), "bit {bit}: {result:?}");
+    for cipher in CIPHERS {
+        let (mut client, mut server) = pair_of(cipher);
+        let record = client.seal(Content::ApplicationData, b"hello").unwrap();
+        for bit in 0..record.len() * 8 {
+            let mut forged = record.clone();
+            forged[bit / 8] ^= 1 << (bit % 8);
+            let result = open(&mut server, &forged);
+            assert!(matches!(result, Err(Dropped::Forged | Dropped::Malformed)), "bit {bit}: {result:?}");
+        }
+        assert_eq!(open(&mut server, &record), Ok(b"hello".to_vec()));
     }
-    assert_eq!(open(&mut server, &record), Ok(b"hello".to_vec()));
 }
 
 #[test]
 fn a_record_too_short_for_nonce_and_tag_is_malformed() {
-    let (_, mut server) = pair();
-    for length in 0..EXPLICIT + TAG {
-        let mut datagram = Record::header(Content::ApplicationData, 1, 5, length as u16).to_vec();
-        datagram.resize(HEADER + length, 0);
-        assert_eq!(open(&mut server, &datagram), Err(Dropped::Malformed), "{length}");
+    for cipher in CIPHERS {
+        let (_, mut server) = pair_of(cipher);
+        for length in 0..cipher.expansion() {
+            let mut datagram = Record::header(Content::ApplicationData, 1, 5, length as u16).to_vec();
+            datagram.resize(HEADER + length, 0);
+            assert_eq!(open(&mut server, &datagram), Err(Dropped::Malformed), "{length}");
+        }
+        assert_eq!(server.forgeries, 0);
     }
-    assert_eq!(server.forgeries, 0);
 }
 
 #[test]
@@ -104,6 +119,14 @@ fn own_records_sent_back_are_forgeries() {
     let (mut client, _) = pair();
     let record = client.seal(Content::ApplicationData, b"hello").unwrap();
     assert_eq!(open(&mut client, &record), Err(Dropped::Forged));
+}
+
+#[test]
+fn one_cipher_does_not_open_what_the_other_has_sealed() {
+    let (mut client, _) = pair_of(Cipher::Aes128Gcm);
+    let (_, mut server) = pair_of(Cipher::Aes128Ccm8);
+    let record = client.seal(Content::ApplicationData, b"hello").unwrap();
+    assert_eq!(open(&mut server, &record), Err(Dropped::Forged));
 }
 
 #[test]

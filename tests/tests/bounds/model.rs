@@ -12,21 +12,21 @@ use crate::rig::{BODY, Rig, encode, peer, request};
 // A table grows by doubling: what it costs is a number of slots, which is that of its entries rounded up to a power of two.
 
 /// A slot of the table of peers, and of what the pool of Message IDs knows of each.
-const PEER: usize = 276;
+const PEER: usize = 260;
 /// A slot of the pool of Message IDs.
 const REMEMBERED: usize = 82;
 /// A slot of the table of requests sent, with its timer.
-const REQUEST: usize = 302;
+const REQUEST: usize = 310;
 /// What an unsent one keeps beside its slot: the message.
-const WAITING: usize = 96;
+const WAITING: usize = 104;
 /// A slot of the messages in flight, with its timer.
-const FLIGHT: usize = 270;
+const FLIGHT: usize = 278;
 /// A slot of the table of requests received.
-const INCOMING: usize = 381;
+const INCOMING: usize = 397;
 /// A slot of the table of bodies in blocks, beside the bytes of the body.
 const TRANSFER: usize = 265;
 /// A slot of the table of observers, with its timer.
-const OBSERVER: usize = 167;
+const OBSERVER: usize = 176;
 /// A slot of the queue of what is to be sent.
 const OUTBOUND: usize = 87;
 /// Replies are kept in chunks of this size, or in a 16th of what may be kept if that is less.

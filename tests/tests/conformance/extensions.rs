@@ -63,8 +63,7 @@ fn ext_03_a_hop_limit_of_0_or_of_two_bytes_is_4_00() {
 /// RFC 8768 §3 with RFC 7252 §5.4.5: the first one counts, a further one is ignored.
 #[test]
 fn of_two_hop_limits_the_first_counts() {
-    let (good, bad): ((OptionNumber, &[u8]), (OptionNumber, &[u8])) =
-        ((OptionNumber::HOP_LIMIT, &[5]), (OptionNumber::HOP_LIMIT, &[0]));
+    let (good, bad) = ((OptionNumber::HOP_LIMIT, &[5][..]), (OptionNumber::HOP_LIMIT, &[0][..]));
     for (options, code) in [([good, bad], Code::CHANGED), ([bad, good], Code::BAD_REQUEST)] {
         let mut rig = Rig::serving();
         assert_eq!(rig.ask(&to_test(Code::PUT, 0x1001, &options)).code, code);
@@ -130,7 +129,7 @@ fn ext_05_an_echo_value_cannot_be_guessed_and_grows_old() {
         rig.respond(request.id, Response::challenge());
         let answer = rig.sent().1;
         assert_eq!(answer.code, Code::UNAUTHORIZED);
-        (request.echo_age, answer.options.echo().unwrap().to_vec())
+        (request.echo_age(), answer.options.echo().unwrap().to_vec())
     };
     let (age, value) = ask(&mut rig, peer(1), 1, None);
     assert!(age.is_none() && (8..=40).contains(&value.len()));

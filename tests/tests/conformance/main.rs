@@ -23,5 +23,8 @@ mod proxy;
 mod retransmission;
 mod rig;
 mod separate;
+mod sessions;
 mod transport;
 mod uris;
+#[path = "../../../coap-dtls/tests/common/mod.rs"]
+mod wire;

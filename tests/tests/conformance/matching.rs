@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use coap_core::{Code, Message, Peer, RequestOptions, SessionId, Token, Type};
+use coap_core::{Code, Config, Failure, Message, Peer, RequestOptions, SessionId, Token, Type};
 use hex_literal::hex;
 
 use crate::rig::{Rig, answer, empty, encode, peer, secs};
@@ -129,4 +129,24 @@ fn a_response_of_a_stranger_with_the_right_token_is_not_delivered() {
     rig.receive(peer(2), &answer(Type::Acknowledgement, Code::CONTENT, request.message_id, &request, b"no"));
     rig.receive(peer(2), &empty(Type::Acknowledgement, request.message_id));
     rig.said_nothing();
+}
+
+/// RFC 8974 §2.2.2: support is taken as absent, and the next request has a token that every peer knows.
+#[test]
+fn tok_11_a_reset_in_answer_to_a_long_token_means_that_it_is_not_supported() {
+    let config = Config::builder().max_token_len(32).min_token_len(32).build().unwrap();
+    let mut rig = Rig::with(config);
+    let id = rig.get(peer(1));
+    let asked = rig.sent_bytes();
+    assert_eq!(asked[..2], [0x4d, 0x01]);
+    assert_eq!(asked[4], 32 - 13);
+    rig.receive(peer(1), &empty(Type::Reset, u16::from_be_bytes([asked[2], asked[3]])));
+    let (failed, reason, timing) = rig.failure();
+    assert_eq!((failed, reason, timing.attempts), (id, Failure::ExtendedToken, 1));
+    rig.sent_nothing();
+    rig.get(peer(1));
+    let (_, again) = rig.sent();
+    assert_eq!(again.token.len(), 8);
+    rig.receive(peer(1), &answer(Type::Acknowledgement, Code::CONTENT, again.message_id, &again, b""));
+    rig.response();
 }

@@ -1,9 +1,16 @@
 //! OBS: observing resources (RFC 7641).
 
+use core::future::IntoFuture;
+use core::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
 use coap_core::{
     Code, Config, Event, Message, OptionNumber, Reliability, Request, RequestId, RequestOptions, TopicId, TopicOptions,
     Type,
 };
+use coap_driver::router::{Resource, Router, get as get_route};
+use coap_driver::{Client, Direction, Observation, Observed};
+use coap_sim::{Host, Sim};
 
 use crate::rig::{Rig, answer, block, con, content, empty, encode, ms, path, peer, secs};
 
@@ -508,4 +515,48 @@ fn a_notification_in_time_puts_a_registration_off() {
     rig.receive(peer(1), &state(Type::Confirmable, 0x7777, &request, Some(20), b"late"));
     assert_eq!(rig.sent().1.kind, Type::Reset);
     rig.comes_to_rest();
+}
+
+/// RFC 7641 §3.1: a client that is interested already does not register a second time, whoever asks.
+#[test]
+fn obs_27_two_observers_in_one_client_are_one_registration() {
+    let (clock, count) = (Resource::new(), Arc::new(AtomicU32::new(0)));
+    let state = Arc::clone(&count);
+    let read = move || core::future::ready(state.load(Ordering::Relaxed).to_string());
+    let mut sim = Sim::from_env(1);
+    let (server, host) = (sim.host("server"), sim.host("client"));
+    let bound = sim.block_on(server.server("[::]:5683")).unwrap();
+    let _serving = sim.spawn(bound.serve(Router::new().route("/state", get_route(read).observable(&clock))));
+    // What the client sends about observation: the value of each Observe option in a request.
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let note = Arc::clone(&sent);
+    let builder = Client::builder(host).bind("[::]:0").on_message(move |traffic| {
+        if let (Direction::Sent, Ok(message)) = (traffic.direction, &traffic.message) {
+            note.lock().unwrap().extend(message.options.observe().filter(|_| message.code.is_request()));
+        }
+    });
+    let client = sim.block_on(builder.client()).unwrap();
+    let uri = format!("coap://[{}]/state", server.ip());
+    let next = |sim: &mut Sim, observation: &mut Observation<Host>| match sim.block_on(observation.next()) {
+        Some(Observed::Notification(reply)) => reply.text().unwrap().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    let mut first = sim.block_on(client.observe(&uri).into_future()).unwrap();
+    assert_eq!(next(&mut sim, &mut first), "0");
+    // A clone of the client is the same client.
+    let mut second = sim.block_on(client.observe(&uri).into_future()).unwrap();
+    assert_eq!(next(&mut sim, &mut second), "0");
+    count.store(1, Ordering::Relaxed);
+    clock.changed();
+    assert_eq!((next(&mut sim, &mut first), next(&mut sim, &mut second)), ("1".to_owned(), "1".to_owned()));
+    assert_eq!(*sent.lock().unwrap(), [0]);
+    // It is there for the one that is left, and ends with it.
+    drop(first);
+    count.store(2, Ordering::Relaxed);
+    clock.changed();
+    assert_eq!(next(&mut sim, &mut second), "2");
+    assert_eq!(*sent.lock().unwrap(), [0]);
+    drop(second);
+    sim.run_for(secs(1));
+    assert_eq!(*sent.lock().unwrap(), [0, 1]);
 }

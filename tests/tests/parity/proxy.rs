@@ -144,6 +144,24 @@ fn an_observation_goes_through_the_proxy_and_is_cancelled_there_by_its_uri() {
 }
 
 #[test]
+fn an_observation_through_a_proxy_of_its_own_is_cancelled_by_its_uri() {
+    let (mut scene, proxy) = at_a_proxy();
+    scene.plain.lock().observable = true;
+    let client = scene.client.clone();
+    // A name that the proxy alone knows.
+    let _first = scene.run(client.observe("coap://far.example/a").proxy_uri(&proxy)).unwrap();
+    let _other = scene.run(client.observe("coap://far.example/b").proxy_uri(&proxy)).unwrap();
+    let _third =
+        scene.run(client.observe("coap://far.example/a").option(OptionNumber::URI_QUERY, "c").proxy_uri(&proxy));
+    assert_eq!(scene.plain.observers(), 3);
+    assert_eq!(scene.sim.block_on(client.cancel_observation("coap://far.example/a")).unwrap(), 1);
+    assert_eq!(scene.sim.block_on(client.cancel_observation("coap://far.example/a?c")).unwrap(), 1);
+    scene.sim.run_for(secs(1));
+    assert_eq!(scene.plain.observers(), 1);
+    assert!(scene.sim.block_on(client.cancel_observation("coap://far.example/none")).is_err());
+}
+
+#[test]
 fn what_cannot_go_through_a_proxy_is_refused_and_nothing_is_sent() {
     let (mut scene, proxy) = at_a_proxy();
     let client = scene.client.clone();
@@ -173,6 +191,6 @@ fn a_request_can_say_how_many_proxies_it_may_pass() {
     assert!(scene.last().to_string().contains("Hop-Limit: 3"), "{}", scene.last());
     let refused = scene.run(client.put(&uri, "x").hop_limit(0)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Option);
-    assert_eq!(refused.to_string(), "bad option: a value of Hop-Limit has 1 bytes, not 0");
+    assert_eq!(refused.to_string(), "bad option: a value of Hop-Limit has 1 byte, not 0");
     assert_eq!(scene.plain.requests().len(), 1);
 }

@@ -427,3 +427,33 @@ fn a_server_that_ends_tells_readers_and_drops_streams() {
     assert_eq!(seen(&log), ["one one one one "]);
     assert_eq!(stage.sim.open().tasks, 0);
 }
+
+/// A reader that stops after so many bytes, and neither fails nor ends.
+struct Stalled(usize);
+
+impl AsyncRead for Stalled {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let len = self.0.min(buf.len());
+        buf[..len].fill(b'x');
+        self.0 -= len;
+        if len == 0 { Poll::Pending } else { Poll::Ready(Ok(len)) }
+    }
+}
+
+#[test]
+fn a_server_that_ends_in_the_middle_of_a_stream_says_so_in_place_of_the_next_block() {
+    let mut stage = Stage::new(|_| Router::new().route("/stream", get(async || Streamed::new(Stalled(40)))));
+    let first = stage.peer.fetch_block("stream", 0);
+    assert_eq!(stage.ask(first).code, Code::CONTENT);
+    // The reader has not enough for it, and the peer is asked for patience.
+    let second = stage.peer.fetch_block("stream", 1);
+    stage.send(&second);
+    let heard = stage.heard_within(secs(1));
+    assert!(heard.iter().all(|message| message.code == Code::EMPTY), "{heard:?}");
+    let start = stage.sim.now();
+    stage.shutdown.shutdown(secs(2));
+    assert_eq!(stage.response_to(&second.token).code, Code::SERVICE_UNAVAILABLE);
+    assert!(stage.sim.now() >= start + secs(2));
+    assert!(stage.sim.block_on(stage.serving).is_ok());
+    assert_eq!(stage.sim.open().tasks, 0);
+}

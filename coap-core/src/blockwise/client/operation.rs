@@ -34,6 +34,8 @@ pub(crate) struct Operation {
     up: Slicer,
     down: Option<Assembler>,
     step: Step,
+    /// A response to any of its exchanges has come.
+    answered: bool,
     /// How often the block under way was sent, or asked for, in exchanges of its own.
     attempts: u8,
     /// How often it has waited as long as a request may wait for its turn.
@@ -168,7 +170,22 @@ impl Operation {
             None => Step::Upload,
         };
         let (down, token, news) = (None, None, Notes { wanted: up.wanted().is_some(), ..Notes::default() });
-        Self { kind, code, options, token, rules, up, down, step, attempts: 1, waits: 0, resent: 0, changed: 0, news }
+        Self {
+            kind,
+            code,
+            options,
+            token,
+            rules,
+            up,
+            down,
+            step,
+            answered: false,
+            attempts: 1,
+            waits: 0,
+            resent: 0,
+            changed: 0,
+            news,
+        }
     }
 
     /// Uses this token for the first exchange.
@@ -266,6 +283,16 @@ impl Operation {
         again
     }
 
+    /// No response has come yet to anything: there may be no such peer.
+    pub(crate) const fn is_unanswered(&self) -> bool {
+        !self.answered
+    }
+
+    /// The block under way was sent, or asked for, before.
+    pub(crate) const fn is_repeated(&self) -> bool {
+        self.attempts > 1
+    }
+
     /// What Size1 says, unless the caller has said it.
     fn announced_size(&self) -> Option<u32> {
         let size = self.up.size().and_then(|size| u32::try_from(size).ok());
@@ -313,6 +340,7 @@ impl Operation {
         budget: &mut Budget,
     ) -> Next {
         let Message { code, mut options, payload, .. } = message;
+        self.answered = true;
         options.strip_bad_elective();
         let (block1, block2) = (options.block1(), options.block2());
         options.remove(OptionNumber::BLOCK1);

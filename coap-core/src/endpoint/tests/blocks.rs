@@ -75,3 +75,35 @@ impl Rig {
         self.answer_with(request, code, options, b"");
     }
 }
+
+#[test]
+fn a_peer_that_answers_nothing_is_waited_for_no_longer_than_for_any_other_request() {
+    for request in [Request::get(), Request::new(Code::PUT).with_body(vec![7; 1_000])] {
+        let mut rig = Rig::new();
+        let how = RequestOptions::new().block_size(BlockSize::new(64).unwrap());
+        rig.endpoint.request(rig.now, peer(1), request, &how).unwrap();
+        rig.pass(secs(300));
+        let copies = rig.sent.len();
+        let (_, failure, timing) = rig.failure();
+        assert_eq!((failure, usize::from(timing.attempts)), (Failure::NoAck, copies), "all copies are told");
+        assert!(copies > 5 && timing.elapsed > secs(62) && timing.elapsed <= secs(93), "{timing:?}");
+        rig.comes_to_rest();
+    }
+}
+
+#[test]
+fn a_later_block_is_asked_for_three_times_and_all_its_copies_are_told() {
+    let mut rig = Rig::new();
+    let how = RequestOptions::new().block_size(BlockSize::new(64).unwrap());
+    rig.request(peer(1), &how);
+    let (_, first) = rig.sent();
+    let mut options = Options::new();
+    options.set_block2(Block::new(0, true, 2).unwrap());
+    let (kind, code, payload) = (Type::Acknowledgement, Code::CONTENT, Bytes::from_static(&[1; 64]));
+    rig.receive(peer(1), &encode(&Message { kind, code, options, payload, ..first }));
+    rig.pass(secs(300));
+    assert_eq!(rig.sent.len(), 15);
+    let (_, failure, timing) = rig.failure();
+    assert_eq!((failure, timing.attempts), (Failure::NoAck, 15));
+    rig.comes_to_rest();
+}

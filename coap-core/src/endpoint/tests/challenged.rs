@@ -243,7 +243,7 @@ fn two_of_ours_go_through_a_challenge_by_themselves() {
         while let Some(event) = server.events.pop_front() {
             let Event::Request(request) = event else { continue };
             asked += 1;
-            let response = if request.echo_age.is_some() { content("fresh") } else { Response::challenge() };
+            let response = if request.echo_age().is_some() { content("fresh") } else { Response::challenge() };
             server.respond(request.id, response);
         }
         while let Some((_, bytes)) = server.sent.pop_front() {

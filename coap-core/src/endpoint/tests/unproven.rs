@@ -52,7 +52,7 @@ fn prove(rig: &mut Rig, from: Peer) {
     let echo = echo_of(&rig.sent().1);
     rig.receive(from, &get(2, &[(OptionNumber::ECHO, &echo)]));
     let request = rig.handed_up();
-    assert_eq!(request.echo_age, Some(ms(0)));
+    assert_eq!(request.echo_age(), Some(ms(0)));
     rig.respond(request.id, Response::new(Code::VALID));
     rig.sent();
 }
@@ -141,7 +141,7 @@ fn an_echo_value_of_another_peer_or_from_long_ago_lifts_nothing() {
         rig.pass(secs(wait));
         rig.receive(from, &get(2 + wait as u16, &[(OptionNumber::ECHO, value)]));
         let request = rig.handed_up();
-        assert_eq!(request.echo_age, None);
+        assert_eq!(request.echo_age(), None);
         rig.respond(request.id, large(1_000));
         let (_, message) = rig.sent();
         assert_eq!(message.payload.len(), 64);
@@ -251,8 +251,8 @@ fn a_session_has_proven_its_address() {
 #[test]
 fn the_first_notification_is_confirmable_and_short_and_the_next_as_the_topic_says() {
     let mut rig = limited();
-    let mut how = TopicOptions::default();
-    how.reliability = Reliability::NonConfirmable { confirm_every: 100 };
+    let how =
+        TopicOptions { reliability: Reliability::NonConfirmable { confirm_every: 100 }, ..TopicOptions::default() };
     let topic = rig.endpoint.open_topic(how);
     rig.receive(peer(1), &get(1, &[(OptionNumber::OBSERVE, &[])]));
     let request = rig.handed_up().id;

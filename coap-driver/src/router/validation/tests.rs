@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use coap_core::{ContentFormat, ETag};
 
 use super::super::tests::{ask, request};
-use super::super::{Accept, MaxAge, RouteError, Router, State, get, put};
+use super::super::{Accept, MaxAge, Path, RouteError, Router, State, get, put};
 use super::*;
 
 /// A text that may be there.
@@ -120,6 +120,23 @@ fn if_match_knows_the_tags_of_all_representations() {
     }
     store.lock().unwrap().take();
     assert_eq!(put(b""), Code::PRECONDITION_FAILED);
+}
+
+#[test]
+fn conditions_keep_the_open_parts_of_a_path() {
+    async fn none() -> Code {
+        Code::NOT_FOUND
+    }
+    async fn echo(Path((room, lamp)): Path<(String, u8)>, content: String) -> String {
+        format!("{room} {lamp} {content}")
+    }
+    let router: Router = Router::new().nest("/at", Router::new().route("/{room}/{lamp}", get(none).put(echo)));
+    let mut create = request(Code::PUT, &["at", "hall", "3"]).with_body("on");
+    create.options.push(OptionNumber::IF_NONE_MATCH, &[]).unwrap();
+    assert_eq!(ask(&router, &create).body.as_bytes(), b"hall 3 on");
+    let mut wrong = request(Code::PUT, &["at", "hall", "x"]).with_body("on");
+    wrong.options.push(OptionNumber::IF_NONE_MATCH, &[]).unwrap();
+    assert_eq!(ask(&router, &wrong).code, Code::BAD_REQUEST);
 }
 
 /// Also of a handler that acts when it is called, and not when its future is awaited.

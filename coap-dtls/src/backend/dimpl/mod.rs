@@ -14,8 +14,9 @@ mod engine;
 mod error;
 mod provider;
 
+use core::panic::AssertUnwindSafe;
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use coap_core::{Instant, UdpAddr};
@@ -70,7 +71,7 @@ const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// The client's side.
 struct DimplConnector {
-    config: Arc<Config>,
+    configs: Configs,
     clock: Clock,
     versions: Versions,
     credentials: Credentials,
@@ -81,15 +82,53 @@ struct DimplConnector {
 /// The server's side.
 struct DimplAcceptor {
     clock: Clock,
-    psk: Option<Arc<Config>>,
+    psk: Option<Configs>,
     certificate: Option<CertificateSide>,
 }
 
 struct CertificateSide {
-    config: Arc<Config>,
+    configs: Configs,
     versions: Versions,
     own: DtlsCertificate,
     credentials: Credentials,
+}
+
+/// A configuration of the library: one for all sessions, or, with a seed, one for each: two that draw the same would say the same.
+struct Configs {
+    shared: Arc<Config>,
+    seeded: Option<Seeded>,
+}
+
+struct Seeded {
+    seed: u64,
+    drawn: AtomicU64,
+    make: Box<dyn Fn(u64) -> Option<Arc<Config>> + Send + Sync>,
+}
+
+impl Configs {
+    /// What `make` makes of what is the same everywhere.
+    fn new(
+        common: &Common,
+        make: impl Fn(ConfigBuilder) -> ConfigBuilder + Send + Sync + 'static,
+    ) -> Result<Self, Refused> {
+        let build = |builder: ConfigBuilder| builder.build().map(Arc::new).map_err(|_| Refused);
+        let shared = build(make(builder(common)))?;
+        let seeded = common.seed.map(|seed| {
+            let common = common.clone();
+            let make = move |seed| build(make(builder(&common).dangerously_set_rng_seed(seed))).ok();
+            Seeded { seed, drawn: AtomicU64::new(0), make: Box::new(make) }
+        });
+        Ok(Self { shared, seeded })
+    }
+
+    /// That of the next session.
+    fn next(&self) -> Arc<Config> {
+        let own = self.seeded.as_ref().and_then(|seeded| {
+            let count = seeded.drawn.fetch_add(1, Ordering::Relaxed);
+            (seeded.make)(seeded.seed.wrapping_add(count.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        });
+        own.unwrap_or_else(|| self.shared.clone())
+    }
 }
 
 /// A client's configuration, made and tested.
@@ -98,12 +137,12 @@ struct CertificateSide {
 /// The key cannot be used, or something is wished that the library does not have.
 pub(crate) fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, Refused> {
     let common = &parts.common;
-    let builder = builder(common);
-    let (builder, credentials, certificate) = match &parts.credential {
+    let versions = common.versions;
+    let (configs, credentials, certificate) = match &parts.credential {
         ClientCredential::Psk(psk) => {
-            let keys = Arc::new(ClientKey(psk.clone()));
-            let builder = only_psk(builder).with_psk_client(psk.identity.clone(), keys);
-            (builder, Credentials::ClientPsk(psk.identity.as_slice().into()), None)
+            let (identity, keys) = (psk.identity.clone(), Arc::new(ClientKey(psk.clone())));
+            let make = move |builder| only_psk(builder).with_psk_client(identity.clone(), keys.clone());
+            (Configs::new(common, make)?, Credentials::ClientPsk(psk.identity.as_slice().into()), None)
         }
         ClientCredential::Certificate { own, verifier } => {
             let own = match own {
@@ -111,12 +150,12 @@ pub(crate) fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, Refus
                 None => anonymous::certificate()?,
             };
             let judge = Judge { verifier: verifier.clone(), clock: common.clock.clone(), role: Role::Server };
-            (only_certificates(builder, common), Credentials::Certificate(Arc::new(judge)), Some(own))
+            let configs = Configs::new(common, move |builder| only_certificates(builder, versions))?;
+            (configs, Credentials::Certificate(Arc::new(judge)), Some(own))
         }
     };
-    let config = build(builder)?;
     let clock = Clock::new(common);
-    Ok(Box::new(DimplConnector { config, clock, versions: common.versions, credentials, certificate }))
+    Ok(Box::new(DimplConnector { configs, clock, versions, credentials, certificate }))
 }
 
 /// A server's configuration, made and tested.
@@ -126,8 +165,8 @@ pub(crate) fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, Refus
 pub(crate) fn acceptor(parts: &ServerParts) -> Result<Box<dyn Acceptor>, Refused> {
     let common = &parts.common;
     let psk = parts.psk.as_ref().map(|psk| {
-        let keys = Arc::new(ServerKeys(AssertUnwindSafe(psk.store.clone())));
-        build(only_psk(builder(common)).with_psk_server(psk.hint.clone(), keys))
+        let (hint, keys) = (psk.hint.clone(), Arc::new(ServerKeys(AssertUnwindSafe(psk.store.clone()))));
+        Configs::new(common, move |builder| only_psk(builder).with_psk_server(hint.clone(), keys.clone()))
     });
     let certificate = parts.certificate.as_ref().map(|side| certificate_side(common, side));
     let clock = Clock::new(common);
@@ -143,24 +182,20 @@ fn certificate_side(common: &Common, side: &ServerCertificate) -> Result<Certifi
         }
         _ => return Err(Refused),
     };
-    let asked = side.clients == ClientAuth::Required;
-    let config = build(only_certificates(builder(common), common).require_client_certificate(asked))?;
-    Ok(CertificateSide { config, versions: common.versions, own: certificate(&side.own)?, credentials })
+    let (asked, versions) = (side.clients == ClientAuth::Required, common.versions);
+    let make = move |builder| only_certificates(builder, versions).require_client_certificate(asked);
+    Ok(CertificateSide { configs: Configs::new(common, make)?, versions, own: certificate(&side.own)?, credentials })
 }
 
 /// What is the same on both sides.
 fn builder(common: &Common) -> ConfigBuilder {
     let timer = common.timer;
-    let builder = Config::builder()
+    Config::builder()
         .with_crypto_provider(provider::provider())
         .mtu(common.max_record)
         .flight_start_rto(timer.initial)
         .flight_retries(repetitions(timer.initial, timer.deadline))
-        .handshake_timeout(timer.deadline);
-    match common.seed {
-        Some(seed) => builder.dangerously_set_rng_seed(seed),
-        None => builder,
-    }
+        .handshake_timeout(timer.deadline)
 }
 
 /// How often a flight is repeated, each time after twice the time, until the handshake is given up.
@@ -178,16 +213,12 @@ fn only_psk(builder: ConfigBuilder) -> ConfigBuilder {
     builder.dtls12_cipher_suites(&[Dtls12CipherSuite::PSK_AES128_CCM_8]).dtls13_cipher_suites(&[])
 }
 
-fn only_certificates(builder: ConfigBuilder, common: &Common) -> ConfigBuilder {
+fn only_certificates(builder: ConfigBuilder, versions: Versions) -> ConfigBuilder {
     let builder = builder.dtls12_cipher_suites(&ECDSA_SUITES.map(Dtls12CipherSuite::from_u16));
-    match common.versions {
+    match versions {
         Versions::V12 => builder.dtls13_cipher_suites(&[]),
         Versions::V12AndV13 => builder,
     }
-}
-
-fn build(builder: ConfigBuilder) -> Result<Arc<Config>, Refused> {
-    builder.build().map(Arc::new).map_err(|_| Refused)
 }
 
 /// The library panics at a key that it cannot read: it is tried here.
@@ -202,9 +233,9 @@ impl Connector for DimplConnector {
     fn connect(&self, now: Instant, _peer: UdpAddr, name: Option<&ServerName>, _kick: Kick) -> Box<dyn Engine> {
         let at = self.clock.at(now);
         let mut dtls = match (&self.certificate, self.versions) {
-            (None, _) => Dtls::new_12_psk(self.config.clone(), at),
-            (Some(own), Versions::V12) => Dtls::new_12(self.config.clone(), own.clone(), at),
-            (Some(own), Versions::V12AndV13) => Dtls::new_auto(self.config.clone(), own.clone(), at),
+            (None, _) => Dtls::new_12_psk(self.configs.next(), at),
+            (Some(own), Versions::V12) => Dtls::new_12(self.configs.next(), own.clone(), at),
+            (Some(own), Versions::V12AndV13) => Dtls::new_auto(self.configs.next(), own.clone(), at),
         };
         dtls.set_active(true);
         let mut engine = DimplEngine::new(dtls, self.clock, self.credentials.clone(), name.cloned());
@@ -237,7 +268,7 @@ impl DimplAcceptor {
 
 /// Which of the two credentials of a server.
 enum Side<'a> {
-    Psk(&'a Arc<Config>),
+    Psk(&'a Configs),
     Certificate(&'a CertificateSide),
     Nothing,
 }
@@ -250,7 +281,7 @@ impl Acceptor for DimplAcceptor {
 
     fn accept(&self, now: Instant, _peer: UdpAddr, _kick: Kick) -> Option<Box<dyn Engine>> {
         let side = self.certificate.as_ref()?;
-        let dtls = Dtls::new_auto(side.config.clone(), side.own.clone(), self.clock.at(now));
+        let dtls = Dtls::new_auto(side.configs.next(), side.own.clone(), self.clock.at(now));
         Some(Box::new(DimplEngine::new(dtls, self.clock, side.credentials.clone(), None).unproven()))
     }
 
@@ -264,9 +295,9 @@ impl Acceptor for DimplAcceptor {
     ) -> Option<Box<dyn Engine>> {
         let at = self.clock.at(now);
         let (dtls, credentials) = match self.side(hello) {
-            Side::Psk(config) => (Dtls::new_12_psk(config.clone(), at), Credentials::ServerPsk(peer)),
+            Side::Psk(configs) => (Dtls::new_12_psk(configs.next(), at), Credentials::ServerPsk(peer)),
             Side::Certificate(side) => {
-                (Dtls::new_12(side.config.clone(), side.own.clone(), at), side.credentials.clone())
+                (Dtls::new_12(side.configs.next(), side.own.clone(), at), side.credentials.clone())
             }
             Side::Nothing => return None,
         };

@@ -7,9 +7,9 @@ use core::cell::RefCell;
 use std::sync::LazyLock;
 
 use coap_core::UdpAddr;
+use core::panic::AssertUnwindSafe;
 use dimpl::crypto::{CryptoProvider, HmacProvider, rust_crypto};
 use dimpl::{CryptoError, HashAlgorithm, PskResolver};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use crate::credentials::{ClientPsk, PskLookup, PskStore};

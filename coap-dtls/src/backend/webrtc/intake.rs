@@ -5,7 +5,7 @@
 //! the keys are there; a copy of Finished is given to the library.
 
 use super::message;
-use crate::record::{Content, Record, records};
+use crate::record::{Cipher, Content, Record, records};
 use crate::verify::Role;
 
 /// A chain of certificates fits in, and a client cannot make us hold more.
@@ -29,8 +29,8 @@ const MAX_DATAGRAM: usize = 8000;
 const PIECE: usize = 4096;
 /// Type, length, message_seq, fragment_offset and fragment_length (RFC 6347 §4.2.2).
 const HANDSHAKE_HEADER: usize = 12;
-/// The body of an encrypted record with Finished: nonce, header, verify_data and tag.
-const FINISHED: usize = 8 + HANDSHAKE_HEADER + 12 + 8;
+/// Finished, with its header.
+const FINISHED: usize = HANDSHAKE_HEADER + 12;
 
 /// The messages of one handshake, as they come in.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub(super) struct Intake {
     parts: Vec<Part>,
     /// How many records the library has been given: the number of the next.
     relayed: u64,
+    /// What records are sealed with, as soon as it is known.
+    cipher: Option<Cipher>,
     /// Encrypted records, in the order in which they came.
     sealed: Vec<Vec<u8>>,
 }
@@ -80,7 +82,7 @@ struct Piece<'a> {
 
 impl Intake {
     pub(super) fn new(role: Role) -> Self {
-        Self { role, next: 0, parts: Vec::new(), relayed: 0, sealed: Vec::new() }
+        Self { role, next: 0, parts: Vec::new(), relayed: 0, cipher: None, sealed: Vec::new() }
     }
 
     /// Looks through a datagram. `proven` says that the peer is where it says it is; a server's clients are not at first.
@@ -98,6 +100,16 @@ impl Intake {
             }
         }
         taken
+    }
+
+    /// What records are sealed with. `None`: it has not been chosen, or is none of ours.
+    pub(super) fn cipher(&self) -> Option<Cipher> {
+        self.cipher
+    }
+
+    /// A server has chosen what records are sealed with.
+    pub(super) fn choose(&mut self, cipher: Cipher) {
+        self.cipher = Some(cipher);
     }
 
     /// The encrypted records that have come, in the order in which they came.
@@ -156,6 +168,9 @@ impl Intake {
             if !message::is_acceptable(self.role, part.kind, &part.body) {
                 return;
             }
+            if part.kind == message::SERVER_HELLO && self.cipher.is_none() {
+                self.cipher = message::chosen(&part.body).and_then(super::cipher);
+            }
             self.next = self.next.saturating_add(1);
             let mut offset = 0;
             loop {
@@ -173,7 +188,7 @@ impl Intake {
     /// An encrypted record. In the handshake the library needs Finished, and nothing else.
     fn keep(&mut self, content: Content, record: &Record<'_>, taken: &mut Taken) {
         if content == Content::Handshake {
-            if record.body().len() != FINISHED {
+            if self.cipher.is_none_or(|cipher| record.body().len() != cipher.expansion() + FINISHED) {
                 return;
             }
             if self.relayed < MAX_RELAYED {

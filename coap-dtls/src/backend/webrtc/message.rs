@@ -56,6 +56,14 @@ pub(super) fn suites(body: &[u8]) -> Option<impl Iterator<Item = [u8; 2]>> {
         .then(|| suites.chunks_exact(2).filter_map(|suite| suite.try_into().ok()))
 }
 
+/// The suite that a ServerHello chooses.
+pub(super) fn chosen(body: &[u8]) -> Option<[u8; 2]> {
+    let mut body = Reader(body);
+    body.take(2 + 32)?;
+    body.vector8()?;
+    body.take(2)?.try_into().ok()
+}
+
 fn server_hello(body: &mut Reader<'_>) -> Option<()> {
     body.take(2 + 32)?;
     body.vector8()?;
@@ -166,6 +174,15 @@ mod tests {
     fn a_hello_tells_its_suites() {
         let suites: Vec<_> = suites(&HELLO).unwrap().collect();
         assert_eq!(suites, [[0x00, 0xae], [0xc0, 0xa8], [0x00, 0xa8], [0xc0, 0xae], [0xc0, 0x2b]]);
+    }
+
+    #[test]
+    fn a_hello_of_a_server_tells_what_is_chosen() {
+        let mut hello = HELLO[..34].to_vec();
+        hello.extend(hex!("00 c02b 00 0004 0017 0000"));
+        assert!(is_acceptable(Role::Client, SERVER_HELLO, &hello));
+        assert_eq!(chosen(&hello), Some([0xc0, 0x2b]));
+        assert_eq!(chosen(&hello[..36]), None);
     }
 
     #[test]

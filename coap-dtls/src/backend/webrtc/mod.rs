@@ -11,7 +11,7 @@
 //! is taken over, and the library is left. Records are sealed and opened by ourselves (`record.rs`).
 //!
 //! What cannot be mended from outside: the cookie of HelloVerifyRequest is kept by the handshake that it is for, so that a
-//! half-open one costs as much as another (three tasks and about 25 KB), and the layer must bound them; a server does not look at
+//! half-open one costs as much as another (three tasks, 32 KB and four key pairs), and the layer must bound them; a server does not look at
 //! the client's Finished but by decrypting it, which shows as much only with the extended master secret (RFC 7627);
 //! server_name is always sent, with "localhost" in it where there is no name of DNS; and the library does not overwrite its own
 //! copies of keys.
@@ -48,12 +48,23 @@ use crate::config::{ClientAuth, ClientCredential, ClientParts, Common, EmsPolicy
 use crate::credentials::{CertifiedKey, ClientPsk, PskLookup, PskStore};
 use crate::engine::{Acceptor, Connector, Engine, Kick};
 use crate::hello::ClientHello;
-use crate::record::OVERHEAD;
+use crate::record::Cipher;
 use crate::verify::{PeerVerifier, Role, ServerName};
 
-/// The suites of RFC 7252 §9.1.3, and no others: for each there is one way to agree on a key, and records of our own.
+/// The suites of RFC 7252 §9.1.3, and of those without CCM for certificates the one of RFC 7540 §9.2.2 that all others have.
+/// For each there is one way to agree on a key, and records of our own.
 const PSK_CCM_8: [u8; 2] = [0xc0, 0xa8];
 const ECDSA_CCM_8: [u8; 2] = [0xc0, 0xae];
+const ECDSA_GCM: [u8; 2] = [0xc0, 0x2b];
+
+/// What the records are sealed with if the hello of a server chooses this suite.
+fn cipher(suite: [u8; 2]) -> Option<Cipher> {
+    match suite {
+        PSK_CCM_8 | ECDSA_CCM_8 => Some(Cipher::Aes128Ccm8),
+        ECDSA_GCM => Some(Cipher::Aes128Gcm),
+        _ => None,
+    }
+}
 
 /// How many handshakes of one configuration run at a time. The layer has bounds of its own, which are lower and can be set: this
 /// is for whoever sets them to anything. A session that finds no place ends at once (`Full`).
@@ -106,7 +117,10 @@ impl Connector for WebrtcConnector {
     }
 
     fn overhead(&self) -> usize {
-        OVERHEAD
+        match self.0.credential {
+            ClientSide::Psk(_) => Cipher::Aes128Ccm8.overhead(),
+            ClientSide::Certificate { .. } => Cipher::Aes128Gcm.overhead(),
+        }
     }
 }
 
@@ -139,7 +153,10 @@ impl Acceptor for WebrtcAcceptor {
     }
 
     fn overhead(&self) -> usize {
-        OVERHEAD
+        match self.0.certificate {
+            None => Cipher::Aes128Ccm8.overhead(),
+            Some(_) => Cipher::Aes128Gcm.overhead(),
+        }
     }
 }
 
@@ -209,9 +226,9 @@ impl Settings {
     }
 
     /// What is the same for all.
-    fn config(&self, suite: CipherSuiteId) -> Config {
+    fn config(&self, suites: &[CipherSuiteId]) -> Config {
         Config {
-            cipher_suites: vec![suite],
+            cipher_suites: suites.to_vec(),
             extended_master_secret: self.ems,
             flight_interval: self.initial,
             // The library counts what is in a piece of a message, without the headers of record and message.
@@ -252,7 +269,7 @@ impl ClientPlan {
     fn config(&self, name: Option<&ServerName>, path: &Arc<Path>) -> (Config, Expected) {
         let (mut config, expected) = match &self.credential {
             ClientSide::Psk(psk) => {
-                let mut config = self.settings.config(CipherSuiteId::Tls_Psk_With_Aes_128_Ccm_8);
+                let mut config = self.settings.config(&[CipherSuiteId::Tls_Psk_With_Aes_128_Ccm_8]);
                 let key = psk.key.clone();
                 config.psk = Some(Arc::new(move |_: &[u8]| -> PskAnswer { Box::pin(ready(Ok(key.bytes().to_vec()))) }));
                 // Of a client, this is the identity.
@@ -260,7 +277,10 @@ impl ClientPlan {
                 (config, Expected::Known(psk.identity.clone()))
             }
             ClientSide::Certificate { own, verifier } => {
-                let mut config = self.settings.config(CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Ccm_8);
+                let mut config = self.settings.config(&[
+                    CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Ccm_8,
+                    CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
+                ]);
                 config.certificates = own.iter().map(|own| Certificate::clone(own)).collect();
                 config.verify_peer_certificate =
                     Some(self.settings.verify(verifier, Role::Server, name.cloned(), path));
@@ -273,19 +293,29 @@ impl ClientPlan {
 }
 
 impl ServerPlan {
-    /// What the library is told for one handshake with a client that offers these suites, and what is to come of it. `None`: it
-    /// has none of ours.
+    /// What the library is told for one handshake with a client that offers these suites, what is to come of it, and what the
+    /// records will be sealed with. `None`: it has none of ours.
     fn config(
         &self,
-        mut suites: impl Iterator<Item = [u8; 2]>,
+        suites: impl Iterator<Item = [u8; 2]>,
         peer: UdpAddr,
         path: &Arc<Path>,
-    ) -> Option<(Config, Expected)> {
-        let (mut config, expected) = suites.find_map(|suite| match (suite, &self.psk, &self.certificate) {
-            (PSK_CCM_8, Some(psk), _) => Some(self.psk_config(psk, peer, path)),
-            (ECDSA_CCM_8, _, Some(certificate)) => Some(self.certificate_config(certificate, path)),
-            _ => None,
-        })?;
+    ) -> Option<(Config, Expected, Cipher)> {
+        let suites: Vec<_> = suites.collect();
+        // Key or certificate, as the client prefers; of the suites for certificates, the mandatory one.
+        let ecdsa = if suites.contains(&ECDSA_CCM_8) { ECDSA_CCM_8 } else { ECDSA_GCM };
+        let (mut config, expected, suite) =
+            suites.iter().find_map(|suite| match (*suite, &self.psk, &self.certificate) {
+                (PSK_CCM_8, Some(psk), _) => {
+                    let (config, expected) = self.psk_config(psk, peer, path);
+                    Some((config, expected, PSK_CCM_8))
+                }
+                (ECDSA_CCM_8 | ECDSA_GCM, _, Some(certificate)) => {
+                    let (config, expected) = self.certificate_config(certificate, ecdsa, path);
+                    Some((config, expected, ecdsa))
+                }
+                _ => None,
+            })?;
         // The library turns a client away that offers profiles of SRTP, if it has none of them. They come to nothing.
         config.srtp_protection_profiles = vec![
             SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
@@ -293,11 +323,11 @@ impl ServerPlan {
             SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
             SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
         ];
-        Some((config, expected))
+        Some((config, expected, cipher(suite)?))
     }
 
     fn psk_config(&self, psk: &PskSide, peer: UdpAddr, path: &Arc<Path>) -> (Config, Expected) {
-        let mut config = self.settings.config(CipherSuiteId::Tls_Psk_With_Aes_128_Ccm_8);
+        let mut config = self.settings.config(&[CipherSuiteId::Tls_Psk_With_Aes_128_Ccm_8]);
         let (store, path) = (psk.store.clone(), path.clone());
         config.psk = Some(Arc::new(move |identity: &[u8]| -> PskAnswer {
             Box::pin(ready(match store.lookup(identity, peer) {
@@ -313,8 +343,12 @@ impl ServerPlan {
         (config, Expected::Psk)
     }
 
-    fn certificate_config(&self, side: &CertificateSide, path: &Arc<Path>) -> (Config, Expected) {
-        let mut config = self.settings.config(CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Ccm_8);
+    fn certificate_config(&self, side: &CertificateSide, suite: [u8; 2], path: &Arc<Path>) -> (Config, Expected) {
+        let suite = match suite {
+            ECDSA_GCM => CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
+            _ => CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Ccm_8,
+        };
+        let mut config = self.settings.config(&[suite]);
         config.certificates = vec![side.own.clone()];
         config.verify_peer_certificate =
             side.verifier.as_ref().map(|verifier| self.settings.verify(verifier, Role::Client, None, path));

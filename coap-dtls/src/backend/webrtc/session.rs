@@ -13,8 +13,9 @@ use super::path::Path;
 use super::takeover::{Expected, Takeover, run};
 use super::{ClientPlan, ServerPlan, Settings, message};
 use crate::engine::{Engine, Kick, Output, SendError};
+use crate::hello::ClientHello;
 use crate::identity::PeerIdentity;
-use crate::record::{Content, Dropped, HEADER, MAX_PLAINTEXT, OVERHEAD, Record, Records, records};
+use crate::record::{Cipher, Content, Dropped, HEADER, MAX_PLAINTEXT, Record, Records, records};
 use crate::verify::{Role, ServerName};
 
 /// How many datagrams wait to be polled. The layer polls after each call; what it leaves is lost, the oldest first.
@@ -128,7 +129,11 @@ impl Session {
         }
         let phase = core::mem::replace(&mut self.phase, Phase::Ended(None));
         self.phase = match (outcome, phase) {
-            (Ok(takeover), Phase::Handshake(handshake)) => Phase::Open(Box::new(Open::new(takeover, *handshake))),
+            (Ok(takeover), Phase::Handshake(handshake)) => match handshake.intake.cipher() {
+                Some(cipher) => Phase::Open(Box::new(Open::new(takeover, cipher, *handshake))),
+                // The library has agreed on what it was not told to: it has never done so.
+                None => Phase::Ended(Some(SessionEnd::Protocol)),
+            },
             (Err(why), _) => Phase::Ended(Some(why)),
             (Ok(_), other) => other,
         };
@@ -167,7 +172,7 @@ impl Engine for Session {
     fn send(&mut self, _: Instant, plaintext: &[u8]) -> Result<(), SendError> {
         self.settle();
         let Phase::Open(open) = &mut self.phase else { return Err(SendError::NotEstablished) };
-        if plaintext.len() > MAX_PLAINTEXT.min(self.max_record.saturating_sub(OVERHEAD)) {
+        if plaintext.len() > MAX_PLAINTEXT.min(self.max_record.saturating_sub(open.records.overhead())) {
             return Err(SendError::TooLarge);
         }
         let record = open.records.seal(Content::ApplicationData, plaintext)?;
@@ -235,9 +240,18 @@ impl Handshake {
             return Err((SessionEnd::Alert(description), None));
         }
         if self.task.is_none()
-            && let (Some(accepting), Some(hello)) = (&self.accepting, taken.relay.first())
+            && let Some(accepting) = &self.accepting
         {
-            self.task = Some(accepting.begin(hello, &self.path)?);
+            match taken.relay.first() {
+                Some(hello) => {
+                    let (task, cipher) = accepting.begin(hello, &self.path)?;
+                    self.intake.choose(cipher);
+                    self.task = Some(task);
+                }
+                // It is a hello, but not one for the library: it would wait for nothing.
+                None if ClientHello::parse(datagram).is_some() => return Err(nothing_in_common()),
+                None => {}
+            }
         }
         self.path.deliver(datagram.len(), taken.relay, taken.repeated);
         Ok(())
@@ -261,18 +275,20 @@ impl Handshake {
 
 impl Accepting {
     /// The first hello, whole and alone in a record for the library: what it offers says which credentials are used.
-    fn begin(&self, hello: &[u8], path: &Arc<Path>) -> Result<Task, (SessionEnd, Option<Vec<u8>>)> {
+    fn begin(&self, hello: &[u8], path: &Arc<Path>) -> Result<(Task, Cipher), (SessionEnd, Option<Vec<u8>>)> {
         let body = hello.get(HEADER + 12..).unwrap_or_default();
         let suites = message::suites(body).ok_or((SessionEnd::Protocol, None))?;
-        let Some((config, expected)) = self.plan.config(suites, self.peer, path) else {
-            // handshake_failure; 15 bytes, for a hello that is longer.
-            let mut alert = Record::header(Content::Alert, 0, 0, 2).to_vec();
-            alert.extend_from_slice(&[2, 40]);
-            return Err((SessionEnd::Protocol, Some(alert)));
-        };
-        spawn(&self.runtime, &self.plan.settings, path.clone(), config, Role::Server, expected)
-            .map_err(|why| (why, None))
+        let (config, expected, cipher) = self.plan.config(suites, self.peer, path).ok_or_else(nothing_in_common)?;
+        let task = spawn(&self.runtime, &self.plan.settings, path.clone(), config, Role::Server, expected);
+        Ok((task.map_err(|why| (why, None))?, cipher))
     }
+}
+
+/// The end for a client with whom no handshake can begin. It is told handshake_failure, in 15 bytes, for a hello that is longer.
+fn nothing_in_common() -> (SessionEnd, Option<Vec<u8>>) {
+    let mut alert = Record::header(Content::Alert, 0, 0, 2).to_vec();
+    alert.extend_from_slice(&[2, 40]);
+    (SessionEnd::Protocol, Some(alert))
 }
 
 /// Begins the task of a handshake, if there is a place for one.
@@ -300,9 +316,9 @@ impl Drop for Task {
 }
 
 impl Open {
-    fn new(takeover: Takeover, handshake: Handshake) -> Self {
+    fn new(takeover: Takeover, cipher: Cipher, handshake: Handshake) -> Self {
         Self {
-            records: Records::new(&takeover.keys, handshake.role(), takeover.next),
+            records: Records::new(cipher, &takeover.keys, handshake.role(), takeover.next),
             identity: Some(takeover.identity),
             inbox: handshake.intake.into_sealed().into(),
             offset: 0,

@@ -4,7 +4,9 @@ use super::*;
 use crate::config::EmsPolicy;
 use crate::credentials::{PskKey, PskLookup, PskStore};
 use crate::engine::SendError;
-use crate::record::{Content, OVERHEAD, records};
+use crate::record::{Cipher, Content, records};
+
+const OVERHEAD: usize = Cipher::Aes128Ccm8.overhead();
 
 #[tokio::test(start_paused = true)]
 async fn a_session_with_a_key_stands_and_leaves_no_task() {
@@ -29,6 +31,29 @@ async fn a_session_with_certificates_stands_and_shows_the_intermediates() {
     assert_eq!(pair.server.identity, Some(PeerIdentity::Certificate(certificates.client.chain().to_vec())));
     assert!(pair.works().await);
     assert_eq!(tasks().await, 0);
+}
+
+/// The suite that a server's hello chooses.
+fn chosen(server: &End) -> [u8; 2] {
+    let hello = |datagram: &Vec<u8>| {
+        let record = records(datagram).next()?;
+        (record.content == Content::Handshake && record.body()[0] == 2).then(|| {
+            let body = &record.body()[12 + 34..];
+            let suite = 1 + usize::from(body[0]);
+            [body[suite], body[suite + 1]]
+        })
+    };
+    server.sent.iter().find_map(|(_, datagram)| hello(datagram)).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_certificates_the_mandatory_suite_comes_first() {
+    let certificates = Certificates::new();
+    let server = certificates.server(ClientAuth::None).build().unwrap();
+    let mut pair = Pair::named(&certificates.client().build().unwrap(), &server, Some(&name()));
+    pair.settle().await;
+    assert!(pair.works().await);
+    assert_eq!(chosen(&pair.server), [0xc0, 0xae]);
 }
 
 #[tokio::test(start_paused = true)]

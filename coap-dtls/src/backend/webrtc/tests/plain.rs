@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use webrtc_dtls::cipher_suite::CipherSuiteId;
-use webrtc_dtls::config::{Config, ExtendedMasterSecretType};
+use webrtc_dtls::config::{ClientAuthType, Config, ExtendedMasterSecretType};
 use webrtc_dtls::conn::DTLSConn;
 use webrtc_util::Conn;
 
@@ -126,5 +126,31 @@ async fn our_server_talks_to_the_librarys_client() {
             server = server.psk_hint(hint);
         }
         talk(End::accept(&server.build().unwrap()), config(Some("client")), true).await;
+    }
+}
+
+/// Certificates of both ends, and one suite for them.
+fn certified(suite: CipherSuiteId, own: &CertifiedKey) -> Config {
+    Config {
+        certificates: vec![super::super::certificate(own).unwrap()],
+        cipher_suites: vec![suite],
+        insecure_skip_verify: true,
+        client_auth: ClientAuthType::RequireAnyClientCert,
+        server_name: "server.example".to_owned(),
+        extended_master_secret: ExtendedMasterSecretType::Require,
+        ..Config::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_either_suite_for_certificates_are_the_librarys() {
+    let certificates = Certificates::new();
+    let (client, server) = (certificates.client().build().unwrap(), certificates.server(ClientAuth::Required));
+    let server = server.build().unwrap();
+    for suite in
+        [CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Ccm_8, CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256]
+    {
+        talk(End::connect(&client, Some(&name())), certified(suite, &certificates.server), false).await;
+        talk(End::accept(&server), certified(suite, &certificates.client), true).await;
     }
 }
