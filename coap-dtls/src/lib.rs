@@ -54,3 +54,8 @@ pub use verify::{
 #[cfg(all(doctest, feature = "dimpl"))]
 #[doc = include_str!("../../docs/dtls.md")]
 mod document {}
+
+/// And so is the one of the page about this crate.
+#[cfg(all(doctest, feature = "dimpl"))]
+#[doc = include_str!("../README.md")]
+mod readme {}
