@@ -57,3 +57,8 @@ pub use watch::SessionMessage;
 #[cfg(all(doctest, feature = "dimpl"))]
 #[doc = include_str!("../../docs/dtls.md")]
 mod document {}
+
+/// And so is the one of the page about this crate.
+#[cfg(all(doctest, feature = "dimpl"))]
+#[doc = include_str!("../README.md")]
+mod readme {}
