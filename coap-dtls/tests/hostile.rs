@@ -65,6 +65,41 @@ fn a_verifier_that_panics_accepts_nobody_and_ends_nothing_else() {
     }
 }
 
+/// A hello that offers DTLS 1.3, which has a handshake begin for whoever says to be at an address.
+fn hello_of_dtls_13() -> Vec<u8> {
+    let (client, server) = pair(Mode::Dtls13);
+    let mut wire = Wire::new(&server);
+    wire.connect(CLIENT, &client);
+    wire.run(LATENCY / 2);
+    wire.log[0].bytes.clone()
+}
+
+#[test]
+fn a_hello_in_the_name_of_a_client_does_not_keep_it_from_the_last_flight() {
+    let (_, server) = pair(Mode::Dtls13);
+    let (client, _) = pair(Mode::Certificates);
+    let spoofed = hello_of_dtls_13();
+    let mut wire = Wire::new(&server);
+    // The flight in which the server says that it is done is lost.
+    let (from, mut flights) = (udp("192.0.2.9:5684"), 0);
+    wire.fate = Some(Box::new(move |flying| {
+        let is_last = flying.from == from && matches!(flying.bytes[..], [20, ..]);
+        flights += usize::from(is_last);
+        if is_last && flights == 1 { Vec::new() } else { vec![flying.bytes.clone()] }
+    }));
+    let session = wire.connect(CLIENT, &client);
+    while wire.server_sessions() == 0 {
+        wire.run(LATENCY);
+    }
+    assert!(!wire.is_open(CLIENT, session));
+    let (at, to) = (wire.nodes[CLIENT].addr, wire.nodes[SERVER].addr);
+    wire.inject(at, to, &spoofed);
+    wire.run(secs(5));
+    assert!(wire.is_open(CLIENT, session), "the client has asked for it again");
+    assert!(wire.works(session));
+    assert_eq!(wire.nodes[SERVER].endpoint.session_stats().established, 1);
+}
+
 #[test]
 fn another_identity_at_the_same_address_is_another_session() {
     let keys =
