@@ -128,8 +128,11 @@ impl Layer {
         match (paths.open, paths.opening) {
             (None, None) => self.stats.strangers += 1,
             (Some(session), None) | (None, Some(session)) => self.feed(now, session, datagram),
-            // Without keys it is of the handshake, if of anything.
-            (Some(_), Some(opening)) if is_plain(datagram) => self.feed(now, opening, datagram),
+            // Without keys it is of the handshake, if of anything. But anybody can have begun one that is not proven, and the peer
+            // may still ask for the last flight of the session that stands (RFC 6347 §4.2.4).
+            (Some(_), Some(opening)) if is_plain(datagram) && self.table.is_proven(opening) => {
+                self.feed(now, opening, datagram);
+            }
             (Some(open), Some(opening)) => {
                 let told = self.told;
                 self.feed(now, open, datagram);
