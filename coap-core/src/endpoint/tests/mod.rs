@@ -22,6 +22,7 @@ mod observing_blocks;
 mod overload;
 mod random;
 mod server;
+mod together;
 mod tokens;
 mod topics;
 mod unproven;

@@ -1,0 +1,170 @@
+//! Back-off, Echo, the limit towards unproven addresses and extended tokens, where two of them meet.
+
+use rand_chacha::rand_core::Rng;
+
+use super::observing::state;
+use super::*;
+
+const CON: Type = Type::Confirmable;
+const NON: Type = Type::NonConfirmable;
+const ACK: Type = Type::Acknowledgement;
+
+fn token(len: usize) -> Token {
+    Token::extended(&vec![7; len]).unwrap()
+}
+
+fn decoded(bytes: Vec<u8>) -> Message {
+    Message::decode_extended(bytes.into()).unwrap()
+}
+
+fn challenge(request: &Message, echo: &[u8]) -> Vec<u8> {
+    let mut message = Message { kind: ACK, code: Code::UNAUTHORIZED, payload: Bytes::new(), ..request.clone() };
+    message.options = Options::new();
+    message.options.set_echo(echo).unwrap();
+    encode(&message)
+}
+
+// ----- Extended tokens ---------------------------------------------------------------------------------------------
+
+#[test]
+fn a_long_token_is_another_with_the_value_that_the_server_wants_to_see() {
+    let mut rig = Rig::with(Config::builder().max_token_len(300).min_token_len(200).build().unwrap());
+    let id = rig.get(peer(1));
+    let first = decoded(rig.sent_bytes());
+    rig.receive(peer(1), &challenge(&first, b"e"));
+    let second = decoded(rig.sent_bytes());
+    assert_eq!((second.token.len(), second.options.echo()), (200, Some(&b"e"[..])));
+    assert_ne!(first.token, second.token);
+    // A Reset for that one says what a Reset for the first would have said.
+    rig.receive(peer(1), &empty(Type::Reset, second.message_id));
+    let (failed, reason, _) = rig.failure();
+    assert_eq!((failed, reason), (id, Failure::ExtendedToken));
+    rig.comes_to_rest();
+}
+
+// ----- Uploads -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_refusal_between_two_blocks_ends_the_upload_and_the_next_one_waits() {
+    let mut rig = Rig::new();
+    let request = || Request::new(Code::PUT).with_body(vec![7; 40]).with_options(path(&["a"]));
+    let how = RequestOptions::new().block_size(BlockSize::MIN);
+    let id = rig.endpoint.request(rig.now, peer(1), request(), &how).unwrap();
+    rig.drain();
+    let (_, first) = rig.sent();
+    // It is challenged, and told to go on, before the server is overloaded.
+    rig.receive(peer(1), &challenge(&first, b"e"));
+    let (_, again) = rig.sent();
+    let mut further = Message { kind: ACK, code: Code::CONTINUE, payload: Bytes::new(), ..again.clone() };
+    further.options = Options::new();
+    further.options.set_block1(again.options.block1().unwrap());
+    rig.receive(peer(1), &encode(&further));
+    let (_, second) = rig.sent();
+    assert_eq!((second.options.block1().unwrap().num(), second.options.echo()), (1, Some(&b"e"[..])));
+    let mut refusal = Message { kind: ACK, code: Code::TOO_MANY_REQUESTS, payload: Bytes::new(), ..second };
+    refusal.options = Options::new();
+    refusal.options.set_max_age(30);
+    rig.receive(peer(1), &encode(&refusal));
+    let (of, response, _) = rig.response();
+    assert_eq!((of, response.code), (id, Code::TOO_MANY_REQUESTS));
+    let refused = rig.endpoint.request(rig.now, peer(1), request(), &how);
+    assert_eq!(refused, Err(RequestError::BackOff { until: rig.now + secs(30) }));
+    rig.pass(secs(30));
+    assert!(rig.endpoint.request(rig.now, peer(1), request(), &how).is_ok());
+}
+
+// ----- Observations ------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_challenged_request_that_is_cancelled_leaves_nothing_behind() {
+    for observes in [false, true] {
+        let mut rig = Rig::new();
+        let id = if observes { rig.observe().0 } else { rig.get(peer(1)) };
+        let first = if observes { None } else { Some(rig.sent().1) };
+        if let Some(first) = first {
+            // Another one to the same peer waits behind it (NSTART).
+            rig.get(peer(1));
+            rig.sent_nothing();
+            rig.receive(peer(1), &challenge(&first, b"e"));
+            let (_, second) = rig.sent();
+            assert_eq!(second.options.echo(), None, "who waited has its turn");
+            rig.receive(peer(1), &answer(ACK, Code::CONTENT, second.message_id, &second, b""));
+            rig.response();
+            assert_eq!(rig.sent().1.options.echo(), Some(&b"e"[..]));
+        }
+        assert!(rig.endpoint.cancel(rig.now, id));
+        rig.drain();
+        rig.sent.clear();
+        rig.comes_to_rest();
+        rig.said_nothing();
+    }
+}
+
+// ----- As a server -------------------------------------------------------------------------------------------------
+
+/// RFC 9175 §2.4: whatever a forged address seems to send, and whatever it is answered, it gets three times as much at most.
+#[test]
+fn no_address_gets_more_than_three_times_of_what_it_seems_to_send() {
+    const HEADERS: usize = 62;
+    let mut draws = ChaCha8Rng::seed_from_u64(8);
+    for round in 0..40 {
+        let config = Config::builder().unproven_limit(UnprovenLimit::All).max_token_len(300);
+        let config = config.max_incoming_per_peer(2).max_incoming(6).max_remembered(20).max_resets_per_second(1_000);
+        let mut rig = Rig::with(config.build().unwrap());
+        let topic = rig.endpoint.open_topic(TopicOptions::new());
+        let mut account = [(0, 0); 4];
+        let mut open = Vec::new();
+        for step in 0..200 {
+            let mut below = |most: u64| draws.next_u64() % most;
+            let from = below(4) as u16;
+            let mut request = Message::empty(if below(3) == 0 { NON } else { CON }, below(40) as u16);
+            request.code = [Code::GET, Code::POST, Code::FETCH, Code::PUT][below(4) as usize];
+            request.token = token([0, 1, 8, 9, 13, 100, 269, 300, 400][below(9) as usize]);
+            request.options = path(&["a"]);
+            match below(8) {
+                0 => request.options.set_observe(below(2) as u32),
+                1 => request.options.set_block1(Block::new(below(2) as u32, true, 0).unwrap()),
+                2 => request.options.set_block2(Block::new(below(3) as u32, false, 6).unwrap()),
+                3 => request.options.push_raw(OptionNumber::new(65_001), b"").unwrap(),
+                4 => request.options.push_raw(OptionNumber::HOP_LIMIT, &[0]).unwrap(),
+                _ => {}
+            }
+            request.payload = vec![7; [0, 0, 16, 30][below(4) as usize]].into();
+            account[usize::from(from)].0 += HEADERS + request.encoded_len();
+            let (act, body) = (below(6), below(600) as usize);
+            if round % 4 == 3 && step == 150 {
+                rig.endpoint.begin_shutdown(rig.now);
+            }
+            rig.receive(peer(from), &encode(&request));
+            while let Some(event) = rig.events.pop_front() {
+                if let Event::Request(request) = event {
+                    open.push(request);
+                }
+            }
+            if act > 1 && !open.is_empty() {
+                let request = open.remove(0);
+                let response = Response::new(Code::CONTENT).with_body(vec![7; body]);
+                if request.request.options.observe() == Some(0) {
+                    let _ = rig.endpoint.accept_observer(rig.now, request.id, topic, response);
+                } else {
+                    let _ = rig.endpoint.respond(rig.now, request.id, response);
+                }
+                rig.drain();
+            }
+            match act {
+                1 => rig.pass(secs(1)),
+                2 => drop(rig.endpoint.publish(rig.now, topic, Response::new(Code::CONTENT).with_body(vec![7; body]))),
+                3 if step % 40 == 0 => rig.pass(secs(100)),
+                _ => {}
+            }
+            rig.drain();
+            for (to, bytes) in rig.sent.drain(..) {
+                let to = (0..4).find(|n| peer(*n) == to).unwrap();
+                account[usize::from(to)].1 += HEADERS + bytes.len();
+            }
+            for (n, (received, sent)) in account.iter().enumerate() {
+                assert!(*sent <= 3 * received, "round {round}, step {step}: {n} sent {received} and got {sent}");
+            }
+        }
+    }
+}
