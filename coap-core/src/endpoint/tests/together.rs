@@ -27,6 +27,25 @@ fn challenge(request: &Message, echo: &[u8]) -> Vec<u8> {
 // ----- Extended tokens ---------------------------------------------------------------------------------------------
 
 #[test]
+fn a_token_over_the_limit_is_refused_before_an_option_that_is_not_understood() {
+    for (len, answered) in [(65, true), (1_080, true), (1_087, false), (1_140, false)] {
+        let mut rig = Rig::with(Config::builder().max_token_len(64).build().unwrap());
+        let mut request = Message::empty(CON, 1);
+        (request.code, request.token) = (Code::GET, token(len));
+        request.options.push_raw(OptionNumber::new(65_001), b"").unwrap();
+        // The buffer of the caller can be longer than what may be sent.
+        let payload = encode(&request).into();
+        rig.endpoint.handle_datagram(rig.now, Datagram { from: peer(1), to: Local::default(), payload });
+        let mut buf = vec![0; 2_000];
+        let sent = rig.endpoint.poll_transmit(&mut buf).map(|sent| decoded(buf[..sent.len].to_vec()));
+        assert_eq!(sent.as_ref().map(|sent| sent.code), answered.then_some(Code::BAD_REQUEST), "{len}");
+        assert!(sent.is_none_or(|sent| sent.encoded_len() <= 1_152));
+        let stats = rig.endpoint.stats();
+        assert_eq!((stats.tokens_too_long, stats.bad_option), (1, 0), "{len}");
+    }
+}
+
+#[test]
 fn a_long_token_is_another_with_the_value_that_the_server_wants_to_see() {
     let mut rig = Rig::with(Config::builder().max_token_len(300).min_token_len(200).build().unwrap());
     let id = rig.get(peer(1));
