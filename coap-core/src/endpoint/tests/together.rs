@@ -46,6 +46,21 @@ fn a_token_over_the_limit_is_refused_before_an_option_that_is_not_understood() {
 }
 
 #[test]
+fn a_challenge_whose_answer_would_be_too_long_with_its_long_token_is_told() {
+    let config = Config::builder().max_token_len(100).min_token_len(100).max_datagram(200);
+    let mut rig = Rig::with(config.build().unwrap());
+    let mut request = Request::new(Code::FETCH).with_options(path(&["a"])).with_body(vec![7; 16]);
+    request.options.push_uri_query(&"q".repeat(68)).unwrap();
+    let id = rig.endpoint.request(rig.now, peer(1), request, &RequestOptions::new()).unwrap();
+    rig.drain();
+    let asked = decoded(rig.sent_bytes());
+    assert_eq!(asked.token.len(), 100);
+    rig.receive(peer(1), &challenge(&asked, b"12345678"));
+    let (of, response, _) = rig.response();
+    assert_eq!((of, response.code), (id, Code::UNAUTHORIZED));
+}
+
+#[test]
 fn a_long_token_is_another_with_the_value_that_the_server_wants_to_see() {
     let mut rig = Rig::with(Config::builder().max_token_len(300).min_token_len(200).build().unwrap());
     let id = rig.get(peer(1));
@@ -62,6 +77,37 @@ fn a_long_token_is_another_with_the_value_that_the_server_wants_to_see() {
 }
 
 // ----- Uploads -----------------------------------------------------------------------------------------------------
+
+#[test]
+fn no_later_block_is_too_long_for_a_value_that_the_first_one_had_room_for() {
+    for max in 104..140 {
+        let mut rig = Rig::with(Config::builder().max_datagram(max).min_token_len(8).build().unwrap());
+        let mut request = Request::new(Code::PUT).with_body(Body::Parts { size: None }).with_options(path(&["a"]));
+        request.options.push_uri_query(&"q".repeat(44)).unwrap();
+        let how = RequestOptions::new().block_size(BlockSize::MIN);
+        let id = rig.endpoint.request(rig.now, peer(1), request, &how).unwrap();
+        rig.endpoint.supply(rig.now, id.request_body(), vec![7; 16 * 19].into(), false).unwrap();
+        rig.drain();
+        let (_, first) = rig.sent();
+        // Whoever does not know how long it will be says nothing of its size, which would have made room.
+        assert_eq!(first.options.size1(), None);
+        rig.events.clear();
+        rig.receive(peer(1), &challenge(&first, &[7; 40]));
+        let _ = rig.endpoint.supply(rig.now, id.request_body(), vec![7; 16].into(), true);
+        // Either it is told at once that it does not fit, or it goes through.
+        while let Some((_, bytes)) = rig.sent.pop_front() {
+            let block = decoded(bytes);
+            assert!(block.encoded_len() <= max && block.options.echo().is_some());
+            let (block1, more) = block.options.block1().map(|block| (block, block.more())).unwrap();
+            let mut reply = Message { kind: ACK, payload: Bytes::new(), options: Options::new(), ..block };
+            reply.code = if more { Code::CONTINUE } else { Code::CHANGED };
+            reply.options.set_block1(block1);
+            rig.receive(peer(1), &encode(&reply));
+        }
+        let (_, response, _) = rig.response();
+        assert!([Code::UNAUTHORIZED, Code::CHANGED].contains(&response.code), "{max} {response:?}");
+    }
+}
 
 #[test]
 fn a_refusal_between_two_blocks_ends_the_upload_and_the_next_one_waits() {
