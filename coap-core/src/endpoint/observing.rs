@@ -305,6 +305,7 @@ impl Endpoint {
         let open = self.outgoing.get_mut(key).filter(|request| !request.is_settled());
         let Some(observing) = open.and_then(|request| request.observing.as_mut()) else { return Some(outcome) };
         let next = match &outcome {
+            Outcome::Failed(Failure::BackOff { until }) => observing.on_backed_off(now, *until),
             Outcome::Failed(reason) if is_of_attempt(*reason) => observing.on_failed(now),
             _ if observing.is_leaving() => Next::Forget,
             _ => Next::GiveUp,
@@ -425,6 +426,5 @@ const fn is_of_attempt(reason: Failure) -> bool {
             | Failure::ExtendedToken
             | Failure::Unreachable
             | Failure::NoMessageId
-            | Failure::BackOff { .. }
     )
 }

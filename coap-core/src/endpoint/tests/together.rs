@@ -141,6 +141,29 @@ fn a_refusal_between_two_blocks_ends_the_upload_and_the_next_one_waits() {
 // ----- Observations ------------------------------------------------------------------------------------------------
 
 #[test]
+fn an_observation_outlives_a_back_off_and_is_registered_when_that_is_over() {
+    let mut rig = Rig::new();
+    let (id, _) = rig.observing(state(1, "a").max_age(5));
+    let similar = Request::get().with_options(path(&["obs"]));
+    rig.endpoint.request(rig.now, peer(1), similar, &RequestOptions::new()).unwrap();
+    rig.drain();
+    let (_, asked) = rig.sent();
+    rig.notify(ACK, asked.message_id, &asked, state(0, "").plain().code(Code::TOO_MANY_REQUESTS).max_age(3_000));
+    assert_eq!(rig.response().1.code, Code::TOO_MANY_REQUESTS);
+    let until = rig.now + secs(3_000);
+    rig.pass(secs(2_999));
+    rig.stale();
+    // The server was not asked, and has refused nothing.
+    rig.said_nothing();
+    rig.sent_nothing();
+    assert!(rig.endpoint.place(id).is_some());
+    let (_, again) = rig.reregistered(1);
+    assert!(rig.now >= until && rig.now < until + secs(20));
+    rig.answer(&again, state(2, "b"));
+    rig.told("b");
+}
+
+#[test]
 fn a_challenged_request_that_is_cancelled_leaves_nothing_behind() {
     for observes in [false, true] {
         let mut rig = Rig::new();
