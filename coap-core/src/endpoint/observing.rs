@@ -295,6 +295,10 @@ impl Endpoint {
             self.outgoing.announce(key);
         }
         if let Some(message) = again {
+            // It is another request.
+            if let Some(request) = self.outgoing.get_mut(key) {
+                request.has_echoed = false;
+            }
             self.send_again(now, key, message);
         }
     }

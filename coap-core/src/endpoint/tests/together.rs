@@ -164,6 +164,25 @@ fn an_observation_outlives_a_back_off_and_is_registered_when_that_is_over() {
 }
 
 #[test]
+fn each_registration_may_be_challenged_once() {
+    let mut rig = Rig::new();
+    let (_, request) = rig.observing(state(1, "a").max_age(5));
+    for attempt in [1, 2] {
+        let (_, again) = rig.reregistered(attempt);
+        rig.receive(peer(1), &challenge(&again, b"e"));
+        rig.events.clear();
+        let (_, proven) = rig.sent();
+        assert_eq!((&proven.token, proven.options.echo()), (&request.token, Some(&b"e"[..])));
+        // The server does not answer that.
+        while rig.endpoint.usage().in_flight > 0 {
+            rig.pass(ms(500));
+        }
+        rig.sent.clear();
+        rig.said_nothing();
+    }
+}
+
+#[test]
 fn a_challenged_request_that_is_cancelled_leaves_nothing_behind() {
     for observes in [false, true] {
         let mut rig = Rig::new();
