@@ -153,6 +153,7 @@ impl fmt::Debug for CertConfig {
 pub(crate) struct Common {
     pub(crate) backend: Backend,
     pub(crate) versions: Versions,
+    #[cfg_attr(not(feature = "webrtc-dtls"), allow(dead_code, reason = "the other backends have no choice"))]
     pub(crate) ems: EmsPolicy,
     pub(crate) timer: HandshakeTimer,
     /// The longest datagram that the path carries, in bytes: handshakes keep to it, and so do records.
@@ -162,6 +163,7 @@ pub(crate) struct Common {
     /// A seed instead of the system's randomness: only with the feature `simulation`.
     pub(crate) seed: Option<u64>,
     /// Where the secrets of sessions are told (NSS key log format), if anywhere.
+    #[cfg_attr(not(feature = "webrtc-dtls"), allow(dead_code, reason = "the other backends have none"))]
     pub(crate) key_log: Option<KeyLog>,
 }
 

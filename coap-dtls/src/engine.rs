@@ -96,6 +96,7 @@ pub(crate) trait Acceptor: Send + Sync {
 
 /// Tells the layer that an engine whose handshake runs elsewhere has something to poll.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "webrtc-dtls"), allow(dead_code, reason = "the other backends do nothing in the background"))]
 pub(crate) struct Kick {
     kicks: Arc<Mutex<Kicks>>,
     session: u64,
@@ -135,6 +136,10 @@ impl Kickers {
 
 impl Kick {
     /// There is something to poll.
+    #[cfg_attr(
+        not(feature = "webrtc-dtls"),
+        allow(dead_code, reason = "the other backends do nothing in the background")
+    )]
     pub(crate) fn kick(&self) {
         let waker = {
             let mut kicks = lock(&self.kicks);

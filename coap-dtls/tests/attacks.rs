@@ -1,4 +1,5 @@
 //! What anybody can send from the address of a peer, without its keys: a session that stands goes on as if nothing had come.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 mod common;
 

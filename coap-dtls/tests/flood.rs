@@ -1,6 +1,9 @@
 //! Hellos of addresses that are not theirs: nothing is kept of them, and they are answered with less than they bring.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 mod common;
+
+use core::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use coap_core::{Datagram, Instant, Local, Peer, UdpAddr};
@@ -32,7 +35,7 @@ impl Flooded {
 
     /// A datagram of this address; the longest answer, and how many bytes there were.
     fn receive(&mut self, from: u32, bytes: &Bytes) -> usize {
-        let addr = std::net::SocketAddr::from((std::net::Ipv4Addr::from_bits(0x0a00_0000 + from), 5_000));
+        let addr = SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + from), 5_000));
         let from = Peer::Udp(UdpAddr::new(addr));
         let datagram = Datagram { from, to: Local::default(), payload: bytes.clone() };
         self.server.handle_datagram(self.now, datagram);
@@ -116,8 +119,7 @@ fn a_client_gets_its_session_in_the_midst_of_a_flood() {
         let session = wire.connect(CLIENT, &client);
         for tick in 0..100_u32 {
             for n in 0..20 {
-                let addr =
-                    std::net::SocketAddr::from((std::net::Ipv4Addr::from_bits(0x0a00_0000 + tick * 20 + n), 5_000));
+                let addr = SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + tick * 20 + n), 5_000));
                 wire.inject(UdpAddr::new(addr), to, &flood);
             }
             wire.run(LATENCY / 4);

@@ -1,4 +1,5 @@
 //! Handshakes, and requests in the sessions that they make.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 mod common;
 
@@ -66,5 +67,20 @@ fn sessions_of_all_modes_stand_and_carry_requests() {
             _ => identities.iter().all(|identity| matches!(identity, PeerIdentity::Certificate(_))),
         };
         assert!(expected, "{identities:?}");
+    }
+}
+
+#[test]
+fn without_loss_nothing_is_repeated() {
+    for (mode, flights) in MODES.into_iter().zip([6, 6, 4]) {
+        let (client, server) = pair(mode);
+        for number in 0..100 {
+            let mut wire = Wire::new(&server);
+            let session = wire.connect(CLIENT, &client);
+            wire.run(LATENCY * flights);
+            assert!(wire.is_open(CLIENT, session), "{mode:?}, {number}");
+            wire.run(LATENCY);
+            assert_eq!(wire.server_sessions(), 1, "{mode:?}, {number}");
+        }
     }
 }

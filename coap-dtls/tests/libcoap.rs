@@ -1,12 +1,15 @@
 //! Sessions with libcoap, in its builds with OpenSSL and with GnuTLS, over loopback. Skipped where its programs are not there.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 mod common;
 
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+
 use std::time::Instant as Clock;
 
 use coap_core::{Code, Datagram, Instant, Local, Peer, Request, RequestOptions};

@@ -1,4 +1,5 @@
 //! How long sessions live: reuse, restart, silence, idleness, and who loses its place.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 mod common;
 

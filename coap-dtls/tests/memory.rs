@@ -1,4 +1,5 @@
 //! What sessions cost in memory, and that nothing is left of them.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 mod common;
 

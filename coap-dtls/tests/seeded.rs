@@ -1,5 +1,6 @@
 //! With a seed, a run can be repeated: on the wire it looks the same, but for the clock in the randoms.
 #![cfg(feature = "simulation")]
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 mod common;
 

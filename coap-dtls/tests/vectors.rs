@@ -1,5 +1,6 @@
 //! `tests/vectors/dtls_datagrams.jsonl`: first datagrams from somebody unknown, each to a server that has just begun and to one
 //! with a session of the same address.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 mod common;
 

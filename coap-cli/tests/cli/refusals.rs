@@ -268,6 +268,8 @@ observe 224.0.1.187 -> 2 a group cannot be observed: observe each of its members
 observe --hops 2 127.0.0.1 -> 2 --hops is for groups, and 127.0.0.1 is none
 ping 224.0.1.187 -> 2 a group cannot be pinged: ping each of its members
 check [ff02::fd] -> 2 a group cannot be checked: check each of its members
+check h/below/here -> 2 a server is checked as a whole: name it without a path or a query
+check coap://h?x=1 -> 2 a server is checked as a whole: name it without a path or a query
 "#,
     );
 }

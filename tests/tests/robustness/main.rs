@@ -17,6 +17,7 @@ mod jumps;
 mod memory;
 #[path = "../support/rig.rs"]
 mod rig;
+mod sessions;
 mod timing;
 
 /// `COAP_COUNT`, or what suits every day.

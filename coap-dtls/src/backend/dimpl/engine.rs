@@ -13,7 +13,7 @@ use super::{Clock, error};
 use crate::engine::{Engine, Output, SendError};
 use crate::hello;
 use crate::identity::PeerIdentity;
-use crate::verify::{PeerVerifier, Role, ServerName};
+use crate::verify::{self, PeerVerifier, Role, ServerName};
 
 /// How many bytes a handshake may bring in. The largest that is known, with certificates of 4 KiB on both sides and each
 /// flight repeated four times, has less; what a peer can have the library keep and put together has its bound in this.
@@ -143,7 +143,7 @@ impl DimplEngine {
     fn on_certificate(&mut self, der: Vec<u8>) {
         let Credentials::Certificate(judge) = &self.credentials else { return };
         let chain = vec![CertificateDer::from(der)];
-        match judge.verifier.verify(&chain, judge.role, self.name.as_ref(), (judge.clock)()) {
+        match verify::judge(&*judge.verifier, &chain, judge.role, self.name.as_ref(), (judge.clock)()) {
             Ok(()) => self.identity = Some(PeerIdentity::Certificate(chain)),
             Err(error) => self.news = News::Failed(error.into()),
         }
@@ -329,7 +329,8 @@ impl Engine for DimplEngine {
 /// would keep it from a session.
 fn is_well_formed(datagram: &[u8]) -> bool {
     let mut rest = datagram;
-    while let [kind, 0xfe, _, epoch_high, epoch_low, _, _, _, _, _, _, high, low, after @ ..] = rest {
+    // RFC 9147 §4.1: from 32 on a record has another header, whose second byte can be any.
+    while let [kind @ 20..=31, 0xfe, _, epoch_high, epoch_low, _, _, _, _, _, _, high, low, after @ ..] = rest {
         let Some((body, next)) = after.split_at_checked(usize::from(u16::from_be_bytes([*high, *low]))) else {
             return false;
         };
@@ -377,4 +378,53 @@ fn write_alert(number: u8, buf: &mut [u8]) -> Option<usize> {
     let alert = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 2, number];
     buf.get_mut(..alert.len())?.copy_from_slice(&alert);
     Some(alert.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use hex_literal::hex;
+
+    use super::*;
+
+    #[test]
+    fn handshake_messages_in_the_clear_fill_their_records_and_lie_within_what_they_announce() {
+        // ServerHelloDone, alone and after the first two bytes of a message of five.
+        let done = hex!("16 fefd 0000 000000000001 000c 0e 000000 0003 000000 000000");
+        assert!(is_well_formed(&done));
+        assert!(is_well_formed(&hex!(
+            "16 fefd 0000 000000000001 000e 0b 000005 0001 000000 000002 aabb 16 fefd 0000 000000000002 000c 0e 000000 0003 000000 000000"
+        )));
+        for (what, forged) in [
+            ("nothing", &hex!("16 fefd 0000 000000000001 0000")[..]),
+            ("half a header", &hex!("16 fefd 0000 000000000001 0006 0e 000000 0003")),
+            ("beyond its end", &hex!("16 fefd 0000 000000000001 000e 0b 000005 0001 000004 000002 aabb")),
+            ("beyond its record", &hex!("16 fefd 0000 000000000001 000e 0b 000005 0001 000000 000003 aabb")),
+            ("no part of it", &hex!("16 fefd 0000 000000000001 000c 0b 000005 0001 000000 000000")),
+            ("16 MiB", &hex!("16 fefd 0000 000000000001 000e 0b ffffff 0001 000000 000002 aabb")),
+            ("a record that is cut off", &hex!("16 fefd 0000 000000000001 000d 0e 000000 0003 000000 000000")),
+            ("half a header of a record", &[&done[..], &hex!("16 fefd 00")].concat()),
+        ] {
+            assert!(!is_well_formed(forged), "{what}");
+        }
+    }
+
+    #[test]
+    fn records_with_keys_are_not_looked_into() {
+        assert!(is_well_formed(&hex!("16 fefd 0001 000000000000 0003 aabbcc")));
+        assert!(is_well_formed(&hex!("14 fefd 0000 000000000003 0001 01 16 fefd 0001 000000000000 0003 aabbcc")));
+        // RFC 9147 §4: the second byte of such a record is of a number that is encrypted.
+        assert!(is_well_formed(&hex!("2e fecc 0003 aabbcc")));
+        assert!(is_well_formed(&hex!(
+            "16 fefd 0000 000000000001 000c 02 000000 0001 000000 000000 2e fefd 0003 aabbcc"
+        )));
+    }
+
+    #[test]
+    fn a_server_hello_shows_that_the_cookie_has_come_back_and_a_request_to_try_again_does_not() {
+        let mut hello = vec![0; 80];
+        (hello[0], hello[13]) = (22, 2);
+        assert!(is_server_hello(&hello));
+        hello[27..43].copy_from_slice(&HELLO_RETRY_REQUEST);
+        assert!(!is_server_hello(&hello));
+    }
 }
