@@ -51,8 +51,8 @@ use crate::hello::ClientHello;
 use crate::record::Cipher;
 use crate::verify::{PeerVerifier, Role, ServerName, judge};
 
-/// The suites of RFC 7252 §9.1.3, and of those without CCM for certificates the one of RFC 7540 §9.2.2 that all others have.
-/// For each there is one way to agree on a key, and records of our own.
+/// The suites of RFC 7252 §9.1.3; and for certificates that of RFC 5289 §3.2, for peers that have no CCM. For each there is one way
+/// to agree on a key, and records of our own.
 const PSK_CCM_8: [u8; 2] = [0xc0, 0xa8];
 const ECDSA_CCM_8: [u8; 2] = [0xc0, 0xae];
 const ECDSA_GCM: [u8; 2] = [0xc0, 0x2b];
