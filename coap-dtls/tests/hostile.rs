@@ -122,3 +122,24 @@ fn another_identity_at_the_same_address_is_another_session() {
     assert_eq!(named(old), None);
     assert_eq!(named(new), Some(coap_dtls::PeerIdentity::Psk(b"other".to_vec())));
 }
+
+#[test]
+fn a_client_that_draws_the_same_after_each_restart_is_not_kept_out_for_long() {
+    for mode in [Mode::Psk, Mode::Certificates] {
+        let (mut wire, session) = Wire::open(mode);
+        let (at, to) = (wire.nodes[CLIENT].addr, wire.nodes[SERVER].addr);
+        let hello = wire.sent(CLIENT, 0)[0].bytes.clone();
+        // For as long as it can be a late copy, it is taken for one.
+        wire.run(secs(100));
+        let before = wire.log.len();
+        wire.inject(at, to, &hello);
+        wire.settle();
+        assert_eq!(wire.sent(SERVER, before).len(), 0, "{mode:?}");
+        wire.run(secs(100));
+        wire.inject(at, to, &hello);
+        wire.settle();
+        let answers: Vec<_> = wire.sent(SERVER, before).iter().map(|flying| flying.bytes.len()).collect();
+        assert_eq!(answers, [60], "{mode:?}: a cookie");
+        assert!(wire.works(session), "{mode:?}: and the session stands");
+    }
+}
