@@ -3,11 +3,13 @@
 //!
 //! `cargo test -p coap-cli --test interop_dtls -- --ignored` with `coap-client-openssl` and the like (Debian: libcoap3-bin), and
 //! tshark, in the path. The gate installs them.
+#![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
