@@ -1,5 +1,6 @@
 //! Endpoints with secure sessions on a wire in virtual time: what each of them sends is in a log, and can be lost, changed,
 //! kept and sent again.
+#![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use core::time::Duration;
