@@ -96,7 +96,7 @@ fn who_watches_sees_the_messages_inside_of_sessions() {
     let Peer::Session(theirs) = wire.nodes[SERVER].served[0] else { panic!("not in a session") };
     let addr = wire.nodes[CLIENT].addr;
     let messages: Vec<_> = core::iter::from_fn(|| wire.nodes[SERVER].endpoint.poll_message()).collect();
-    let code = |payload: &[u8]| Message::decode(payload.to_vec()).unwrap().code;
+    let code = |payload: &[u8]| Message::decode(payload.to_vec().into()).unwrap().code;
     let seen: Vec<_> = messages.iter().map(|message| (message.is_ours, code(&message.payload))).collect();
     assert_eq!(seen, [(false, Code::GET), (true, Code::CONTENT)]);
     assert!(messages.iter().all(|message| message.session == theirs && message.addr == addr));

@@ -1,4 +1,5 @@
 //! What a hostile client brings about in what the application has supplied, and beside a session that is not quite there.
+#![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
 
 mod common;
 
