@@ -1,4 +1,5 @@
 //! What a hostile client brings about in what the application has supplied, and beside a session that is not quite there.
+#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 mod common;
 
