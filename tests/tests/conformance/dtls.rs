@@ -14,8 +14,8 @@ use coap_dtls::{
     WebPkiVerifier, certificates_from_pem,
 };
 use hex_literal::hex;
-use rand_chacha::{ChaCha8Rng, ChaCha20Rng};
 use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::{ChaCha8Rng, ChaCha20Rng};
 
 use crate::rig::{Rig, answer, content, empty, peer, secs};
 
