@@ -251,6 +251,8 @@ impl<R: Runtime> Race<R> {
             self.how = self.how.clone().report_progress();
         }
         let mut failed = Error::Closed;
+        // An address that could not be asked again while another one was.
+        let mut put_off = None;
         loop {
             if self.running.is_empty() {
                 // What the last address has asked for is not given to it any more: it would be missing at the next.
@@ -259,7 +261,7 @@ impl<R: Runtime> Race<R> {
                 if !self.upload.as_mut().is_none_or(Upload::rewind) {
                     return Err(failed);
                 }
-                let Some(peer) = peers.next() else { return Err(failed) };
+                let Some(peer) = peers.next().or_else(|| put_off.take()) else { return Err(failed) };
                 match self.start_in_time(peer).await {
                     Ok(()) if peers.peek().is_some() => self.set_hurry(),
                     Ok(()) => {}
@@ -310,24 +312,28 @@ impl<R: Runtime> Race<R> {
                 Outcome::Failed { peer, reason: Failure::NotSent | Failure::NoAck | Failure::NoResponse, .. }
                     if running.is_joined() =>
                 {
-                    self.start_in_time(peer).await?;
+                    self.ask_again(peer, &mut put_off).await?;
                 }
                 // It knows no such tokens, and has not looked at the request: it is asked again with one that everybody knows.
                 Outcome::Failed { peer, reason: Failure::ExtendedToken, timing } => {
                     self.wanted = None;
+                    failed = Error::from_failure(peer, Failure::ExtendedToken, timing);
                     let drawn = !self.how.has_token();
-                    if !drawn || !self.upload.as_mut().is_none_or(Upload::rewind) {
-                        return Err(Error::from_failure(peer, Failure::ExtendedToken, timing));
+                    if drawn && self.upload.as_mut().is_none_or(Upload::rewind) {
+                        self.ask_again(peer, &mut put_off).await?;
+                    } else if self.running.is_empty() {
+                        return Err(failed);
                     }
-                    self.start_in_time(peer).await?;
                 }
                 // It waited for its turn, and its server wants it later by now. Nobody has got it.
                 Outcome::Failed { peer, reason: Failure::BackOff { until }, .. } => {
                     self.wanted = None;
-                    if !self.deadline.may_rest_until(until) || !self.upload.as_mut().is_none_or(Upload::rewind) {
-                        return Err(self.backed_off(peer, until));
+                    failed = self.backed_off(peer, until);
+                    if self.deadline.may_rest_until(until) && self.upload.as_mut().is_none_or(Upload::rewind) {
+                        self.ask_again(peer, &mut put_off).await?;
+                    } else if self.running.is_empty() {
+                        return Err(failed);
                     }
-                    self.start_in_time(peer).await?;
                 }
                 // Nothing was sent: no session has come to stand there.
                 Outcome::Failed { peer, reason: Failure::Session(why), timing }
@@ -364,6 +370,17 @@ impl<R: Runtime> Race<R> {
 
     fn id(&self) -> ClientId {
         self.client.id()
+    }
+
+    /// Asks an address again. Nothing is waited for while another one is asked, whose answer would be left lying.
+    async fn ask_again(&mut self, peer: Peer, put_off: &mut Option<Peer>) -> Result<(), Error> {
+        if self.running.is_empty() {
+            return self.start_in_time(peer).await;
+        }
+        if self.start(peer).is_err() {
+            *put_off = Some(peer);
+        }
+        Ok(())
     }
 
     /// Starts, and waits first for a server that wants the request later, if the caller has the patience.

@@ -11,7 +11,7 @@ use crate::hello::{COOKIE, ClientHello};
 
 /// A cookie is accepted for at least this long, and for at most twice as long: whoever once read the mail of an address
 /// cannot use its cookies for ever.
-const LIFE: Duration = Duration::from_secs(60);
+pub(crate) const LIFE: Duration = Duration::from_secs(60);
 
 /// Makes cookies and recognises them. It keeps two keys and nothing else, however many clients there are.
 pub(crate) struct Cookies {

@@ -1,7 +1,9 @@
 //! What one shows to the other end, and the keys for it. Whatever is malformed is found here, before any handshake.
 
 use core::fmt;
+use core::panic::AssertUnwindSafe;
 use std::collections::HashMap;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use coap_core::UdpAddr;
@@ -84,7 +86,8 @@ pub(crate) fn checked_identity(identity: Vec<u8>) -> Result<Vec<u8>, CredentialE
 /// It is asked in the midst of a handshake, on the thread that runs all sessions: what takes time (a database) belongs behind a
 /// cache.
 pub trait PskStore: Send + Sync {
-    /// The key of `identity`, for a client at `peer`, whose address has been proven where the backend can do so first.
+    /// The key of `identity`, for a client at `peer`, whose address has been proven where the backend can do so first. Identities
+    /// are what anyone sends, not always text. A panic counts as an identity that is unknown.
     fn lookup(&self, identity: &[u8], peer: UdpAddr) -> PskLookup;
 }
 
@@ -102,6 +105,11 @@ impl From<Option<PskKey>> for PskLookup {
     fn from(key: Option<PskKey>) -> Self {
         key.map_or(Self::Unknown, Self::Key)
     }
+}
+
+/// What a store finds. Whoever has it panic by an identity fails as with any other that is unknown, and all sessions go on.
+pub(crate) fn look_up(store: &dyn PskStore, identity: &[u8], peer: UdpAddr) -> PskLookup {
+    catch_unwind(AssertUnwindSafe(|| store.lookup(identity, peer))).unwrap_or(PskLookup::Unknown)
 }
 
 impl<F> PskStore for F

@@ -7,13 +7,20 @@
 //!
 //! An engine that cannot be made from a second hello alone is made from the first, and is half-open in the first row.
 
+use core::time::Duration;
+
 use coap_core::{Instant, Local, SessionEnd, SessionId, UdpAddr};
 
 use crate::config::ServerSecurity;
+use crate::cookie;
 use crate::engine::Engine;
 use crate::hello::ClientHello;
 use crate::layer::{Layer, deadline};
 use crate::table::{Opening, Path, Queue, Session, Slot};
+
+/// For how long copies of a hello may be under way: until no cookie is good any more that it can have. A client that says the
+/// same later has restarted, and draws its numbers from a bad source.
+const LATE: Duration = Duration::from_secs(2 * cookie::LIFE.as_secs());
 
 impl Layer {
     pub(super) fn on_hello(
@@ -33,7 +40,8 @@ impl Layer {
             return;
         }
         let is_this = |session: &Session| session.hello == fingerprint;
-        if paths.open.and_then(|slot| self.table.get(slot)).is_some_and(is_this) {
+        let is_late = |session: &Session| is_this(session) && now - session.since < LATE;
+        if paths.open.and_then(|slot| self.table.get(slot)).is_some_and(is_late) {
             // A late copy of the hello that the session began with.
             return;
         }

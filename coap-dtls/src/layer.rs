@@ -46,6 +46,7 @@ pub(crate) struct Layer {
     outbox: Outbox,
     events: VecDeque<LayerEvent>,
     pub(super) stats: SessionStats,
+    /// As long as a datagram can be, once there is a session.
     scratch: Box<[u8]>,
     /// The sockets from which sessions have been opened.
     pub(super) dialled_from: Vec<u16>,
@@ -86,7 +87,7 @@ impl Layer {
             outbox: Outbox::new(limits.max_outbox),
             events: VecDeque::new(),
             stats: SessionStats::default(),
-            scratch: vec![0; MAX_DATAGRAM].into(),
+            scratch: Box::default(),
             dialled_from: Vec::new(),
             max_record: 0,
             told: 0,
@@ -127,8 +128,11 @@ impl Layer {
         match (paths.open, paths.opening) {
             (None, None) => self.stats.strangers += 1,
             (Some(session), None) | (None, Some(session)) => self.feed(now, session, datagram),
-            // Without keys it is of the handshake, if of anything.
-            (Some(_), Some(opening)) if is_plain(datagram) => self.feed(now, opening, datagram),
+            // Without keys it is of the handshake, if of anything. But anybody can have begun one that is not proven, and the peer
+            // may still ask for the last flight of the session that stands (RFC 6347 §4.2.4).
+            (Some(_), Some(opening)) if is_plain(datagram) && self.table.is_proven(opening) => {
+                self.feed(now, opening, datagram);
+            }
             (Some(open), Some(opening)) => {
                 let told = self.told;
                 self.feed(now, open, datagram);
@@ -295,6 +299,9 @@ impl Layer {
 
     /// Asks an engine for everything that it has to tell. This follows each call into one.
     pub(super) fn drain(&mut self, now: Instant, slot: Slot) {
+        if self.scratch.is_empty() {
+            self.scratch = vec![0; MAX_DATAGRAM].into();
+        }
         loop {
             let Some(session) = self.table.get_mut(slot) else { return };
             let Some(output) = session.engine.poll(now, &mut self.scratch) else { break };

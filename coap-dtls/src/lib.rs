@@ -13,6 +13,7 @@ mod credentials;
 mod dial;
 mod engine;
 mod files;
+#[cfg_attr(not(feature = "dimpl"), allow(dead_code, reason = "what only a stateless cookie needs"))]
 mod hello;
 mod hellos;
 mod identity;
@@ -56,3 +57,8 @@ pub use watch::SessionMessage;
 #[cfg(all(doctest, feature = "dimpl"))]
 #[doc = include_str!("../../docs/dtls.md")]
 mod document {}
+
+/// And so is the one of the page about this crate.
+#[cfg(all(doctest, feature = "dimpl"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

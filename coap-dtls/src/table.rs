@@ -36,6 +36,8 @@ pub(crate) struct Session {
     pub(crate) phase: Phase,
     /// The hello of the client that has opened it, as a hash under a key of ours.
     pub(crate) hello: u64,
+    /// Since when the handshake has been done; before, when it began.
+    pub(crate) since: Instant,
     /// The longest message in bytes that fits into a record.
     pub(crate) room: usize,
     /// When something was last said in it, give or take a second; in a handshake, when it began.
@@ -199,8 +201,21 @@ impl Table {
         self.dialling += usize::from(dialled.is_some());
         let phase = Phase::Opening { deadline };
         let (links, wake) = (Links::default(), None);
-        let session =
-            Session { id, path, local, engine, dialled, phase, hello, room, used: now, unanswered: 0, links, wake };
+        let session = Session {
+            id,
+            path,
+            local,
+            engine,
+            dialled,
+            phase,
+            hello,
+            since: now,
+            room,
+            used: now,
+            unanswered: 0,
+            links,
+            wake,
+        };
         self.slots[slot.0 as usize] = Some(session);
         self.enqueue(slot, queue);
         slot
@@ -211,7 +226,7 @@ impl Table {
         let Some(session) = self.get_mut(slot) else { return };
         let was_open = session.is_open();
         session.phase = Phase::Open(identity);
-        session.used = now;
+        (session.since, session.used) = (now, now);
         let (path, is_dialled) = (session.path, session.dialled.is_some());
         if was_open {
             return;

@@ -2,7 +2,9 @@
 
 use core::fmt;
 use core::net::IpAddr;
+use core::panic::AssertUnwindSafe;
 use std::collections::HashSet;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -89,7 +91,7 @@ pub trait PeerVerifier: Send + Sync {
     /// a `name` to compare. `now` is for the time in which they are valid.
     ///
     /// # Errors
-    /// The peer is not accepted; the handshake ends.
+    /// The peer is not accepted; the handshake ends. A panic counts as [`CertificateError::Rejected`].
     fn verify(
         &self,
         chain: &[CertificateDer<'static>],
@@ -97,6 +99,18 @@ pub trait PeerVerifier: Send + Sync {
         name: Option<&ServerName>,
         now: SystemTime,
     ) -> Result<(), CertificateError>;
+}
+
+/// What a verifier decides. A peer that has it panic is not accepted, and all sessions go on.
+pub(crate) fn judge(
+    verifier: &dyn PeerVerifier,
+    chain: &[CertificateDer<'static>],
+    role: Role,
+    name: Option<&ServerName>,
+    now: SystemTime,
+) -> Result<(), CertificateError> {
+    let verified = catch_unwind(AssertUnwindSafe(|| verifier.verify(chain, role, name, now)));
+    verified.unwrap_or(Err(CertificateError::Rejected))
 }
 
 impl<V: PeerVerifier + ?Sized> PeerVerifier for Arc<V> {

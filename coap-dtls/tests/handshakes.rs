@@ -3,7 +3,7 @@
 
 mod common;
 
-use coap_core::{Code, Peer};
+use coap_core::{Code, Message, Peer};
 use coap_dtls::PeerIdentity;
 use common::*;
 
@@ -83,4 +83,25 @@ fn without_loss_nothing_is_repeated() {
             assert_eq!(wire.server_sessions(), 1, "{mode:?}, {number}");
         }
     }
+}
+
+#[test]
+fn who_watches_sees_the_messages_inside_of_sessions() {
+    let mut wire = Wire::new(&psk_server());
+    wire.nodes[SERVER].endpoint.watch();
+    let session = wire.connect(CLIENT, &psk_client());
+    let _ = wire.get(CLIENT, session);
+    wire.settle();
+    assert_eq!(wire.nodes[CLIENT].endpoint.poll_message(), None, "nobody has asked for it");
+    let Peer::Session(theirs) = wire.nodes[SERVER].served[0] else { panic!("not in a session") };
+    let addr = wire.nodes[CLIENT].addr;
+    let messages: Vec<_> = core::iter::from_fn(|| wire.nodes[SERVER].endpoint.poll_message()).collect();
+    let code = |payload: &[u8]| Message::decode(payload.to_vec().into()).unwrap().code;
+    let seen: Vec<_> = messages.iter().map(|message| (message.is_ours, code(&message.payload))).collect();
+    assert_eq!(seen, [(false, Code::GET), (true, Code::CONTENT)]);
+    assert!(messages.iter().all(|message| message.session == theirs && message.addr == addr));
+    let records: Vec<_> = wire.log.iter().map(|flying| flying.bytes.as_slice()).collect();
+    let wrapped =
+        |message: &[u8]| records.iter().any(|record| record.windows(message.len()).any(|part| part == message));
+    assert!(!messages.iter().any(|message| wrapped(&message.payload)), "they are in the clear here alone");
 }

@@ -7,11 +7,12 @@ mod transport;
 
 use core::future::Future;
 use core::time::Duration;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
 use coap_tokio::router::{Payload, Resource, Router, get, put};
 use coap_tokio::{Client, Code, Error, Observed, Peer, Request, Server, TokioRuntime};
-use transport::UnixTransport;
+use transport::{MOST_SESSIONS, UnixTransport};
 
 /// A folder for socket files that goes with its test.
 struct Folder(PathBuf);
@@ -52,7 +53,7 @@ async fn serve(folder: &Folder, router: Router) -> tokio::task::JoinHandle<Resul
 
 async fn client(folder: &Folder) -> (Client, Peer) {
     let transport = UnixTransport::bind(folder.file("client")).unwrap();
-    let peer = transport.peer(folder.file("server")).unwrap();
+    let peer = transport.peer(folder.file("server"));
     (Client::builder(runtime()).transport(transport).client().await.unwrap(), peer)
 }
 
@@ -101,7 +102,7 @@ fn a_session_whose_other_end_is_gone_is_unreachable_and_never_somebody_else() {
         let folder = Folder::new("gone");
         let server = serve(&folder, Router::new().route("/", get(async || "first"))).await;
         let transport = UnixTransport::bind(folder.file("client")).unwrap();
-        let first = transport.peer(folder.file("server")).unwrap();
+        let first = transport.peer(folder.file("server"));
         let client = Client::builder(runtime()).transport(transport.clone()).client().await.unwrap();
         assert!(client.get(first).await.is_ok());
 
@@ -113,9 +114,52 @@ fn a_session_whose_other_end_is_gone_is_unreachable_and_never_somebody_else() {
 
         let _second = serve(&folder, Router::new().route("/", get(async || "second"))).await;
         assert!(client.get(first).await.is_err());
-        let second = transport.peer(folder.file("server")).unwrap();
+        let second = transport.peer(folder.file("server"));
         assert_ne!(first, second);
         assert_eq!(client.get(second).await.unwrap().text(), Some("second"));
+    });
+}
+
+/// The names of sockets that want nothing keep nobody out, and push out nobody who is heard.
+#[test]
+fn more_peers_than_there_is_room_for_push_out_who_was_used_least_recently() {
+    run(async {
+        let folder = Folder::new("many");
+        let _server = serve(&folder, Router::new().route("/it", get(async || "here"))).await;
+        let (client, peer) = client(&folder).await;
+        let empty_pong = b"\x70\x00\x00\x01";
+        for round in 0..3 {
+            for n in 0..MOST_SESSIONS / 2 {
+                let name = folder.file(&format!("{round}-{n}"));
+                let stranger = UnixDatagram::bind(&name).unwrap();
+                stranger.set_nonblocking(true).unwrap();
+                // The server reads what fills the queue.
+                while let Err(error) = stranger.send_to(empty_pong, folder.file("server")) {
+                    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+                    tokio::task::yield_now().await;
+                }
+                std::fs::remove_file(name).unwrap();
+            }
+            assert_eq!(client.get((peer, "coap://server/it")).await.unwrap().text(), Some("here"));
+        }
+    });
+}
+
+#[test]
+fn a_session_that_was_pushed_out_is_unreachable_and_its_number_never_comes_again() {
+    run(async {
+        let folder = Folder::new("pushed");
+        let _server = serve(&folder, Router::new().route("/", get(async || "here"))).await;
+        let transport = UnixTransport::bind(folder.file("client")).unwrap();
+        let client = Client::builder(runtime()).transport(transport.clone()).client().await.unwrap();
+        let first = transport.peer(folder.file("server"));
+        for n in 0..MOST_SESSIONS {
+            assert_ne!(transport.peer(folder.file(&n.to_string())), first);
+        }
+        assert!(matches!(client.get(first).await, Err(Error::Unreachable { .. })));
+        let again = transport.peer(folder.file("server"));
+        assert_ne!(again, first);
+        assert_eq!(client.get(again).await.unwrap().text(), Some("here"));
     });
 }
 

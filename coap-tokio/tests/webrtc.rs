@@ -1,4 +1,5 @@
 //! Secure sessions over loopback with the backend that needs tokio, and between it and the other.
+#![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
 
 use core::time::Duration;
 use std::time::SystemTime;

@@ -202,7 +202,7 @@ impl Channel {
     }
 
     /// When what arrives at `arrival` comes once more.
-    pub(crate) fn replay(&mut self, arrival: Instant, rng: &mut ChaCha8Rng) -> Option<Instant> {
+    pub(crate) fn replay(&self, arrival: Instant, rng: &mut ChaCha8Rng) -> Option<Instant> {
         (!self.link.replayed.is_zero()).then(|| arrival + up_to(self.link.replayed, rng))
     }
 

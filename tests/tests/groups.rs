@@ -6,9 +6,15 @@ use core::net::IpAddr;
 use core::pin::pin;
 use core::time::Duration;
 
-use coap_core::{Code, ContentFormat, Local, OptionNumber, Peer, Response};
+use bytes::Bytes;
+use coap_core::{
+    Block, BlockFailure, Code, ContentFormat, Local, Message, OptionNumber, Options, Peer, Response, Type,
+};
 use coap_driver::router::{Answer, Router, get, post};
-use coap_driver::{Client, ClientEvent, DiscoverError, Error, ErrorKind, Reply, Unreachable};
+use coap_driver::{
+    Client, ClientEvent, DiscoverError, Error, ErrorKind, Received, RecvBatch, Reply, Runtime, SocketOptions,
+    UdpSocket, Unreachable,
+};
 use coap_sim::{Host, Sim};
 
 const GROUP: &str = "coap://[ff05::fd]";
@@ -187,6 +193,91 @@ fn it_is_aborted_while_it_waits_for_the_rest_of_an_answer() {
             next.await
         };
         assert!(matches!(over, Some((_, Err(Error::Aborted)))), "{over:?}");
+        assert!(responses.next().await.is_none());
+    });
+}
+
+/// A member that sends what it likes: the group is answered with `block` of a body, and who asks it alone with `alone`, after
+/// `span`.
+async fn says_blocks(host: Host, block: Block, span: Duration, alone: fn(&Message) -> (Options, &'static str)) {
+    let socket = host.bind("[::]:5683".parse().unwrap(), &SocketOptions::default()).unwrap();
+    let mut batch = RecvBatch::new(2_000);
+    for message_id in 0.. {
+        poll_fn(|cx| socket.poll_recv(cx, &mut batch)).await.unwrap();
+        let Some(Received::Datagram { from, payload, .. }) = batch.iter().next() else { continue };
+        let request = Message::decode(Bytes::copy_from_slice(payload)).unwrap();
+        let from = from.udp().unwrap();
+        let (kind, (options, payload)) = if request.kind == Type::Confirmable {
+            host.sleep(span).await;
+            (Type::Acknowledgement, alone(&request))
+        } else {
+            let mut options = Options::new();
+            options.set_block2(block);
+            (Type::NonConfirmable, (options, "the last piece"))
+        };
+        let message_id = if kind == Type::Acknowledgement { request.message_id } else { message_id };
+        let (token, payload) = (request.token.clone(), Bytes::from(payload));
+        let answer = Message { kind, code: Code::CONTENT, message_id, token, options, payload };
+        let mut buffer = [0; 1_200];
+        let len = answer.encode(&mut buffer).unwrap();
+        socket.try_send(from, &Local::default(), &buffer[..len]).unwrap();
+    }
+}
+
+fn wayward(block: Block, span: Duration, alone: fn(&Message) -> (Options, &'static str)) -> (Sim, Client<Host>, Host) {
+    let mut sim = Sim::from_env(1);
+    let (host, member) = (sim.host("client"), sim.host("member"));
+    sim.join(&member, "ff05::fd".parse().unwrap());
+    let _serving = member.spawn(says_blocks(member.clone(), block, span, alone));
+    let client = sim.block_on(host.client()).unwrap();
+    (sim, client, member)
+}
+
+/// RFC 7959 §2.8: the rest is asked of the member alone; a last block is no body.
+#[test]
+fn a_block_that_was_not_asked_for_is_not_taken_for_the_body() {
+    for (number, more) in [(3, false), (3, true)] {
+        let block = Block::new(number, more, 6).unwrap();
+        let (mut sim, client, _) = wayward(block, Duration::ZERO, |_| (Options::new(), "all of it"));
+        sim.block_on(async {
+            let url = format!("{GROUP}/x");
+            let mut responses = client.get(&url).timeout(Duration::from_secs(20)).multicast().await.unwrap();
+            assert_eq!(responses.next().await.unwrap().1.unwrap().text(), Some("all of it"));
+            assert!(responses.next().await.is_none());
+            // What may not be repeated has failed, with this member.
+            let mut responses = client.post(&url, "").timeout(Duration::from_secs(20)).multicast().await.unwrap();
+            let (_, answer) = responses.next().await.unwrap();
+            assert!(matches!(answer, Err(Error::Blockwise { reason: BlockFailure::WrongBlock, .. })), "{answer:?}");
+            assert!(responses.next().await.is_none());
+            // Who wants one response waits for a whole one.
+            let one = client.get(&url).non_confirmable().timeout(Duration::from_secs(20)).await;
+            assert!(matches!(one, Err(Error::NoResponse { .. })), "{one:?}");
+            // Who asks for this block gets it.
+            let asked = client.get(&url).option(OptionNumber::BLOCK2, [0x36]).timeout(Duration::from_secs(20));
+            let mut responses = asked.multicast().await.unwrap();
+            assert_eq!(responses.next().await.unwrap().1.unwrap().text(), Some("the last piece"));
+        });
+    }
+}
+
+/// Without a time of its own, a member has as long as the group.
+#[test]
+fn a_member_that_trickles_has_as_long_as_the_group_and_no_longer() {
+    let trickle = |request: &Message| {
+        let mut options = Options::new();
+        let number = request.options.block2().map_or(0, Block::num);
+        options.set_block2(Block::new(number, true, 0).unwrap());
+        (options, "sixteen bytes...")
+    };
+    let (mut sim, client, member) = wayward(Block::new(0, true, 0).unwrap(), Duration::from_secs(1), trickle);
+    client.set_max_server_response_delay(Duration::from_secs(60)).unwrap();
+    sim.block_on(async {
+        let start = member.now();
+        let mut responses = client.get(format!("{GROUP}/x")).multicast().await.unwrap();
+        let (_, answer) = responses.next().await.unwrap();
+        assert!(matches!(answer.as_ref().map_err(Error::kind), Err(ErrorKind::TimedOut(_))), "{answer:?}");
+        let span = member.now() - start;
+        assert!((Duration::from_secs(60)..Duration::from_secs(62)).contains(&span), "{span:?}");
         assert!(responses.next().await.is_none());
     });
 }

@@ -9,19 +9,24 @@ use core::future::IntoFuture;
 use core::time::Duration;
 use std::sync::Arc;
 
-use coap_core::{Code, Instant};
+use coap_core::{Code, Instant, OptionNumber};
 use coap_driver::{Client, Error, ErrorKind, Reply, Runtime, SocketOptions};
-use coap_sim::{Host, Sim, Task};
+use coap_sim::{Host, Link, Sim, Task};
 use plain::Plain;
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
 struct Scene {
     sim: Sim,
     client: Client<Host>,
     host: Host,
+    server: Host,
     plain: Plain,
     uri: String,
     _running: Task<()>,
@@ -40,7 +45,7 @@ fn scene(code: Code, max_age: Option<u32>) -> Scene {
     let reply = sim.block_on(client.put(&uri, "1").into_future()).unwrap();
     assert_eq!(reply.code, code);
     plain.lock().refuses = None;
-    Scene { sim, client, host, plain, uri, _running: running }
+    Scene { sim, client, host, server, plain, uri, _running: running }
 }
 
 impl Scene {
@@ -165,5 +170,38 @@ fn a_client_that_is_closed_or_disconnected_does_not_wait() {
         let ended = scene.run(put).unwrap_err();
         assert!(matches!(ended.kind(), ErrorKind::Closed | ErrorKind::Disconnected), "{ended}");
         assert!(scene.now() - began < secs(6));
+    }
+}
+
+#[test]
+fn of_two_addresses_the_one_that_is_not_overloaded_is_heard() {
+    // With and without the patience to wait for the other.
+    for span in [0, 80] {
+        let mut scene = scene(Code::SERVICE_UNAVAILABLE, Some(1));
+        let (client, host) = (scene.client.clone(), scene.host.clone());
+        let (far, near) = (scene.sim.host("far"), scene.plain.clone());
+        let socket = Arc::new(far.bind("[::]:5683".parse().unwrap(), &SocketOptions::default()).unwrap());
+        let slow = Plain::default();
+        let _running = far.spawn(slow.clone().run::<Host>(socket));
+        scene.sim.link(&host, &far, Link::new().delay(secs(4)));
+        for ip in [far.ip(), scene.server.ip()] {
+            scene.sim.name("two.example", ip);
+        }
+        let asked = host.spawn(client.get("coap://two.example/it").wait_for_back_off(secs(span)).into_future());
+        // The second address is asked when the first is asked again, and waits there behind another request, which is told to
+        // come back later.
+        scene.sim.run_for(secs(1));
+        (near.lock().refuses_get, near.lock().max_age) = (Some(Code::SERVICE_UNAVAILABLE), Some(60));
+        scene.sim.link(&host, &scene.server, Link::new().delay(ms(1_500)));
+        let before = client.get(&scene.uri).option(OptionNumber::URI_HOST, "two.example");
+        let before = host.spawn(before.into_future());
+        let began = scene.now();
+        assert_eq!(scene.run(asked).unwrap().code, Code::CONTENT, "{span}");
+        assert!(scene.now() < began + secs(10), "{span}: {}", scene.now());
+        assert_eq!(scene.run(before).unwrap().code, Code::SERVICE_UNAVAILABLE);
+        // It has not been sent there: the only one that has is the other, perhaps twice.
+        let mut gets: Vec<_> = near.requests().into_iter().filter(|request| request.code == Code::GET).collect();
+        gets.dedup_by_key(|request| request.message_id);
+        assert_eq!(gets.len(), 1);
     }
 }

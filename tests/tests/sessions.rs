@@ -42,7 +42,7 @@ fn key(number: usize) -> String {
 /// How a client knows the server. A seed each, as the same hello twice would be the same session twice.
 fn client(seed: u64, number: usize) -> ClientSecurity {
     let security = SecurityConfig::client(ClientPsk::new(identity(number), key(number)).unwrap());
-    security.seeded(seed << 16 | number as u64 + 1).build().unwrap()
+    security.seeded((seed << 16) | (number as u64 + 1)).build().unwrap()
 }
 
 /// A server that knows so many clients.
@@ -143,7 +143,7 @@ impl World {
     }
 
     /// Nothing is open any more. No record was taken twice: what endpoints were given is not more than what was sent to them.
-    fn check(&mut self) {
+    fn check(&self) {
         assert!(self.open.is_empty(), "{} requests without an outcome", self.open.len());
         let counter = self.counter.borrow();
         let twice: Vec<_> = counter.iter().filter(|(_, times)| **times > 1).collect();

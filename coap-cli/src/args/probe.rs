@@ -45,7 +45,7 @@ pub(crate) struct DiscoverArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// Whom: HOST or HOST:PORT, with or without coap:// before it. Its tests change what is there: see the list.
+    /// Whom: HOST or HOST:PORT, with or without coap:// before it, and without a path. Its tests change what is there: see the list.
     pub(crate) uri: String,
     /// Run this test alone, such as CORE_01, or these, such as OBS. Repeatable.
     #[arg(short = 't', long = "test", value_name = "ID", value_delimiter = ',')]

@@ -57,7 +57,7 @@ impl Refusal {
             },
             ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
                 let arg = word(ContextKind::InvalidArg);
-                let value = word(ContextKind::InvalidValue);
+                let value = public(flag(&arg), word(ContextKind::InvalidValue));
                 match core::error::Error::source(error) {
                     Some(rule) => format!("bad {} '{value}': {rule}", flag(&arg)),
                     None => format!("{} needs a value: {}", flag(&arg), value_name(&arg)),
@@ -84,6 +84,14 @@ fn word(error: &clap::Error, kind: ContextKind) -> Option<String> {
 
 fn like(error: &clap::Error, kind: ContextKind) -> String {
     word(error, kind).map(|like| format!(": did you mean {like}?")).unwrap_or_default()
+}
+
+/// A value without the keys in it.
+fn public(flag: &str, value: String) -> String {
+    match value.split_once(',') {
+        Some((addr, _)) if flag == "--coaps" => format!("{addr},…"),
+        _ => value,
+    }
 }
 
 /// `--block` of `--block <[NUM,]SIZE>`, `URI` of `[URI]`. What `arrange` makes of `-v LEVEL` nobody has written.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::shared::whole;
+
 #[derive(Debug, Args)]
 pub(crate) struct DecodeArgs {
     /// One JSON object for each datagram.
@@ -43,7 +45,7 @@ pub(crate) struct KeygenArgs {
     #[arg(long, value_name = "NAME", default_value = "client")]
     pub(crate) client: String,
     /// How long they are valid.
-    #[arg(long, value_name = "DAYS", default_value = "365", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    #[arg(long, value_name = "DAYS", default_value = "365", value_parser = whole(1, 36_500_u32), allow_negative_numbers = true)]
     pub(crate) days: u32,
     /// Say nothing but what failed.
     #[arg(short, long)]

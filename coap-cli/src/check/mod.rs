@@ -13,7 +13,7 @@ mod wire;
 use core::fmt;
 use std::io::{self, Write};
 
-use coap_core::{OptionNumber, Options, Scheme, link_format};
+use coap_core::{Options, Scheme, link_format};
 use coap_tokio::{Client, TokioRuntime};
 use serde_json::json;
 
@@ -161,6 +161,10 @@ async fn find(args: &CheckArgs) -> Result<Server, Failure> {
     if group::is_group(&uri) {
         return Err(Failure::usage("a group cannot be checked: check each of its members"));
     }
+    // The tests name their resources, and what a server lists is below its root.
+    if !uri.path().is_empty() || !uri.query().is_empty() {
+        return Err(Failure::usage("a server is checked as a whole: name it without a path or a query"));
+    }
     let runtime = TokioRuntime::current().map_err(|error| Failure::new(Exit::Local, error))?;
     let client = Client::builder(runtime).client().await?;
     let core = uri.join("/.well-known/core").map_err(Failure::usage)?;
@@ -172,9 +176,7 @@ async fn find(args: &CheckArgs) -> Result<Server, Failure> {
     let listed = links.filter_map(|link| link.target_uri(&core).ok()).map(|uri| wire::joined(uri.path())).collect();
     let mut base = Options::new();
     for (number, value) in &uri.options() {
-        if number != OptionNumber::URI_QUERY {
-            base.push(number, value).map_err(Failure::usage)?;
-        }
+        base.push(number, value).map_err(Failure::usage)?;
     }
     client.close();
     Ok(Server { addr, base, listed, verbose: args.noise.shows_messages() })

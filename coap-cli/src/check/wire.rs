@@ -30,7 +30,7 @@ const MOST_BYTES: usize = 65_535;
 #[derive(Clone, Debug)]
 pub(super) struct Server {
     pub(super) addr: SocketAddr,
-    /// What each request has: Uri-Host, Uri-Port, and the path below which the resources are.
+    /// What each request has: Uri-Host and Uri-Port.
     pub(super) base: Options,
     /// The paths that it lists, decoded: a resource that is not there, and not listed either, is none of its faults.
     pub(super) listed: Vec<String>,

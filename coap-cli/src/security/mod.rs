@@ -4,16 +4,17 @@ mod keygen;
 mod text;
 mod tls_info;
 
+use core::error::Error as _;
 use core::time::Duration;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Mutex;
 
 use coap_core::{Scheme, Uri};
 use coap_dtls::{
     Backend, Capability, CertConfig, CertifiedKey, ClientAuth, ClientEnd, ClientPsk, ClientSecurity, ConfigError,
-    DangerousAcceptAny, PskTable, SecurityBuilder, SecurityConfig, SecurityMode, ServerEnd, ServerSecurity,
+    DangerousAcceptAny, FileError, PskTable, SecurityBuilder, SecurityConfig, SecurityMode, ServerEnd, ServerSecurity,
     WebPkiVerifier, certificates_from_file,
 };
 
@@ -205,20 +206,45 @@ fn build<T>(
     };
     let mut first = None;
     for backend in candidates {
-        match make(backend)? {
+        // Before the file is made.
+        let built = if library.keylog.is_some() && !backend.capabilities().has(Capability::KeyLog) {
+            Err(ConfigError::Unsupported { what: Capability::KeyLog, backend })
+        } else {
+            make(backend)?
+        };
+        match built {
             Ok(built) => return Ok(built),
             // Nobody else does better.
             Err(error) if !matches!(error, ConfigError::Unsupported { .. }) => return Err(Failure::usage(error)),
             Err(error) => first = first.or(Some(error)),
         }
     }
-    Err(Failure::usage(first.unwrap_or(ConfigError::NoBackend)))
+    Err(cannot_build(&first.unwrap_or(ConfigError::NoBackend)))
+}
+
+/// No library that may be used can do what is asked.
+fn cannot_build(error: &ConfigError) -> Failure {
+    let ConfigError::Unsupported { what, backend } = error else { return Failure::usage(error) };
+    let other = Backend::all().iter().find(|other| other.capabilities().has(*what));
+    let advice = other.map_or_else(
+        || "see coap tls-info".to_owned(),
+        |other| format!("use --dtls {other}, or see coap tls-info for what it lacks"),
+    );
+    Failure::usage(format_args!("{backend} does not have {what}: {advice}"))
+}
+
+/// A file of certificates or keys cannot be read, or is none.
+fn bad_file(error: &FileError) -> Failure {
+    match error.source().and_then(|cause| cause.downcast_ref::<io::Error>()) {
+        Some(cause) => Failure::usage(format_args!("cannot read {}: {}", error.path().display(), reason(cause))),
+        None => Failure::usage(error),
+    }
 }
 
 fn authorities(files: &[Option<&Path>]) -> Result<WebPkiVerifier, Failure> {
     let mut roots = Vec::new();
     for file in files.iter().copied().flatten() {
-        roots.extend(certificates_from_file(file).map_err(Failure::usage)?);
+        roots.extend(certificates_from_file(file).map_err(|error| bad_file(&error))?);
     }
     WebPkiVerifier::new(roots).map_err(|error| Failure::usage(format_args!("the authorities to trust: {error}")))
 }
@@ -230,7 +256,7 @@ fn own(cert: Option<&Path>, key: Option<&Path>, passphrase: Option<String>) -> R
         Some(coap_dtls::CredentialError::NoPassphrase) => {
             Failure::usage(format_args!("{error} in the environment, as COAP_KEY_PASSPHRASE"))
         }
-        _ => Failure::usage(error),
+        _ => bad_file(&error),
     })
 }
 
@@ -278,7 +304,7 @@ fn key_log<E>(builder: SecurityBuilder<E>, file: Option<&Path>) -> Result<Securi
     }))
 }
 
-fn cannot_open(path: &Path, error: &std::io::Error) -> Failure {
+fn cannot_open(path: &Path, error: &io::Error) -> Failure {
     Failure::usage(format_args!("cannot open {}: {}", path.display(), reason(error)))
 }
 

@@ -397,7 +397,7 @@ fn the_outcome_is_a_line_for_each_test_and_one_for_all() {
     let quiet = coap(&["check", "-q", "-t", "CORE_01", "-t", "BLOCK_05", &server.uri("")]);
     assert_eq!((quiet.code, quiet.text(), &*quiet.err), (0, "", ""));
     coap(&["check", "-t", "CORE_99", &server.uri("")]).failed(2, "there is no test 'CORE_99");
-    coap(&["check", "coaps://localhost"]).failed(8, "");
+    coap(&["check", "coaps://localhost"]).failed(2, "in the clear: check a coap:// URI");
 }
 
 #[test]

@@ -268,6 +268,8 @@ observe 224.0.1.187 -> 2 a group cannot be observed: observe each of its members
 observe --hops 2 127.0.0.1 -> 2 --hops is for groups, and 127.0.0.1 is none
 ping 224.0.1.187 -> 2 a group cannot be pinged: ping each of its members
 check [ff02::fd] -> 2 a group cannot be checked: check each of its members
+check h/below/here -> 2 a server is checked as a whole: name it without a path or a query
+check coap://h?x=1 -> 2 a server is checked as a whole: name it without a path or a query
 "#,
     );
 }
@@ -329,4 +331,78 @@ fn arguments_that_are_no_text() {
     let ran = command(&["get"]).arg(OsStr::from_bytes(b"coap://h/\xff")).output().unwrap();
     assert_eq!(ran.status.code(), Some(2));
     assert_eq!(String::from_utf8_lossy(&ran.stderr), "coap: an argument is not UTF-8; see coap get --help\n");
+}
+
+#[test]
+fn keys_and_certificates_of_clients() {
+    refused(
+        r#"
+get -u a coaps://h -> 2 -u names an identity, and there is no key: add -k KEY or set COAP_PSK_KEY
+get -k b coaps://h -> 2 -k is a key, and there is no identity: add -u IDENTITY or set COAP_PSK_IDENTITY
+get -u a -k 0x coaps://h -> 2 -u -k: a pre-shared key has 1 to 512 bytes, not 0
+get -u a -k 0x1 coaps://h -> 2 a key that begins with 0x is pairs of hexadecimal digits
+get -u a -k 0xzz coaps://h -> 2 a key that begins with 0x is pairs of hexadecimal digits
+get -u a -k @missing coaps://h -> 2 cannot read missing: no such file or directory
+get -u a -k @adir coaps://h -> 2 cannot read adir: is a directory
+get -u a -k @big.bin coaps://h -> 2 -u -k: a pre-shared key has 1 to 512 bytes, not 70000
+get -u a -k b -n coaps://h -> 2 a session is secured by a key (-u -k) or by certificates (-c -j -C -R -n), not by both
+get -u a -k b -R plain.txt coaps://h -> 2 a session is secured by a key (-u -k) or by certificates (-c -j -C -R -n), not by both
+get -u a -k b h -> 2 keys and certificates are for coaps://, and coap:// is sent in the clear: write coaps://h for a secure session
+ping -n h -> 2 keys and certificates are for coaps://, and coap:// is sent in the clear: write coaps://h for a secure session
+observe -R plain.txt h -> 2 keys and certificates are for coaps://, and coap:// is sent in the clear: write coaps://h for a secure session
+get -c plain.txt coaps://h -> 2 -c shows our certificate, and nothing says which servers to trust: add -R FILE with their authority
+get -j plain.txt coaps://h -> 2 -j is the key of a certificate, and there is none: add -c FILE; see coap get --help
+get -R missing coaps://h -> 2 cannot read missing: no such file or directory
+get -R adir coaps://h -> 2 cannot read adir: is a directory
+get -R plain.txt coaps://h -> 2 plain.txt: there is no certificate in it
+get -n -c missing coaps://h -> 2 cannot read missing: no such file or directory
+get -n -c plain.txt coaps://h -> 2 plain.txt: there is no certificate in it
+get -n -R plain.txt coaps://h -> 2 --roots and --insecure do not go together; see coap get --help
+get -u a -k b --dtls openssl coaps://h -> 2 bad --dtls 'openssl': not dimpl or webrtc-dtls; see coap get --help
+get -u a -k b --dtls dimpl --keylog x coaps://h -> 2 dimpl does not have a key log: use --dtls webrtc-dtls, or see coap tls-info for what it lacks
+get -u a -k b --keylog adir coaps://h -> 2 cannot open adir: is a directory
+"#,
+    );
+}
+
+#[test]
+fn keys_and_certificates_of_servers() {
+    refused(
+        r#"
+serve --coaps nowhere -> 2 bad --coaps 'nowhere': not ADDR:PORT, such as [::]:5684, 127.0.0.1:0 or localhost:5684; see coap serve --help
+serve --coaps 127.0.0.1:70000 -> 2 bad --coaps '127.0.0.1:70000': not ADDR:PORT, such as [::]:5684, 127.0.0.1:0 or localhost:5684; see coap serve --help
+serve --coaps 127.0.0.1:0 -> 2 --coaps needs credentials: --psk IDENTITY:KEY, --psk-file FILE, or --cert FILE --key FILE
+serve --coaps 127.0.0.1:0,psk -> 2 bad --coaps '127.0.0.1:0,…': psk has no value; see coap serve --help
+serve --coaps 127.0.0.1:0,psk=a:b,nonsense=1 -> 2 bad --coaps '127.0.0.1:0,…': 'nonsense' is none of psk, psk-file, hint, cert, key, ca, require-client-cert (write a key with a comma in 0xHEX); see coap serve --help
+serve --coaps 127.0.0.1:0,psk=a -> 2 the pre-shared key number 1 is not IDENTITY:KEY
+serve --coaps 127.0.0.1:0,psk=a:b,psk=a:c -> 2 the pre-shared key number 2: the identity 'a' has two keys
+serve --coaps 127.0.0.1:0,psk=a:0x1 -> 2 a key that begins with 0x is pairs of hexadecimal digits
+serve --coaps 127.0.0.1:0,cert=missing -> 2 cannot read missing: no such file or directory
+serve --coaps 127.0.0.1:0,cert=plain.txt,key=plain.txt -> 2 plain.txt: there is no certificate in it
+serve --coaps 127.0.0.1:0,psk=a:b,ca=plain.txt -> 2 key, ca and require-client-cert go with a certificate of the server (cert), and there is none
+serve --coaps 127.0.0.1:0 --psk a -> 2 the pre-shared key number 1 is not IDENTITY:KEY
+serve --coaps 127.0.0.1:0 --psk-file missing -> 2 cannot read missing: no such file or directory
+serve --coaps 127.0.0.1:0 --psk-file plain.txt -> 2 line 1 of plain.txt is not IDENTITY:KEY
+serve --coaps 127.0.0.1:0 --key plain.txt -> 2 --key is the key of a certificate, and there is none: add --cert FILE; see coap serve --help
+serve --coaps 127.0.0.1:0 --psk a:b --require-client-cert -> 2 key, ca and require-client-cert go with a certificate of the server (cert), and there is none
+serve --psk a:b -> 2 keys and certificates are for secure listeners, and there is none: add --coaps ADDR:PORT; see coap serve --help
+serve --cert plain.txt -> 2 keys and certificates are for secure listeners, and there is none: add --coaps ADDR:PORT; see coap serve --help
+serve --keylog x -> 2 keys and certificates are for secure listeners, and there is none: add --coaps ADDR:PORT; see coap serve --help
+"#,
+    );
+}
+
+#[test]
+fn what_is_made_for_trying_out() {
+    refused(
+        r#"
+keygen plain.txt -> 1 cannot make the folder plain.txt: file exists
+keygen --days 0 k -> 2 bad --days '0': not a whole number from 1 to 36500; see coap keygen --help
+keygen --days x k -> 2 bad --days 'x': not a whole number from 1 to 36500; see coap keygen --help
+keygen --name ünï k -> 2 the names of the server: the name is not a name of DNS (one that is not ASCII is written `xn--…`)
+tls-info x -> 2 'x' is one argument too many for tls-info; see coap tls-info --help
+tls-info --nonsense -> 2 tls-info has no flag --nonsense; see coap tls-info --help
+demo --insecure -> 2 demo has no flag --insecure: did you mean --secure?; see coap demo --help
+"#,
+    );
 }

@@ -1,9 +1,10 @@
 //! Secure sessions: keys and certificates in every form, and what is said when there is no session.
 
+use core::time::Duration;
 use std::fs;
 use std::net::UdpSocket;
 use std::process::Output;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use coap_dtls::keygen::{Authority, Issued, Validity};
 use rand::SeedableRng;

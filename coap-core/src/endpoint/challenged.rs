@@ -32,8 +32,10 @@ impl Endpoint {
     /// Sends a request again, with an Echo value. False: it is not known any more, or would be too long with it.
     fn repeat_with(&mut self, now: Instant, key: OutgoingKey, peer: PeerKey, value: &[u8]) -> bool {
         let max = self.config.max_datagram;
+        let Some(to) = self.outgoing.get(key).map(|request| request.to) else { return false };
+        let beside_token = max.saturating_sub(self.room_for_drawn_token(&to));
         if let Some(operation) = self.outgoing.get_mut(key).and_then(Outgoing::operation_mut) {
-            if !operation.set_echo(value, max) {
+            if !operation.set_echo(value, beside_token) {
                 return false;
             }
             self.note_echoed(now, key);
@@ -47,7 +49,6 @@ impl Endpoint {
         // The messages of an observation have one token (RFC 7641 §3.3.1); another request gets a new one, as for any exchange.
         let observes = self.outgoing.get(key).is_some_and(|request| request.observing.is_some());
         if !observes {
-            let Some(to) = self.outgoing.get(key).map(|request| request.to) else { return false };
             let Ok(token) = self.draw_token(&to) else { return false };
             message.token = token;
             if message.encoded_len() > max {

@@ -187,11 +187,15 @@ impl Endpoint {
     /// RFC 7252 §5.4.1, §5.7.2: options that must be understood, and requests for a proxy. Says whether there are elective ones
     /// that must be ignored.
     fn examine(&self, message: &Message) -> Result<bool, Refusal> {
+        // First: beside such a token there may be no room for what is said of options.
+        if message.token.len() > self.config.max_token_len {
+            return Err(Refusal::TokenTooLong);
+        }
         let proxy = [OptionNumber::PROXY_URI, OptionNumber::PROXY_SCHEME];
         let understood = |number| proxy.contains(&number) || self.config.is_understood(number);
         let checked = message.options.check_all(understood);
         let bad_elective = checked.map_err(|bad| Refusal::BadOption(bad.number))?;
-        if message.token.is_extended() || message.options.reach(OptionNumber::HOP_LIMIT) {
+        if message.options.reach(OptionNumber::HOP_LIMIT) {
             self.examine_rest(message)?;
         }
         Ok(bad_elective)
@@ -200,9 +204,6 @@ impl Endpoint {
     /// What most requests do not have.
     #[inline(never)]
     fn examine_rest(&self, message: &Message) -> Result<(), Refusal> {
-        if message.token.len() > self.config.max_token_len {
-            return Err(Refusal::TokenTooLong);
-        }
         // RFC 8768 §3: not ignored as other elective options are, because a proxy would go on with what should have ended.
         if message.options.contains(OptionNumber::HOP_LIMIT) && message.options.hop_limit().is_none() {
             return Err(Refusal::HopLimit);

@@ -295,6 +295,10 @@ impl Endpoint {
             self.outgoing.announce(key);
         }
         if let Some(message) = again {
+            // It is another request.
+            if let Some(request) = self.outgoing.get_mut(key) {
+                request.has_echoed = false;
+            }
             self.send_again(now, key, message);
         }
     }
@@ -305,6 +309,7 @@ impl Endpoint {
         let open = self.outgoing.get_mut(key).filter(|request| !request.is_settled());
         let Some(observing) = open.and_then(|request| request.observing.as_mut()) else { return Some(outcome) };
         let next = match &outcome {
+            Outcome::Failed(Failure::BackOff { until }) => observing.on_backed_off(now, *until),
             Outcome::Failed(reason) if is_of_attempt(*reason) => observing.on_failed(now),
             _ if observing.is_leaving() => Next::Forget,
             _ => Next::GiveUp,
@@ -425,6 +430,5 @@ const fn is_of_attempt(reason: Failure) -> bool {
             | Failure::ExtendedToken
             | Failure::Unreachable
             | Failure::NoMessageId
-            | Failure::BackOff { .. }
     )
 }

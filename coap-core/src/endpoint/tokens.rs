@@ -17,6 +17,13 @@ impl Endpoint {
         !to.is_multicast() && known().is_none_or(|record| record.tokens == Tokens::Any)
     }
 
+    /// How many bytes of a message a token takes that is drawn for a peer, at most.
+    pub(super) fn room_for_drawn_token(&self, to: &Peer) -> usize {
+        let least = usize::from(self.config.min_token_len);
+        // One that is extended has that length, and up to 255 bytes are told in one more.
+        if least > Token::MAX_LEN && self.may_know_extended_tokens(to) { least + 1 } else { Token::MAX_LEN }
+    }
+
     /// A token of the least length, which is more than 8 bytes.
     #[cold]
     pub(super) fn draw_extended_token(&mut self, to: &Peer) -> Result<Token, RequestError> {

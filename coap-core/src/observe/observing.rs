@@ -251,6 +251,18 @@ impl Observing {
         Next::GoOn
     }
 
+    /// A registration was not sent, because the server wants none before then (RFC 8516 §4). That is no attempt, and says
+    /// nothing of whether the server has us on its list.
+    pub(crate) fn on_backed_off(&mut self, now: Instant, until: Instant) -> Next {
+        if self.phase != Phase::Registered {
+            return self.on_failed(now);
+        }
+        self.attempt = self.attempt.saturating_sub(1);
+        self.untold.attempt = None;
+        self.again_at = Some(until);
+        Next::GoOn
+    }
+
     /// Nothing of it is under way any more: it is registered again when the state has become old, or after a pause if that
     /// time has come already.
     pub(crate) fn rest(&mut self, now: Instant) {

@@ -2,7 +2,6 @@
 //! kept and sent again.
 #![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
 #![allow(dead_code, reason = "each test uses a part of it")]
-#![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 use core::time::Duration;
 use std::collections::VecDeque;

@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn core::error::Error>> {
 
     let transport = UnixTransport::bind(&here)?;
     let client = Client::builder(TokioRuntime::current()?).transport(transport.clone()).client().await?;
-    let peer = transport.peer(&there).ok_or("too many peers")?;
+    let peer = transport.peer(&there);
     println!("{:?}", client.get((peer, "coap://server/hello")).await?.text());
 
     std::fs::remove_dir_all(folder)?;

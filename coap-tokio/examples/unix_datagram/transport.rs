@@ -1,7 +1,7 @@
 //! CoAP over Unix datagram sockets: each endpoint is bound to a path, and whoever sends to it is a session.
 
 use core::task::{Context, Poll};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::unix::net::UnixDatagram as StdUnixDatagram;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,9 @@ use coap_tokio::{Local, Peer, RecvBatch, Transport};
 use tokio::io::ReadBuf;
 use tokio::net::UnixDatagram;
 
-/// Sessions at a time. Datagrams of further ones are dropped: a program that opens sockets without end gains nothing.
-const MOST_SESSIONS: usize = 1_024;
+/// Sessions at a time. A further one takes the place of the one that was used least recently: a program that opens sockets
+/// without end keeps nobody out.
+pub(crate) const MOST_SESSIONS: usize = 1_024;
 
 /// The socket file of this endpoint, and who is at the other ends.
 pub(crate) struct UnixTransport {
@@ -23,11 +24,21 @@ pub(crate) struct UnixTransport {
     sessions: Mutex<Sessions>,
 }
 
+/// Each session is in all three maps, or in none.
 #[derive(Default)]
 struct Sessions {
-    paths: HashMap<SessionId, PathBuf>,
+    known: HashMap<SessionId, Known>,
     ids: HashMap<PathBuf, SessionId>,
+    /// From the one that was used least recently on.
+    by_use: BTreeMap<u64, SessionId>,
     drawn: u64,
+    uses: u64,
+}
+
+struct Known {
+    path: PathBuf,
+    /// When it was used last, as a number of `uses`.
+    used: u64,
 }
 
 impl UnixTransport {
@@ -39,9 +50,9 @@ impl UnixTransport {
         Ok(Arc::new(Self { receiving, sending, sessions: Mutex::default() }))
     }
 
-    /// The endpoint that is bound to `path`. `None`: there are too many.
-    pub(crate) fn peer(&self, path: impl AsRef<Path>) -> Option<Peer> {
-        self.sessions().of(path.as_ref()).map(Peer::Session)
+    /// The endpoint that is bound to `path`. What is sent to it is unreachable when 1,024 others were used since: ask again then.
+    pub(crate) fn peer(&self, path: impl AsRef<Path>) -> Peer {
+        Peer::Session(self.sessions().of(path.as_ref()))
     }
 
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
@@ -50,25 +61,44 @@ impl UnixTransport {
 }
 
 impl Sessions {
-    fn of(&mut self, path: &Path) -> Option<SessionId> {
-        if let Some(known) = self.ids.get(path) {
-            return Some(*known);
+    fn of(&mut self, path: &Path) -> SessionId {
+        if let Some(id) = self.ids.get(path).copied() {
+            self.touch(id);
+            return id;
         }
-        if self.ids.len() >= MOST_SESSIONS {
-            return None;
+        if self.known.len() >= MOST_SESSIONS
+            && let Some(oldest) = self.by_use.values().next().copied()
+        {
+            self.forget(oldest);
         }
         // Drawn once and never again: another program at the same path is another session, see `forget`.
         self.drawn += 1;
         let id = SessionId::new(self.drawn);
+        self.uses += 1;
         self.ids.insert(path.to_owned(), id);
-        self.paths.insert(id, path.to_owned());
-        Some(id)
+        self.by_use.insert(self.uses, id);
+        self.known.insert(id, Known { path: path.to_owned(), used: self.uses });
+        id
+    }
+
+    /// Where its datagrams go. `None`: it was forgotten.
+    fn path(&mut self, id: SessionId) -> Option<PathBuf> {
+        self.touch(id);
+        self.known.get(&id).map(|known| known.path.clone())
+    }
+
+    fn touch(&mut self, id: SessionId) {
+        let Some(known) = self.known.get_mut(&id) else { return };
+        self.uses += 1;
+        self.by_use.remove(&known.used);
+        self.by_use.insert(self.uses, id);
+        known.used = self.uses;
     }
 
     fn forget(&mut self, id: SessionId) {
-        if let Some(path) = self.paths.remove(&id) {
-            self.ids.remove(&path);
-        }
+        let Some(known) = self.known.remove(&id) else { return };
+        self.ids.remove(&known.path);
+        self.by_use.remove(&known.used);
     }
 }
 
@@ -87,7 +117,7 @@ impl Transport for UnixTransport {
             };
             // A socket without a name cannot be answered.
             let Some(path) = from.as_pathname() else { continue };
-            let Some(id) = self.sessions().of(path) else { continue };
+            let id = self.sessions().of(path);
             batch.push_datagram(Peer::Session(id), None, 0, datagram.filled());
         }
         Poll::Ready(Ok(()))
@@ -95,7 +125,7 @@ impl Transport for UnixTransport {
 
     fn try_send(&self, to: Peer, _: &Local, payload: &[u8]) -> io::Result<()> {
         let Peer::Session(id) = to else { return Err(io::ErrorKind::InvalidInput.into()) };
-        let path = self.sessions().paths.get(&id).cloned().ok_or(io::ErrorKind::HostUnreachable)?;
+        let path = self.sessions().path(id).ok_or(io::ErrorKind::HostUnreachable)?;
         match self.sending.send_to(payload, path) {
             Ok(_) => Ok(()),
             // Its queue is full. The others need not wait for it: the datagram is lost, and repeated.

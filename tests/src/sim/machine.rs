@@ -12,7 +12,7 @@ use super::{Cause, Node, NodeState, PORT, Sim, secrets};
 const SECURE_PORT: u16 = 5_684;
 
 pub(super) enum Machine {
-    Plain(Endpoint),
+    Plain(Box<Endpoint>),
     Secure(Box<Secure>),
 }
 
@@ -41,7 +41,7 @@ impl Machine {
     pub(super) fn new(kind: Kind, config: &Config, seed: u64, node: Node, incarnation: u64) -> Self {
         let endpoint = Endpoint::new(config.clone(), secrets(seed, node, incarnation));
         match kind {
-            Kind::Plain => Self::Plain(endpoint),
+            Kind::Plain => Self::Plain(Box::new(endpoint)),
             Kind::Secure(limits) => {
                 // Secrets of its own, as those of a life that the node never has.
                 let secrets = secrets(seed, node, u64::MAX - incarnation);

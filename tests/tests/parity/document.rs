@@ -65,7 +65,14 @@ fn every_row_has_an_example_of_five_lines() {
 #[test]
 fn every_test_that_the_document_names_is_there() {
     let mut all = String::new();
-    for folder in ["coap-core/src", "coap-driver/src", "coap-tokio/tests", "coap-async-std/tests", "tests/tests"] {
+    for folder in [
+        "coap-core/src",
+        "coap-driver/src",
+        "coap-dtls/tests",
+        "coap-tokio/tests",
+        "coap-async-std/tests",
+        "tests/tests",
+    ] {
         sources(&root().join(folder), &mut all);
     }
     let document = document();

@@ -1,7 +1,7 @@
 //! The public surface of Qt's CoAP client: each function, signal and setter by the signature that its documentation has.
 
 /// A class, and what it has. What one class inherits from another is with the other, but for what it is used for here.
-pub(crate) const SURFACE: [(&str, &[&str]); 7] = [
+pub(crate) const SURFACE: [(&str, &[&str]); 9] = [
     (
         "QCoapClient",
         &[
@@ -161,6 +161,44 @@ pub(crate) const SURFACE: [(&str, &[&str]); 7] = [
             "finished(QCoapReply *)",
             "error(QCoapReply *, QtCoap::Error)",
             "abortRequest()",
+        ],
+    ),
+    (
+        "QCoapSecurityConfiguration",
+        &[
+            "QCoapSecurityConfiguration()",
+            "QCoapSecurityConfiguration(const QCoapSecurityConfiguration &)",
+            "operator=",
+            "swap(QCoapSecurityConfiguration &)",
+            "setPreSharedKeyIdentity(const QByteArray &)",
+            "preSharedKeyIdentity()",
+            "setPreSharedKey(const QByteArray &)",
+            "preSharedKey()",
+            "setDefaultCipherString(const QString &)",
+            "defaultCipherString()",
+            "setCaCertificates(const QList<QSslCertificate> &)",
+            "caCertificates()",
+            "setLocalCertificateChain(const QList<QSslCertificate> &)",
+            "localCertificateChain()",
+            "setPrivateKey(const QCoapPrivateKey &)",
+            "privateKey()",
+        ],
+    ),
+    (
+        "QCoapPrivateKey",
+        &[
+            "QCoapPrivateKey()",
+            "isNull()",
+            "QCoapPrivateKey(const QByteArray &, QSsl::KeyAlgorithm, QSsl::EncodingFormat, const QByteArray &)",
+            "QCoapPrivateKey(const Qt::HANDLE &)",
+            "handle()",
+            "QCoapPrivateKey(const QCoapPrivateKey &)",
+            "operator=",
+            "swap(QCoapPrivateKey &)",
+            "key()",
+            "algorithm()",
+            "encodingFormat()",
+            "passPhrase()",
         ],
     ),
 ];

@@ -22,6 +22,10 @@ use crate::wire::{Block, Code, Message, OptionNumber, Options, Token, Type};
 /// How often an upload that the peer could not put together, or a download whose content changed, begins anew.
 const MOST_RESTARTS: u8 = 2;
 
+/// How much longer the options of a later block can be than those of the first, in bytes: two more of its number, and a Block2
+/// of one byte, whose head has two.
+const LATER_BLOCKS: usize = 2 + 3;
+
 /// All block exchanges of one request.
 pub(crate) struct Operation {
     kind: Type,
@@ -205,12 +209,15 @@ impl Operation {
         self.options.remove(OptionNumber::REQUEST_TAG);
     }
 
-    /// Lets it carry an Echo value from now on (RFC 9175 §2.3: the same value may go with several requests). False: the exchange
-    /// under way would be longer than `max` with it, and nothing has changed.
+    /// Lets it carry an Echo value from now on (RFC 9175 §2.3: the same value may go with several requests). False: an exchange
+    /// would be longer than `max` bytes with it, beside its token, and nothing has changed.
     pub(crate) fn set_echo(&mut self, value: &[u8], max: usize) -> bool {
         let before = self.options.clone();
         let set = self.options.set_echo(value).is_ok();
-        let fits = |message: Message| message.encoded_len() + Token::MAX_LEN <= max;
+        let fits = |message: Message| {
+            let goes_on = message.options.block1().is_some_and(Block::more);
+            message.encoded_len() + if goes_on { LATER_BLOCKS } else { 0 } <= max
+        };
         let fits = set && self.message(Token::EMPTY).is_ok_and(|message| message.is_some_and(fits));
         if !fits {
             self.options = before;

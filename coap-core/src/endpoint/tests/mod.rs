@@ -23,6 +23,7 @@ mod overload;
 mod random;
 mod server;
 mod sessions;
+mod together;
 mod tokens;
 mod topics;
 mod unproven;

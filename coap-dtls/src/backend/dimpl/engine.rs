@@ -13,7 +13,7 @@ use super::{Clock, error};
 use crate::engine::{Engine, Output, SendError};
 use crate::hello;
 use crate::identity::PeerIdentity;
-use crate::verify::{PeerVerifier, Role, ServerName};
+use crate::verify::{self, PeerVerifier, Role, ServerName};
 
 /// How many bytes a handshake may bring in. The largest that is known, with certificates of 4 KiB on both sides and each
 /// flight repeated four times, has less; what a peer can have the library keep and put together has its bound in this.
@@ -143,7 +143,7 @@ impl DimplEngine {
     fn on_certificate(&mut self, der: Vec<u8>) {
         let Credentials::Certificate(judge) = &self.credentials else { return };
         let chain = vec![CertificateDer::from(der)];
-        match judge.verifier.verify(&chain, judge.role, self.name.as_ref(), (judge.clock)()) {
+        match verify::judge(&*judge.verifier, &chain, judge.role, self.name.as_ref(), (judge.clock)()) {
             Ok(()) => self.identity = Some(PeerIdentity::Certificate(chain)),
             Err(error) => self.news = News::Failed(error.into()),
         }

@@ -12,7 +12,7 @@ use dimpl::crypto::{CryptoProvider, HmacProvider, rust_crypto};
 use dimpl::{CryptoError, HashAlgorithm, PskResolver};
 use std::sync::Arc;
 
-use crate::credentials::{ClientPsk, PskLookup, PskStore};
+use crate::credentials::{ClientPsk, PskLookup, PskStore, look_up};
 
 thread_local! {
     static CALL: RefCell<Option<Call>> = const { RefCell::new(None) };
@@ -58,7 +58,7 @@ impl PskResolver for ServerKeys {
             call.identity = Some(identity.to_vec());
             call.peer
         })?;
-        match self.0.lookup(identity, peer) {
+        match look_up(&**self.0, identity, peer) {
             PskLookup::Key(key) => Some(key.bytes().to_vec()),
             PskLookup::Unknown => None,
         }

@@ -45,14 +45,14 @@ use self::session::Session;
 use self::takeover::{Expected, KeyLog};
 use crate::backend::Refused;
 use crate::config::{ClientAuth, ClientCredential, ClientParts, Common, EmsPolicy, ServerParts, Versions};
-use crate::credentials::{CertifiedKey, ClientPsk, PskLookup, PskStore};
+use crate::credentials::{CertifiedKey, ClientPsk, PskLookup, PskStore, look_up};
 use crate::engine::{Acceptor, Connector, Engine, Kick};
 use crate::hello::ClientHello;
 use crate::record::Cipher;
-use crate::verify::{PeerVerifier, Role, ServerName};
+use crate::verify::{PeerVerifier, Role, ServerName, judge};
 
-/// The suites of RFC 7252 §9.1.3, and of those without CCM for certificates the one of RFC 7540 §9.2.2 that all others have.
-/// For each there is one way to agree on a key, and records of our own.
+/// The suites of RFC 7252 §9.1.3; and for certificates that of RFC 5289 §3.2, for peers that have no CCM. For each there is one way
+/// to agree on a key, and records of our own.
 const PSK_CCM_8: [u8; 2] = [0xc0, 0xa8];
 const ECDSA_CCM_8: [u8; 2] = [0xc0, 0xae];
 const ECDSA_GCM: [u8; 2] = [0xc0, 0x2b];
@@ -250,7 +250,7 @@ impl Settings {
         let (verifier, clock, path) = (verifier.clone(), self.clock.clone(), path.clone());
         Arc::new(move |chain, _| {
             let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
-            let verdict = verifier.verify(&chain, peer, name.as_ref(), clock());
+            let verdict = judge(&*verifier, &chain, peer, name.as_ref(), clock());
             path.witness(|witness| match verdict {
                 Ok(()) => witness.chain = Some(chain),
                 Err(error) => witness.refused = Some(error.into()),
@@ -330,7 +330,7 @@ impl ServerPlan {
         let mut config = self.settings.config(&[CipherSuiteId::Tls_Psk_With_Aes_128_Ccm_8]);
         let (store, path) = (psk.store.clone(), path.clone());
         config.psk = Some(Arc::new(move |identity: &[u8]| -> PskAnswer {
-            Box::pin(ready(match store.lookup(identity, peer) {
+            Box::pin(ready(match look_up(&*store, identity, peer) {
                 PskLookup::Key(key) => {
                     path.witness(|witness| witness.identity = Some(identity.to_vec()));
                     Ok(key.bytes().to_vec())

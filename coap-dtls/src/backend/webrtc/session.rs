@@ -273,9 +273,12 @@ impl Handshake {
     }
 }
 
+/// Why no handshake begins, and what the client is told of it.
+type Refusal = (SessionEnd, Option<Vec<u8>>);
+
 impl Accepting {
     /// The first hello, whole and alone in a record for the library: what it offers says which credentials are used.
-    fn begin(&self, hello: &[u8], path: &Arc<Path>) -> Result<(Task, Cipher), (SessionEnd, Option<Vec<u8>>)> {
+    fn begin(&self, hello: &[u8], path: &Arc<Path>) -> Result<(Task, Cipher), Refusal> {
         let body = hello.get(HEADER + 12..).unwrap_or_default();
         let suites = message::suites(body).ok_or((SessionEnd::Protocol, None))?;
         let (config, expected, cipher) = self.plan.config(suites, self.peer, path).ok_or_else(nothing_in_common)?;
@@ -285,7 +288,7 @@ impl Accepting {
 }
 
 /// The end for a client with whom no handshake can begin. It is told handshake_failure, in 15 bytes, for a hello that is longer.
-fn nothing_in_common() -> (SessionEnd, Option<Vec<u8>>) {
+fn nothing_in_common() -> Refusal {
     let mut alert = Record::header(Content::Alert, 0, 0, 2).to_vec();
     alert.extend_from_slice(&[2, 40]);
     (SessionEnd::Protocol, Some(alert))

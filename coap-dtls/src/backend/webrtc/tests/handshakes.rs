@@ -378,7 +378,7 @@ async fn a_store_that_panics_ends_one_handshake() {
     let server = SecurityConfig::server().psk(Broken).backend(Backend::WebrtcDtls).build().unwrap();
     let mut pair = Pair::new(&psk_client("client", "key").build().unwrap(), &server);
     pair.settle().await;
-    assert_eq!(pair.server.ended, Some(SessionEnd::Protocol));
+    assert_eq!(pair.server.ended, Some(SessionEnd::WrongKey));
 }
 
 #[tokio::test(start_paused = true)]
