@@ -125,7 +125,7 @@ impl World {
                             Failure::Session(SessionEnd::HandshakeTimeout | SessionEnd::NoAnswer) => "no session",
                             Failure::Session(SessionEnd::Silent) => "with its session",
                             // The end of a handshake that was given up arrives in the next one, whose keys are others.
-                            Failure::Session(SessionEnd::Alert(DECRYPT_ERROR)) => "led astray",
+                            Failure::Session(SessionEnd::Alert(DECRYPT_ERROR) | SessionEnd::WrongKey) => "led astray",
                             other => panic!("{other:?}"),
                         };
                         *self.failed.entry(why).or_default() += 1;
@@ -161,7 +161,7 @@ impl World {
         assert_eq!(own(self.server).half_open, 0);
         for (node, _) in &self.clients {
             let failed = own(*node).failed;
-            assert_eq!(failed.total(), failed.timeout + failed.alert, "{failed:?}");
+            assert_eq!(failed.total(), failed.timeout + failed.alert + failed.wrong_key, "{failed:?}");
         }
     }
 }
