@@ -18,7 +18,7 @@ struct Built<'a> {
     code: u8,
     message_id: u16,
     token: [u8; 8],
-    token_len: u8,
+    token_len: u16,
     operations: Vec<Operation<'a>>,
     payload: &'a [u8],
 }
@@ -49,6 +49,10 @@ fn decoded(datagram: &[u8]) {
             by_hand.push_raw(number, value).expect("it was in a datagram");
         }
         assert_eq!(by_hand, message.options);
+        assert_eq!(Message::decode_extended(Bytes::copy_from_slice(datagram)), Ok(message));
+    } else if let Ok(message) = Message::decode_extended(Bytes::copy_from_slice(datagram)) {
+        assert!(message.token.is_extended());
+        assert_eq!(encoded(&message), datagram);
     }
 }
 
@@ -61,6 +65,15 @@ fn encoded(message: &Message) -> Vec<u8> {
     buf
 }
 
+/// Of up to eight bytes, or, where two bits say so, of many that are alike (RFC 8974).
+fn token(built: &Built<'_>) -> Token {
+    let Built { token, token_len, .. } = built;
+    match token_len >> 14 {
+        0..3 => Token::new(&token[..usize::from(token_len % 9)]).expect("at most eight bytes"),
+        _ => Token::extended(&vec![7; usize::from(token_len & 0x3fff) * 5 % 65_805]).expect("at most 65,804 bytes"),
+    }
+}
+
 fn round_trip(built: &Built<'_>) {
     let code = Code::from_byte(built.code);
     let mut message = Message {
@@ -69,7 +82,7 @@ fn round_trip(built: &Built<'_>) {
         // 0.00 has no token, options or payload; it is built below the others.
         code: if code.is_empty() { Code::GET } else { code },
         message_id: built.message_id,
-        token: Token::new(&built.token[..usize::from(built.token_len % 9)]).expect("at most eight bytes"),
+        token: token(built),
         options: Options::new(),
         payload: Bytes::copy_from_slice(built.payload),
     };
@@ -79,7 +92,10 @@ fn round_trip(built: &Built<'_>) {
         let listed = message.options.iter().map(|(number, value)| (number, value.to_vec()));
         assert!(listed.eq(twin.iter().cloned()));
     }
-    assert_eq!(Message::decode(encoded(&message).into()), Ok(message));
+    if !message.token.is_extended() {
+        assert_eq!(Message::decode(encoded(&message).into()).as_ref(), Ok(&message));
+    }
+    assert_eq!(Message::decode_extended(encoded(&message).into()), Ok(message));
 
     let empty = Message::empty(Type::Reset, built.message_id);
     assert_eq!(Message::decode(encoded(&empty).into()), Ok(empty));
@@ -124,7 +140,7 @@ fn operate(operation: &Operation<'_>, message: &mut Message, twin: &mut Vec<(Opt
             return;
         }
         Operation::ThroughTheWire => {
-            *message = Message::decode(encoded(message).into()).expect("well-formed");
+            *message = Message::decode_extended(encoded(message).into()).expect("well-formed");
             return;
         }
     };

@@ -225,7 +225,10 @@ impl Run {
     fn drain(&mut self) {
         let mut buf = [0; 1_152];
         while let Some(transmit) = self.endpoint.poll_transmit(&mut buf) {
-            let message = Message::decode(Bytes::copy_from_slice(&buf[..transmit.len])).expect("what we send decodes");
+            let datagram = Bytes::copy_from_slice(&buf[..transmit.len]);
+            let extended = self.endpoint.config().max_token_len() > Token::MAX_LEN;
+            let decoded = if extended { Message::decode_extended(datagram) } else { Message::decode(datagram) };
+            let message = decoded.expect("what we send decodes");
             assert!(transmit.from.group.is_none());
             if let Peer::Session(session) = transmit.to {
                 assert!(self.sessions.contains(&session.number()), "something is sent in a session that is over");
@@ -316,7 +319,7 @@ impl Run {
                         Id::OfSent(n) => sent(n).map_or(0, |sent| sent.message_id),
                     },
                     token: match token {
-                        TokenOf::Any(bytes) => Token::new(&bytes[..bytes.len().min(8)]).expect("eight at most"),
+                        TokenOf::Any(bytes) => Token::extended(&bytes).expect("no script is that long"),
                         TokenOf::OfSent(n) => sent(n).map_or(Token::EMPTY, |sent| sent.token.clone()),
                     },
                     options,
@@ -362,7 +365,7 @@ impl Run {
                         Id::OfSent(n) => sent(n).map_or(0, |sent| sent.message_id),
                     },
                     token: match token {
-                        TokenOf::Any(bytes) => Token::new(&bytes[..bytes.len().min(8)]).expect("eight at most"),
+                        TokenOf::Any(bytes) => Token::extended(&bytes).expect("no script is that long"),
                         TokenOf::OfSent(n) => sent(n).map_or(Token::EMPTY, |sent| sent.token.clone()),
                     },
                     options,
@@ -576,6 +579,11 @@ fuzz_target!(|script: Script| {
         .max_observers(limit)
         .max_observers_per_peer(limit / 2 + 1)
         .unproven_limit(if script.limit & 8 == 0 { UnprovenLimit::Groups } else { UnprovenLimit::All });
+    let config = match script.limit >> 4 & 3 {
+        0 | 1 => config,
+        2 => config.max_token_len(40),
+        _ => config.max_token_len(40).min_token_len(20),
+    };
     let config = config.build().expect("these limits can be");
     let mut run = Run {
         endpoint: Endpoint::new(config, ChaCha8Rng::seed_from_u64(1)),

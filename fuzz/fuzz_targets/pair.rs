@@ -158,6 +158,7 @@ fn peer(side: usize) -> Peer {
 impl Side {
     fn new(number: usize, limit: u8) -> Self {
         let unproven = if limit & 16 == 0 { UnprovenLimit::Groups } else { UnprovenLimit::All };
+        let limit_of_tokens = limit >> 5 & 3;
         let limit = usize::from(limit % 16);
         let mut config = Config::constrained().unproven_limit(unproven);
         // 15: what the preset has.
@@ -173,6 +174,11 @@ impl Side {
                 .max_transfer_bytes(limit * 1_000)
                 .max_observers(limit);
         }
+        let config = match limit_of_tokens {
+            0 | 1 => config,
+            2 => config.max_token_len(40),
+            _ => config.max_token_len(40).min_token_len(20),
+        };
         let config = config.build().expect("these limits can be");
         let lifetimes = (config.transmission().exchange_lifetime(), config.transmission().non_lifetime());
         let watch = Watch::new(["left", "right"][number], 0, &config);

@@ -39,6 +39,8 @@ pub struct Watch {
     name: String,
     seed: u64,
     max_datagram: usize,
+    /// It speaks extended tokens (RFC 8974).
+    extended_tokens: bool,
     exchange_lifetime: core::time::Duration,
     non_lifetime: core::time::Duration,
     ack_timeout: core::time::Duration,
@@ -113,6 +115,7 @@ impl Watch {
             name: name.to_owned(),
             seed,
             max_datagram: config.max_datagram(),
+            extended_tokens: config.max_token_len() > Token::MAX_LEN,
             exchange_lifetime: config.transmission().exchange_lifetime(),
             non_lifetime: config.transmission().non_lifetime(),
             ack_timeout: config.transmission().ack_timeout(),
@@ -161,7 +164,7 @@ impl Watch {
         }
         self.forget(now);
         let cause_message = match cause {
-            Cause::Datagram { payload, .. } => Some(Message::decode((*payload).clone())),
+            Cause::Datagram { payload, .. } => Some(self.decode((*payload).clone())),
             _ => None,
         };
         if let (Cause::Datagram { from, .. }, Some(Ok(message))) = (cause, &cause_message) {
@@ -257,9 +260,14 @@ impl Watch {
 
     // ----- One invariant each --------------------------------------------------------------------------------------
 
+    /// Reads a datagram as the endpoint does.
+    fn decode(&self, datagram: Bytes) -> Result<Message, DecodeError> {
+        if self.extended_tokens { Message::decode_extended(datagram) } else { Message::decode(datagram) }
+    }
+
     /// 7, as far as a datagram shows it by itself.
     fn check_sound(&self, now: Instant, transmit: &Transmit, bytes: &Bytes) -> Message {
-        let message = Message::decode(bytes.clone()).unwrap_or_else(|error| {
+        let message = self.decode(bytes.clone()).unwrap_or_else(|error| {
             self.broken(7, now, format_args!("sent {bytes:02x?}: {error}"));
         });
         let finding = finding(&message).or_else(|| {

@@ -36,6 +36,9 @@ impl Endpoint {
     /// last; if that is still the state, the server can say so with 2.03. Until another ETag is told, it may say so later as
     /// well: keep the states whose ETags you were told if the server uses 2.03.
     ///
+    /// While the server wants similar requests later (RFC 8516 §4) it is not registered again, but when that is over; no attempt is
+    /// counted for it.
+    ///
     /// Of a state that is longer than a block the notification has the first, and the rest is fetched (RFC 7959 §2.6). Only
     /// whole states are told: a newer one takes the place of one that is being fetched, and one that cannot be fetched is
     /// left out (`Stats::notifications_incomplete`); if that is the first, `Event::Stale` says so at once. Where the content of a

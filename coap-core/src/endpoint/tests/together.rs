@@ -275,3 +275,166 @@ fn no_address_gets_more_than_three_times_of_what_it_seems_to_send() {
         }
     }
 }
+
+// ----- Both sides --------------------------------------------------------------------------------------------------
+
+/// What a run has shown, so that it is known to have shown something.
+#[derive(Default)]
+struct Seen {
+    answered: usize,
+    challenged: u64,
+    limited: u64,
+    refused: u64,
+    backed_off: usize,
+    extended: usize,
+}
+
+/// A client with long tokens, or not, and a server that has little room, challenges, and limits what it sends, with a network
+/// between them that loses and repeats. Each request ends once, whatever it carries arrives whole, and nothing is left.
+fn pair(seed: u64, seen: &mut Seen) {
+    let mut draws = ChaCha8Rng::seed_from_u64(seed);
+    let mut below = move |most: u64| draws.next_u64() % most;
+    let (max, min) = [(8, 4), (40, 4), (40, 20), (300, 255)][below(4) as usize];
+    let tokens = Config::builder().max_token_len(max).min_token_len(min);
+    let serves = Config::builder().max_token_len([8, 20, 300][below(3) as usize]).refusal_max_age(2);
+    let limit = [UnprovenLimit::Groups, UnprovenLimit::All][below(2) as usize];
+    let serves = serves.unproven_limit(limit).max_incoming_per_peer(1).max_incoming(5).max_remembered(30);
+    let (mut client, mut server) = (Rig::with(tokens.build().unwrap()), Rig::with(serves.build().unwrap()));
+    let topic = server.endpoint.open_topic(TopicOptions::new());
+    let (here, there) = (peer(1), peer(2));
+    let (mut open, mut observations, mut incoming) = (Vec::new(), Vec::new(), Vec::new());
+    for step in 0..300 {
+        let option = path(&[["a", "b", "c"][below(3) as usize]]);
+        let how = RequestOptions::new().block_size(BlockSize::new(64).unwrap());
+        let how = if below(4) == 0 { how.non_confirmable() } else { how };
+        let made = match below(if step < 200 { 12 } else { 1_000 }) {
+            0..3 => client.endpoint.request(client.now, there, Request::get().with_options(option), &how),
+            3..5 => {
+                let put = Request::new(Code::PUT).with_options(option).with_body(vec![step as u8; below(400) as usize]);
+                client.endpoint.request(client.now, there, put, &how)
+            }
+            5 if observations.len() < 2 => {
+                let made = client.endpoint.observe(client.now, there, Request::get().with_options(option), &how);
+                observations.extend(made.as_ref().ok().copied());
+                made
+            }
+            6 if !open.is_empty() => {
+                let id = open.swap_remove(below(open.len() as u64) as usize);
+                observations.retain(|observation| *observation != id);
+                assert!(client.endpoint.cancel(client.now, id));
+                Err(RequestError::Busy)
+            }
+            7 => {
+                server.endpoint.publish(server.now, topic, Response::new(Code::CONTENT).with_body(vec![9; 150]));
+                Err(RequestError::Busy)
+            }
+            _ => Err(RequestError::Busy),
+        };
+        match made {
+            Ok(id) => open.push(id),
+            Err(RequestError::BackOff { .. }) => seen.backed_off += 1,
+            Err(RequestError::Busy) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+        client.drain();
+        for round in 0..6 {
+            if round % 2 == 0 && below(3) > 0 {
+                client.pass(ms(50));
+                server.pass(ms(50));
+            }
+            server.now = client.now.max(server.now);
+            client.now = server.now;
+            while let Some((to, bytes)) = client.sent.pop_front() {
+                assert!(to == there && bytes.len() <= 1_152);
+                seen.extended += usize::from(decoded(bytes.clone()).token.is_extended());
+                for _ in 0..[0, 1, 1, 1, 1, 1, 1, 2][below(8) as usize] {
+                    server.receive(here, &bytes);
+                }
+            }
+            while let Some(event) = server.events.pop_front() {
+                match event {
+                    Event::Request(request) => {
+                        if request.request.body.is_in_parts() {
+                            server.endpoint.collect(server.now, request.id.request_body(), 1_000);
+                            server.drain();
+                        }
+                        incoming.push(request);
+                    }
+                    Event::BodyPart { data, last, .. } => {
+                        assert!(last && data.iter().all(|byte| Some(byte) == data.first()), "bodies were mixed up");
+                    }
+                    _ => {}
+                }
+            }
+            while incoming.len() > below(4) as usize {
+                let request = incoming.swap_remove(below(incoming.len() as u64) as usize);
+                let old = below(3) == 0 && request.echo_age().is_none();
+                let response = match request.request.code {
+                    _ if old => Response::challenge(),
+                    Code::PUT => Response::new(Code::CHANGED),
+                    _ => Response::new(Code::CONTENT).with_body(vec![7; below(300) as usize]),
+                };
+                // It may have been superseded, or be answered by now.
+                let _ = server.endpoint.accept_observer(server.now, request.id, topic, response);
+            }
+            server.drain();
+            while let Some((to, bytes)) = server.sent.pop_front() {
+                assert!(to == here && bytes.len() <= 1_152);
+                for _ in 0..[0, 1, 1, 1, 1, 1, 1, 2][below(8) as usize] {
+                    client.receive(there, &bytes);
+                }
+            }
+            while let Some(event) = client.events.pop_front() {
+                let ended = match event {
+                    Event::Response { id, response, .. } => {
+                        let whole = response.body.as_bytes();
+                        let alike = whole.iter().all(|byte| Some(byte) == whole.first());
+                        assert!(alike || response.code.is_error(), "bodies were mixed up {seed} {step}");
+                        seen.answered += usize::from(response.code.is_success());
+                        id
+                    }
+                    Event::Failed { id, .. } => id,
+                    _ => continue,
+                };
+                let at = open.iter().position(|id| *id == ended).expect("it ends once, and not after it was cancelled");
+                open.swap_remove(at);
+                observations.retain(|id| *id != ended);
+            }
+        }
+        if below(8) == 0 {
+            client.pass(secs(1));
+            server.pass(secs(1));
+        }
+    }
+    seen.challenged += client.endpoint.stats().challenges_answered;
+    seen.limited += server.endpoint.stats().unproven_shortened;
+    seen.refused += server.endpoint.stats().refusals_sent;
+    for id in observations {
+        assert!(client.endpoint.cancel(client.now, id));
+        open.retain(|open| *open != id);
+    }
+    client.drain();
+    client.sent.clear();
+    server.endpoint.close_topic(server.now, topic, None);
+    client.pass(secs(5_000));
+    for event in client.events.drain(..) {
+        if let Event::Response { id, .. } | Event::Failed { id, .. } = event {
+            let at = open.iter().position(|open| *open == id).expect("it ends once");
+            open.swap_remove(at);
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+    client.comes_to_rest();
+    server.comes_to_rest();
+}
+
+#[test]
+fn all_of_it_together_ends_each_request_once_and_leaves_nothing() {
+    let mut seen = Seen::default();
+    for seed in 0..30 {
+        pair(seed, &mut seen);
+    }
+    let Seen { answered, challenged, limited, refused, backed_off, extended } = seen;
+    assert!(answered > 200 && challenged > 100 && limited > 0, "{answered} {challenged} {limited}");
+    assert!(refused > 10 && backed_off > 10 && extended > 100, "{refused} {backed_off} {extended}");
+}
