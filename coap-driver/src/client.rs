@@ -11,13 +11,14 @@ use coap_core::{Body, Code, Instant, Peer, Request, Scope, Stats, TransmissionEr
 use crate::builder::{BindAddr, Builder};
 use crate::counts::SocketStats;
 use crate::current::CurrentRuntime;
+use crate::deadline::Deadline;
 use crate::discover::DiscoverBuilder;
 use crate::error::Error;
 use crate::events::RequestNumber;
 use crate::observation::ObserveBuilder;
 use crate::observing::{Place, Which};
 use crate::proxy::{Proxy, Through};
-use crate::race::{Deadline, Destination, resolve};
+use crate::race::{Destination, resolve};
 use crate::request::{PingBuilder, RequestBuilder};
 use crate::runtime::Runtime;
 use crate::shared::Shared;

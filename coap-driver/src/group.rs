@@ -7,7 +7,7 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use coap_core::{Block, BlockFailure, BlockSize, Code, Failure, OptionNumber, Peer, Request, RequestId};
+use coap_core::{BlockSize, Code, Failure, OptionNumber, Peer, Request, RequestId};
 use futures_core::Stream;
 
 use crate::abort::Signal;
@@ -37,8 +37,7 @@ const MOST_FETCHED: usize = 8;
 ///   asked of it by unicast, with a request of its own, even after the end of the group's: bodies of two members, or of two
 ///   states, are never joined. It has the same time as the group's. To other methods, which may not be repeated, the reply has
 ///   the first block and the Block2 option that says so.
-/// * A block that was not asked for, such as the last one of a body, is not taken for the body: it is fetched as well, or is
-///   [`BlockFailure::WrongBlock`] of this member where the method may not be repeated.
+/// * Another block than the first, such as the last one of a body, is no response to a group: it is dropped.
 /// * 64 responses wait for a reader, and 8 long ones are fetched at a time, while 64 more wait for their turn: a member that
 ///   stalls holds up no short ones. [`lost`](Self::lost) counts what was dropped.
 ///
@@ -66,25 +65,13 @@ pub struct GroupResponses<R: Runtime> {
     teller: Teller<R>,
     /// What was asked, to be asked of one member alone.
     request: Request,
-    /// The block that was asked for: the first one, unless the caller named another.
-    block: u32,
     timeout: Option<Duration>,
     max_body: Option<usize>,
     fetching: Vec<Fetching>,
     /// Whose long responses are fetched next.
-    in_turn: VecDeque<(Peer, Option<BlockSize>)>,
+    in_turn: VecDeque<(Peer, BlockSize)>,
     heard: u64,
     lost: u64,
-}
-
-/// What there is of a response.
-enum Part {
-    /// All that is to be had.
-    Whole,
-    /// One block; the body can be asked for, in blocks of this size or of any.
-    Block(Option<BlockSize>),
-    /// One block that was not asked for, of a body that cannot be asked for again.
-    Astray,
 }
 
 /// A long response on its way.
@@ -111,26 +98,10 @@ impl<R: Runtime> GroupResponses<R> {
         let Asked { client, group, id, epoch, abort, teller, mut request, timeout, max_body } = asked;
         // Which answers a group may spare is not what one member is asked (RFC 7967 §2.1).
         request.options.remove(OptionNumber::NO_RESPONSE);
-        let block = request.options.block2().map_or(0, Block::num);
         request.options.remove(OptionNumber::BLOCK2);
         let (open, fetching, in_turn) = (Some(id), Vec::new(), VecDeque::new());
         let (heard, lost) = (0, 0);
-        Self {
-            client,
-            group,
-            open,
-            epoch,
-            abort,
-            teller,
-            request,
-            block,
-            timeout,
-            max_body,
-            fetching,
-            in_turn,
-            heard,
-            lost,
-        }
+        Self { client, group, open, epoch, abort, teller, request, timeout, max_body, fetching, in_turn, heard, lost }
     }
 
     /// The next answer; `None` at the end.
@@ -163,15 +134,8 @@ impl<R: Runtime> GroupResponses<R> {
                 Poll::Ready(Ok(reply)) => {
                     self.heard += 1;
                     let from = reply.from;
-                    match self.part(&reply) {
-                        Part::Whole => return Poll::Ready(Some((from, Ok(reply)))),
-                        Part::Block(size) => self.fetch_in_turn(from, size),
-                        Part::Astray => {
-                            let (reason, timing) = (BlockFailure::WrongBlock, reply.timing);
-                            let error = Error::Blockwise { peer: from, reason, timing };
-                            return Poll::Ready(Some((from, Err(error))));
-                        }
-                    }
+                    let Some(size) = self.first_block(&reply) else { return Poll::Ready(Some((from, Ok(reply)))) };
+                    self.fetch_in_turn(from, size);
                     if let Some(fetched) = self.poll_fetched(cx) {
                         return Poll::Ready(Some(fetched));
                     }
@@ -209,22 +173,15 @@ impl<R: Runtime> GroupResponses<R> {
         None
     }
 
-    /// RFC 7959 §2.8: what a member sends is the block that was asked for, and the others are asked of it alone. One with
-    /// another number, even if it is the last, is no body.
-    fn part(&self, reply: &Reply) -> Part {
-        let Some(block) = reply.options.block2() else { return Part::Whole };
-        let is_asked_for = block.num() == self.block;
-        match (is_asked_for, matches!(self.request.code, Code::GET | Code::FETCH)) {
-            // The caller puts the blocks together.
-            (true, _) if self.block > 0 => Part::Whole,
-            (true, repeatable) if !block.more() || !repeatable => Part::Whole,
-            (_, true) => Part::Block(BlockSize::from_szx(block.szx())),
-            (_, false) => Part::Astray,
-        }
+    /// The size of its blocks, if more follow that may be asked for.
+    fn first_block(&self, reply: &Reply) -> Option<BlockSize> {
+        let repeatable = matches!(self.request.code, Code::GET | Code::FETCH);
+        let block = reply.options.block2().filter(|block| block.more() && repeatable)?;
+        BlockSize::from_szx(block.szx())
     }
 
     /// Once for each member at a time.
-    fn fetch_in_turn(&mut self, from: Peer, size: Option<BlockSize>) {
+    fn fetch_in_turn(&mut self, from: Peer, size: BlockSize) {
         let is_known = self.fetching.iter().any(|fetching| fetching.from == from)
             || self.in_turn.iter().any(|(member, _)| *member == from);
         if is_known {
@@ -239,12 +196,11 @@ impl<R: Runtime> GroupResponses<R> {
         }
     }
 
-    fn fetch(&mut self, from: Peer, size: Option<BlockSize>) {
+    fn fetch(&mut self, from: Peer, size: BlockSize) {
         // A member that trickles blocks must not keep the place of others for ever.
         let timeout = self.timeout.unwrap_or_else(|| self.client.max_server_response_delay());
         let asked = RequestBuilder::new(self.client.clone(), self.request.code, from);
-        let asked = asked.with_request(self.request.clone()).no_proxy().timeout(timeout);
-        let asked = size.into_iter().fold(asked, RequestBuilder::block_size);
+        let asked = asked.with_request(self.request.clone()).block_size(size).no_proxy().timeout(timeout);
         let asked = self.max_body.into_iter().fold(asked, RequestBuilder::max_body);
         self.fetching.push(Fetching { from, reply: asked.into_future() });
     }

@@ -12,11 +12,12 @@ use coap_core::{
 use futures_core::Stream;
 
 use crate::client::Client;
+use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::events::{RequestNumber, Teller};
 use crate::observing::{Asked, Manner, ObserverId, Place, Tidings};
 use crate::proxy::{Proxy, Through};
-use crate::race::{Ask, Deadline, Finish, Race, resolve};
+use crate::race::{Ask, Finish, Race, resolve};
 use crate::reply::Reply;
 use crate::runtime::Runtime;
 use crate::target::{IntoTarget, Target};

@@ -11,11 +11,13 @@ use bytes::Bytes;
 use coap_core::{Failure, Instant, Peer, Request, RequestError, RequestId, RequestOptions, SessionEnd, Timing};
 
 use crate::client::Client;
+use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::events::RequestNumber;
 use crate::observing::{Asked, Joined, Manner, ObserverId};
+use crate::place::Place;
 use crate::progress::{Progress, ProgressHook};
-use crate::queues::{Left, Room, Ticket};
+use crate::queues::{Left, Room};
 use crate::reply::Reply;
 use crate::runtime::{Runtime, Timer};
 use crate::sessions::Secure;
@@ -25,66 +27,9 @@ use crate::timeout::within;
 use crate::upload::{Chunk, Upload};
 use crate::waiting::{ClientId, Head, News, Outcome};
 
-/// How long a request without a timeout may wait for a name or for room in a table: MAX_TRANSMIT_WAIT by default
-/// (RFC 7252 §4.8.2), which is also how long the endpoint lets a request wait for its turn.
-const PATIENCE: Duration = Duration::from_secs(93);
-
 /// How long the first address has for its handshake before the next is tried beside it: ACK_TIMEOUT and half of it, as a
 /// request in the clear has at the average before it is repeated (RFC 7252 §4.2).
 const HURRY: Duration = Duration::from_millis(2_500);
-
-/// The end that the caller set, and that of the connection that it began in.
-#[derive(Clone, Copy)]
-pub(crate) struct Deadline {
-    started: Instant,
-    timeout: Option<Duration>,
-    epoch: u64,
-    /// How long to wait for a server that wants the request later.
-    back_off: Duration,
-    /// How long that was, where the time of the request does not count it.
-    rested: Duration,
-}
-
-impl Deadline {
-    pub(crate) fn new<R: Runtime>(client: &Client<R>, timeout: Option<Duration>) -> Self {
-        let (started, epoch, back_off) = (client.now(), client.epoch(), client.wait_for_back_off());
-        Self { started, timeout, epoch, back_off, rested: Duration::ZERO }
-    }
-
-    /// With a patience of its own for a server that wants the request later.
-    pub(crate) const fn with_back_off(mut self, span: Option<Duration>) -> Self {
-        if let Some(span) = span {
-            self.back_off = span;
-        }
-        self
-    }
-
-    /// Whether it is worth to wait until then for a server that wants the request later.
-    fn may_rest_until(self, until: Instant) -> bool {
-        let in_time = self.timeout.is_none_or(|timeout| until < self.started + timeout);
-        in_time && until <= self.started + self.back_off
-    }
-
-    pub(crate) const fn epoch(self) -> u64 {
-        self.epoch
-    }
-
-    /// The client was closed or disconnected since.
-    fn is_ended<R: Runtime>(self, client: &Client<R>) -> bool {
-        client.epoch() != self.epoch || client.is_closed()
-    }
-
-    /// Until when to wait for what is not the endpoint's business.
-    pub(crate) fn patience(self) -> Instant {
-        self.started + self.timeout.unwrap_or(PATIENCE + self.rested)
-    }
-
-    /// What is left for the endpoint.
-    fn left(self, now: Instant) -> Option<Duration> {
-        // Never zero, which would be no time at all rather than its end.
-        self.timeout.map(|timeout| ((self.started + timeout) - now).max(Duration::from_millis(1)))
-    }
-}
 
 /// Whom a target stands for.
 #[derive(Debug)]
@@ -617,42 +562,6 @@ const fn full(started: &Result<(), Error>, peer: Peer) -> Option<Room> {
         Err(Error::Request(RequestError::Busy)) => Some(Room::Peer(peer)),
         Err(Error::Request(RequestError::TooManyRequests | RequestError::TooManyPeers)) => Some(Room::Endpoint),
         _ => None,
-    }
-}
-
-/// A place in a queue for room. Dropped, it is the next one's turn.
-struct Place<R: Runtime> {
-    shared: Arc<Shared<R>>,
-    room: Room,
-    ticket: Ticket,
-    left: Left,
-}
-
-impl<R: Runtime> Place<R> {
-    fn new(shared: Arc<Shared<R>>, room: Room) -> Self {
-        let ticket = shared.lock().queues.draw_ticket();
-        Self { shared, room, ticket, left: Left::Unused }
-    }
-
-    fn wait(&self, cx: &Context<'_>) {
-        self.shared.lock().queues.wait(self.room, self.ticket, cx.waker());
-    }
-
-    fn change(&mut self, room: Room) {
-        self.leave();
-        self.room = room;
-    }
-
-    fn leave(&self) {
-        let mut wake = Vec::new();
-        self.shared.lock().queues.leave(self.room, self.ticket, self.left, &mut wake);
-        wake.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl<R: Runtime> Drop for Place<R> {
-    fn drop(&mut self) {
-        self.leave();
     }
 }
 

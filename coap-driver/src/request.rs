@@ -13,13 +13,14 @@ use futures_io::AsyncRead;
 
 use crate::abort::{AbortHandle, Signal};
 use crate::client::Client;
+use crate::deadline::Deadline;
 use crate::download::{Download, Transfer};
 use crate::error::Error;
 use crate::events::{RequestNumber, Teller};
 use crate::group::{Asked, GroupResponses};
 use crate::progress::{Progress, ProgressHook};
 use crate::proxy::{Proxy, Through};
-use crate::race::{Ask, Deadline, Finish, Race, resolve};
+use crate::race::{Ask, Finish, Race, resolve};
 use crate::reply::Reply;
 use crate::resume::Resume;
 use crate::runtime::Runtime;

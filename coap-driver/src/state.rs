@@ -301,8 +301,8 @@ impl State {
             self.feeds.tell(client, wake, || ClientEvent::GroupResponse { request, reply: reply.clone() });
         }
         let Some(reply) = self.waiting.add_member(id, reply, wake) else { return };
-        // Who wants one response wants all of it: a last block is no body either (RFC 7959 §2.8).
-        if reply.options.block2().is_some_and(|block| block.more() || block.num() > 0) {
+        // Who wants one response wants all of it.
+        if reply.options.block2().is_some_and(|block| block.more()) {
             return;
         }
         self.settle(id, wake, |_, _| Outcome::Reply(reply));

@@ -352,7 +352,9 @@ impl Endpoint {
     pub(super) fn is_understood_in_response(&self, message: &Message, number: OptionNumber, of_group: bool) -> bool {
         match number {
             OptionNumber::BLOCK1 | OptionNumber::BLOCK2 if !of_group => true,
-            OptionNumber::BLOCK2 => message.options.block2().is_some_and(|block| block.num() == 0),
+            OptionNumber::BLOCK2 => {
+                message.options.block2().is_some_and(|block| block.num() == 0 && !block.is_reserved())
+            }
             number => {
                 let defined = number.definition().is_none_or(|known| known.in_response);
                 defined && self.config.is_understood(number)
