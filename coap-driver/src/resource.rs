@@ -204,6 +204,8 @@ impl TopicKey {
     pub(crate) fn new(resource: &Resource, incoming: &Incoming<'_>, who: Option<&Identity>) -> Self {
         let mut operation = vec![incoming.method().to_byte(), u8::from(who.is_some())];
         if let Some(who) = who.map(identity_key) {
+            // Each socket has credentials of its own: the same name at another can be somebody else's.
+            operation.extend(incoming.local().socket.to_be_bytes());
             operation.extend((who.len() as u32).to_be_bytes());
             operation.extend(who);
         }
@@ -426,6 +428,21 @@ mod tests {
         assert_ne!(plain, key(&other, &request(|_| {})));
         let fetch = |content: &'static str| Request::new(coap_core::Code::FETCH).with_body(content);
         assert_ne!(key(&resource, &fetch("a")), key(&resource, &fetch("b")));
+    }
+
+    #[cfg(feature = "dtls")]
+    #[test]
+    fn the_same_name_at_sockets_with_credentials_of_their_own_is_not_the_same_identity() {
+        let (resource, request) = (Resource::new(), request(|_| {}));
+        let key = |socket, identity: Option<&str>| {
+            let who = identity.map(|name| Identity::Psk(name.into()));
+            let local = Local { socket, ..Local::default() };
+            with(&request, |incoming| TopicKey::new(&resource, &Incoming { local, ..*incoming }, who.as_ref()))
+        };
+        assert_eq!(key(1, Some("sensor")), key(1, Some("sensor")));
+        assert_ne!(key(1, Some("sensor")), key(1, Some("other")));
+        assert_ne!(key(1, Some("sensor")), key(2, Some("sensor")), "another has given it this name there");
+        assert_eq!(key(1, None), key(2, None), "who asks does not matter for the answer");
     }
 
     #[test]
