@@ -277,7 +277,8 @@ impl<R: Runtime> Builder<R> {
 
     /// Adds a socket for secure sessions; `[::]:5684` is where clients look for one. What comes there in the clear is dropped.
     /// Can be called again: each socket has credentials of its own, and all of them, beside those of [`bind`](Self::bind), one
-    /// router. In a `Local`, and in `local_addrs`, they are numbered after the plain ones.
+    /// router. The same identity at two of them can be two clients: `Local` says at which one it was shown. In a `Local`, and in
+    /// `local_addrs`, they are numbered after the plain ones.
     ///
     /// ```no_run
     /// # use coap_driver::{CurrentRuntime, Server, dtls::{PskTable, SecurityConfig}, router::{Router, get}};
