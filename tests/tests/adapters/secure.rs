@@ -147,7 +147,7 @@ fn refused(failed: Result<coap_driver::Reply, Error>, server: SocketAddr) -> Ses
     let line = error.to_string();
     let Error::Session { peer, why, timing } = error else { panic!("{error:?}") };
     assert_eq!((peer, timing.attempts), (server.into(), 0));
-    assert!(line.starts_with(&server.to_string()) && line.contains("check") && !line.contains('\n'), "{line}");
+    assert!(line.starts_with(&server.to_string()) && line.contains("; ") && !line.contains('\n'), "{line}");
     assert_eq!(Error::Session { peer, why, timing }.kind(), ErrorKind::Session(why));
     why
 }
