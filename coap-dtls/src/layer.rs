@@ -16,6 +16,7 @@ use bytes::Bytes;
 use coap_core::{Instant, Local, SessionEnd, SessionId, Transmit, UdpAddr};
 use rand_core::CryptoRng;
 
+use crate::attempts::Attempts;
 use crate::config::{Common, ServerSecurity};
 use crate::cookie::Cookies;
 use crate::engine::{Kickers, Output, SendError};
@@ -40,6 +41,7 @@ pub(crate) struct Layer {
     pub(super) limits: Limits,
     pub(super) rng: Box<dyn CryptoRng + Send>,
     pub(super) cookies: Cookies,
+    pub(super) attempts: Attempts,
     pub(super) listeners: Vec<(u16, ServerSecurity)>,
     pub(super) table: Table,
     pub(super) kickers: Kickers,
@@ -81,6 +83,7 @@ impl Layer {
         let mut rng = Box::new(rng);
         Self {
             cookies: Cookies::new(&mut *rng),
+            attempts: Attempts::default(),
             listeners: Vec::new(),
             table: Table::new(&mut *rng),
             kickers: Kickers::default(),
@@ -147,7 +150,7 @@ impl Layer {
     pub(super) fn feed(&mut self, now: Instant, slot: Slot, datagram: &[u8]) {
         let Some(session) = self.table.get_mut(slot) else { return };
         if let Some(dialled) = &mut session.dialled {
-            dialled.heard = true;
+            dialled.heard.get_or_insert(now);
         }
         session.engine.handle(now, datagram);
         self.drain(now, slot);
@@ -195,7 +198,7 @@ impl Layer {
     /// The network reports that nobody listens there. Anybody can say so: it ends a handshake of ours that has not been
     /// answered, and nothing that has keys.
     pub(crate) fn handle_unreachable(&mut self, addr: UdpAddr) {
-        let is_unanswered = |session: &Session| session.dialled.as_ref().is_some_and(|dialled| !dialled.heard);
+        let is_unanswered = |session: &Session| session.dialled.as_ref().is_some_and(|dialled| dialled.heard.is_none());
         for socket in self.dialled_from.clone() {
             let opening = self.table.paths(Path { socket, addr }).opening;
             if let Some(slot) = opening.filter(|slot| self.table.get(*slot).is_some_and(is_unanswered)) {
@@ -416,7 +419,7 @@ impl Layer {
     /// Forgets a session.
     pub(super) fn end(&mut self, slot: Slot, why: SessionEnd) {
         let Some(session) = self.table.remove(slot) else { return };
-        let is_unheard = session.dialled.as_ref().is_some_and(|dialled| !dialled.heard);
+        let is_unheard = session.dialled.as_ref().is_some_and(|dialled| dialled.heard.is_none());
         let why = if is_unheard && why == SessionEnd::HandshakeTimeout { SessionEnd::NoAnswer } else { why };
         let ends = if session.is_open() { &mut self.stats.closed } else { &mut self.stats.failed };
         ends.count(why);

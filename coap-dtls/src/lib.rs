@@ -3,6 +3,7 @@
 // Without a backend nothing can be built, and what backends are made from is not read.
 #![cfg_attr(not(any(feature = "dimpl", feature = "webrtc-dtls")), allow(dead_code))]
 
+mod attempts;
 mod authorities;
 mod backend;
 mod builder;
@@ -27,9 +28,11 @@ mod outbox;
 mod pem;
 #[cfg(feature = "webrtc-dtls")]
 mod record;
+mod record_header;
 mod secure;
 mod signatures;
 mod stats;
+mod suite;
 mod table;
 mod verify;
 mod watch;
@@ -48,6 +51,7 @@ pub use limits::{Limits, LimitsBuilder, LimitsError};
 pub use rustls_pki_types::CertificateDer;
 pub use secure::{ListenError, SecureEndpoint, Session};
 pub use stats::{Ends, SessionStats};
+pub use suite::{CipherSuite, SuiteUse, UnknownCipherSuite};
 pub use verify::{
     CertificateError, DangerousAcceptAny, NoServerName, PeerVerifier, Role, ServerName, SpkiPins, spki_sha256,
 };

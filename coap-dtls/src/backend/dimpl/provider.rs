@@ -27,6 +27,8 @@ pub(super) struct Call {
     pub(super) identity: Option<Vec<u8>>,
     /// The random of the client, and the cookie that it was given.
     pub(super) cookie: Option<([u8; 32], [u8; 32])>,
+    /// The number of the cipher suite that keys have been made for.
+    pub(super) suite: Option<u16>,
 }
 
 impl Call {
@@ -45,6 +47,15 @@ impl Drop for Restore {
     fn drop(&mut self) {
         CALL.set(self.0.take());
     }
+}
+
+/// Keys have been made for this suite in the session at hand.
+pub(super) fn note_suite(number: u16) {
+    CALL.with_borrow_mut(|call| {
+        if let Some(call) = call {
+            call.suite = Some(number);
+        }
+    });
 }
 
 /// The keys of a server.
@@ -74,7 +85,12 @@ impl PskResolver for ClientKey {
     }
 }
 
-/// The cryptography of the library, with a cookie that is ours.
+/// The cryptography of the library.
+pub(super) fn base() -> &'static CryptoProvider {
+    &BASE
+}
+
+/// The same with a cookie that is ours.
 pub(super) fn provider() -> CryptoProvider {
     CryptoProvider { hmac_provider: &CookieHmac, ..BASE.clone() }
 }

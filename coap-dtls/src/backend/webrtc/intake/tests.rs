@@ -107,10 +107,15 @@ fn what_is_held_and_what_is_relayed_is_bounded() {
 fn encrypted_records_are_kept_and_only_finished_is_relayed() {
     let record =
         |content, length: usize| [&Record::header(content, 1, 1, length as u16)[..], &vec![0; length]].concat();
-    for (cipher, finished) in [(Cipher::Aes128Ccm8, 40), (Cipher::Aes128Gcm, 48)] {
+    for (suite, finished) in [
+        (CipherSuite::PskAes128Ccm8, 40),
+        (CipherSuite::EcdsaAes128Ccm8, 40),
+        (CipherSuite::PskAes128Ccm, 48),
+        (CipherSuite::EcdsaAes128Gcm, 48),
+    ] {
         let mut intake = Intake::new(Role::Client);
         assert!(intake.take(&record(Content::Handshake, finished), true).relay.is_empty(), "nothing has been chosen");
-        intake.choose(cipher);
+        intake.choose(suite);
         let finished = record(Content::Handshake, finished);
         assert_eq!(intake.take(&finished, true).relay, [finished.as_slice()]);
         let body = finished.len() - 13;
