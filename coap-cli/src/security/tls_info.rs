@@ -1,6 +1,6 @@
 //! `coap tls-info`: what the secure sessions of this build can do.
 
-use coap_dtls::{Backend, Capability};
+use coap_dtls::{Backend, Capability, CipherSuite};
 use serde_json::{Map, Value, json};
 
 use super::By;
@@ -23,26 +23,47 @@ fn object() -> Value {
     let libraries: Map<String, Value> =
         Backend::all().iter().map(|backend| (backend.to_string(), Value::Object(of(backend)))).collect();
     let first = |by: By| by.libraries().first().map(ToString::to_string);
-    json!({ "default": { "psk": first(By::Key), "certificates": first(By::Certificate) }, "libraries": libraries })
+    let names = |suites: &[CipherSuite]| -> Vec<_> { suites.iter().map(|suite| suite.name()).collect() };
+    let suites = |backend: &Backend| json!({ "all": names(backend.cipher_suites()), "default": names(backend.default_cipher_suites()) });
+    let suites: Map<String, Value> =
+        Backend::all().iter().map(|backend| (backend.to_string(), suites(backend))).collect();
+    let default = json!({ "psk": first(By::Key), "certificates": first(By::Certificate) });
+    json!({ "default": default, "libraries": libraries, "suites": suites })
 }
 
 fn table() -> String {
     let backends = Backend::all();
-    let width = Capability::all().iter().map(|what| what.to_string().chars().count()).max().unwrap_or_default();
-    let mut text = format!("{:width$}", "");
-    for backend in backends {
-        text.push_str(&format!("  {backend}"));
-    }
-    text.push('\n');
-    for what in Capability::all() {
-        text.push_str(&format!("{:width$}", what.to_string()));
+    let mut text = String::new();
+    let names = Capability::all().iter().map(ToString::to_string);
+    let width = names.map(|name| name.chars().count()).max().unwrap_or_default();
+    let mut line = |name: &str, cell: &dyn Fn(Backend) -> String| {
+        text.push_str(&format!("{name:width$}"));
         for backend in backends {
             let column = backend.to_string().chars().count();
-            let has = if backend.capabilities().has(*what) { "yes" } else { "-" };
-            text.push_str(&format!("  {has:column$}"));
+            text.push_str(&format!("  {:column$}", cell(*backend)));
         }
         text.truncate(text.trim_end().len());
         text.push('\n');
+    };
+    line("", &|backend| backend.to_string());
+    for what in Capability::all() {
+        line(&what.to_string(), &|backend| (if backend.capabilities().has(*what) { "yes" } else { "-" }).to_owned());
+    }
+    line("", &|_| String::new());
+    line("Cipher suites, for --suite NAME:", &|_| String::new());
+    for suite in CipherSuite::all() {
+        line(suite.name(), &|backend| {
+            let has = backend.cipher_suites().contains(suite);
+            let is_default = backend.default_cipher_suites().contains(suite);
+            (if is_default {
+                "default"
+            } else if has {
+                "yes"
+            } else {
+                "-"
+            })
+            .to_owned()
+        });
     }
     text.push('\n');
     for (by, what) in [(By::Key, "pre-shared keys"), (By::Certificate, "certificates")] {
@@ -67,6 +88,9 @@ mod tests {
         }
         for what in Capability::all() {
             assert!(text.contains(&format!("{what} ")), "{what}");
+        }
+        for suite in CipherSuite::all() {
+            assert!(text.lines().any(|line| line.starts_with(&format!("{suite} "))), "{suite}");
         }
         assert!(text.lines().all(|line| line.trim_end() == line), "{text}");
     }

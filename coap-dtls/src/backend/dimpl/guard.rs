@@ -1,6 +1,7 @@
 //! The library behind a wall: what it asserts in vain, while it works on what a peer has sent, ends one session and no other.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 
 use dimpl::Dtls;
 

@@ -311,7 +311,7 @@ impl Acceptor for DimplAcceptor {
     ) -> Option<Box<dyn Engine>> {
         let side = self.certificate.as_ref()?;
         // A hello that fits none is refused by the library.
-        let choice = choose(&self.choices_13, self.is_wished, hello).or(self.choices_13.first())?;
+        let choice = choose(&self.choices_13, self.is_wished, hello).or_else(|| self.choices_13.first())?;
         let dtls = Dtls::new_auto(choice.configs.next(), side.own.clone(), self.clock.at(now));
         Some(Box::new(DimplEngine::new(dtls, self.clock, side.credentials.clone(), None).unproven()))
     }
