@@ -27,16 +27,16 @@ const LATE: Duration = Duration::from_secs(120);
 /// Until when what answers an attempt is of it. Clients repeat their last flight after 1 s and after 3 s (RFC 6347 §4.2.4.1), and do
 /// not begin anew before; networks that need longer for an answer do not tell of a wrong key.
 const IN_TIME: Duration = Duration::from_secs(5);
-/// How many paths are remembered, each with at most 1.5 KB. The one that has begun nothing for the longest loses its place: what is
+/// How many paths are remembered, each with at most 1.3 KB, and most with 250 bytes. The one that has begun nothing for the longest loses its place: what is
 /// late there can end the next attempt.
 const MAX_PATHS: usize = 1024;
 /// How many attempts are remembered of each path, the newest: what is late of others can end the next.
 const MAX_HELLOS: usize = 16;
 /// How many records are remembered of each path, the newest. If there are more, nobody is told of a wrong key.
 const MAX_RECORDS: usize = 32;
-/// How many first hellos are remembered, of all paths together, in 24 KB: the newest. What this takes does not grow with those who
-/// send them; a flood drives the others out, so that what is late of them can end the attempt before.
-const MAX_GREETINGS: usize = 1024;
+/// How many first hellos are remembered, of all paths together, in 6 KB: the newest. The memory is there before the first comes; a
+/// flood drives the others out, so that what is late of them can end the attempt before.
+const MAX_GREETINGS: usize = 256;
 
 /// The memory of a layer. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -44,8 +44,8 @@ pub(crate) struct Attempts(Arc<Mutex<Memory>>);
 
 #[derive(Debug, Default)]
 struct Memory {
-    /// Where clients have begun an attempt that was proven to be theirs.
-    paths: HashMap<Path, Lately>,
+    /// Where clients have begun an attempt that was proven to be theirs, by a hash of the path.
+    paths: HashMap<u64, Lately>,
     /// The first hellos that anyone has sent, the oldest first: a hash of the path, one of the random, and when.
     greetings: VecDeque<(u64, u64, Instant)>,
 }
@@ -56,8 +56,8 @@ struct Lately {
     /// When nothing of it is under way any more.
     until: Instant,
     /// Which attempts there have been: the hashes of the randoms in their hellos, and whether their keys were shown to be wrong.
-    hellos: VecDeque<(u64, bool)>,
-    records: VecDeque<Seen>,
+    hellos: Vec<(u64, bool)>,
+    records: Vec<Seen>,
 }
 
 /// A record that has come.
@@ -74,7 +74,7 @@ struct Seen {
 #[derive(Debug)]
 pub(crate) struct Attempt {
     memory: Attempts,
-    path: Path,
+    path: u64,
     hello: u64,
     /// Since when it has been proven that its client is there. Before, it does not count.
     begun: Option<Instant>,
@@ -83,20 +83,28 @@ pub(crate) struct Attempt {
 impl Attempts {
     /// An attempt that is about to be made, with a hello of this hash.
     pub(crate) fn on(&self, path: Path, hello: u64) -> Attempt {
+        let path = self.lock().hash(path);
         Attempt { memory: self.clone(), path, hello, begun: None }
+    }
+
+    /// Hellos may come from now on.
+    pub(crate) fn listen(&self) {
+        let mut memory = self.lock();
+        let missing = MAX_GREETINGS - memory.greetings.len();
+        memory.greetings.reserve_exact(missing);
     }
 
     /// A first hello has come, and nobody knows who has sent it.
     pub(crate) fn note(&self, now: Instant, path: Path, hello: u64) {
         let mut memory = self.lock();
-        let hash = memory.hash(path);
-        if memory.greetings.back().is_some_and(|(of, last, _)| (*of, *last) == (hash, hello)) {
+        let path = memory.hash(path);
+        if memory.greetings.back().is_some_and(|(of, last, _)| (*of, *last) == (path, hello)) {
             return;
         }
         if memory.greetings.len() >= MAX_GREETINGS {
             memory.greetings.pop_front();
         }
-        memory.greetings.push_back((hash, hello, now));
+        memory.greetings.push_back((path, hello, now));
         if let Some(lately) = memory.paths.get_mut(&path) {
             lately.note(hello);
         }
@@ -136,13 +144,12 @@ impl Attempt {
         if !memory.paths.contains_key(&self.path) {
             memory.make_room(now);
         }
-        let hash = memory.hash(self.path);
         let Memory { paths, greetings } = &mut *memory;
         let lately = paths.entry(self.path).or_default();
         if lately.until <= now {
             // Later ones are noted when they come.
             *lately = Lately::default();
-            let of_path = greetings.iter().filter(|(of, _, at)| *of == hash && *at + LATE > now);
+            let of_path = greetings.iter().filter(|(of, _, at)| *of == self.path && *at + LATE > now);
             of_path.for_each(|(_, hello, _)| lately.note(*hello));
         }
         lately.until = now + LATE;
@@ -157,9 +164,9 @@ impl Attempt {
             return seen.hello == self.hello;
         }
         if lately.records.len() >= MAX_RECORDS {
-            lately.records.pop_front();
+            lately.records.remove(0);
         }
-        lately.records.push_back(Seen { hello: self.hello, number: record.number, tag: record.tag });
+        lately.records.push(Seen { hello: self.hello, number: record.number, tag: record.tag });
         true
     }
 
@@ -183,12 +190,11 @@ impl Lately {
         if self.hellos.iter().any(|(known, _)| *known == hello) {
             return;
         }
-        if self.hellos.len() >= MAX_HELLOS
-            && let Some((oldest, _)) = self.hellos.pop_front()
-        {
+        if self.hellos.len() >= MAX_HELLOS {
+            let (oldest, _) = self.hellos.remove(0);
             self.records.retain(|seen| seen.hello != oldest);
         }
-        self.hellos.push_back((hello, false));
+        self.hellos.push((hello, false));
     }
 }
 
@@ -302,9 +308,12 @@ mod tests {
     #[test]
     fn the_memory_has_bounds_and_the_oldest_path_loses_its_place() {
         let memory = Attempts::default();
+        memory.listen();
+        let room = memory.lock().greetings.capacity();
         for port in 1..=2 * MAX_PATHS as u16 {
             memory.note(NOW, path(port), 0);
-            assert!(!memory.lock().paths.contains_key(&path(port)), "of what is not proven nothing is kept");
+            let known = memory.lock().paths.len();
+            assert_eq!(known, MAX_PATHS.min(usize::from(port) - 1), "of what is not proven nothing is kept");
             let mut attempt = memory.on(path(port), 0);
             attempt.note(&record(0, 0));
             attempt.begin(NOW + Duration::from_micros(u64::from(port)));
@@ -315,7 +324,9 @@ mod tests {
         }
         let known = memory.lock();
         assert_eq!((known.paths.len(), known.greetings.len()), (MAX_PATHS, MAX_GREETINGS));
-        assert!(known.paths.keys().all(|path| path.addr.port() > MAX_PATHS as u16));
+        assert_eq!(known.greetings.capacity(), room);
+        let newest = MAX_PATHS as u16 + 1..=2 * MAX_PATHS as u16;
+        assert!(newest.into_iter().all(|port| known.paths.contains_key(&known.hash(path(port)))));
         assert!(known.paths.values().all(|it| it.records.len() <= MAX_RECORDS && it.hellos.len() == MAX_HELLOS));
     }
 }

@@ -246,6 +246,7 @@ impl Layer {
     /// A socket takes sessions from now on.
     pub(crate) fn listen(&mut self, socket: u16, security: ServerSecurity) {
         self.max_record = self.max_record.max(security.0.parts.common.max_record);
+        self.attempts.listen();
         match self.listeners.iter_mut().find(|(of, _)| *of == socket) {
             Some((_, before)) => *before = security,
             None => self.listeners.push((socket, security)),
