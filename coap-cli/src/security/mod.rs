@@ -1,5 +1,6 @@
 //! From flags and files to the configurations of secure sessions.
 
+mod advice;
 mod keygen;
 mod text;
 mod tls_info;
@@ -18,6 +19,7 @@ use coap_dtls::{
     WebPkiVerifier, certificates_from_file,
 };
 
+pub(crate) use self::advice::failure;
 pub(crate) use self::keygen::run as keygen;
 pub(crate) use self::tls_info::run as tls_info;
 use crate::args::{Credentials, LibraryArgs, SecurityArgs};
@@ -82,7 +84,7 @@ fn handshake_timer(timeout: Option<Duration>) -> (Duration, Duration) {
 }
 
 fn mode(args: &SecurityArgs, environment: impl Fn(&str) -> Option<String>) -> Result<SecurityMode, Failure> {
-    let by_certificate = args.cert.is_some() || args.ca.is_some() || args.roots.is_some() || args.insecure;
+    let by_certificate = By::of(args) == By::Certificate;
     let given = (args.identity.clone(), args.psk.clone());
     let psk = match given {
         (None, None) if by_certificate => None,
@@ -183,6 +185,12 @@ enum By {
 }
 
 impl By {
+    /// How a client shows it, which has credentials.
+    fn of(args: &SecurityArgs) -> Self {
+        let files = [&args.cert, &args.ca, &args.roots];
+        if files.into_iter().any(Option::is_some) || args.insecure { Self::Certificate } else { Self::Key }
+    }
+
     /// The libraries, the best for this first. With certificates it is the one that has both suites and intermediates.
     fn libraries(self) -> Vec<Backend> {
         let mut libraries = Backend::all().to_vec();
