@@ -48,6 +48,19 @@ fn advice(args: &SecurityArgs, why: SessionEnd) -> Option<String> {
         (SessionEnd::Alert(40), By::Certificate) => {
             "check that it trusts the authority of our certificate, and what else it supports"
         }
+        // Those about certificates, which only who uses some is told.
+        (SessionEnd::Alert(42..=46 | 48 | 116), _) => return None,
+        // bad_record_mac, decrypt_error, unknown_psk_identity: with certificates it is a signature that is wrong.
+        (SessionEnd::WrongKey | SessionEnd::Alert(20 | 51 | 115), By::Key) => return None,
+        (SessionEnd::WrongKey | SessionEnd::Alert(20 | 51 | 115), By::Certificate) => {
+            "check the certificates of both ends and their keys"
+        }
+        (SessionEnd::Alert(_) | SessionEnd::Protocol, By::Key) => {
+            "check the identity and the key, and what the other end supports"
+        }
+        (SessionEnd::Alert(_) | SessionEnd::Protocol, By::Certificate) => {
+            "check the certificates of both ends, and what the other end supports"
+        }
         _ => return None,
     };
     Some(text.to_owned())
@@ -59,4 +72,45 @@ fn other_library(args: &SecurityArgs, by: By) -> Option<Backend> {
     let used =
         args.library.dtls.or_else(|| by.libraries().first().copied().filter(|_| args.library.keylog.is_none()))?;
     (used == Backend::Dimpl).then(|| Backend::all().iter().copied().find(|other| *other != used)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_to_check_what_was_not_used() {
+        let key = SecurityArgs { identity: Some("a".to_owned()), psk: Some("b".to_owned()), ..SecurityArgs::default() };
+        let trust = SecurityArgs { roots: Some("ca.pem".into()), ..SecurityArgs::default() };
+        let own = SecurityArgs { cert: Some("c.pem".into()), ..trust.clone() };
+        for why in [SessionEnd::HandshakeTimeout, SessionEnd::Protocol, SessionEnd::Alert(40), SessionEnd::Alert(80)] {
+            let advice = |args: &SecurityArgs| advice(args, why).unwrap();
+            assert!(!advice(&key).contains("certificate"), "{why}: {}", advice(&key));
+            for args in [&trust, &own] {
+                let advice = advice(args);
+                assert!(!advice.contains("identity") && advice.contains("certificate"), "{why}: {advice}");
+            }
+        }
+        // What a peer says of keys need not be about pre-shared ones.
+        for why in [SessionEnd::WrongKey, SessionEnd::Alert(51)] {
+            assert_eq!(advice(&key, why), None);
+            assert!(advice(&own, why).unwrap().contains("certificates of both ends"));
+        }
+        // All are told the same.
+        for why in [SessionEnd::NoAnswer, SessionEnd::NameMismatch, SessionEnd::Alert(48), SessionEnd::Idle] {
+            assert_eq!((advice(&key, why), advice(&own, why)), (None, None));
+        }
+    }
+
+    #[test]
+    fn the_other_library_is_named_to_who_used_the_one_that_tinydtls_refuses() {
+        let named = |dtls: Option<Backend>, keylog: Option<&str>| {
+            let mut args = SecurityArgs::default();
+            (args.library.dtls, args.library.keylog) = (dtls, keylog.map(Into::into));
+            advice(&args, SessionEnd::Alert(40)).unwrap().contains("--dtls webrtc-dtls")
+        };
+        assert!(named(None, None) && named(Some(Backend::Dimpl), None));
+        // dimpl has no key log: it was not used.
+        assert!(!named(None, Some("keys")) && !named(Some(Backend::WebrtcDtls), None));
+    }
 }

@@ -140,10 +140,9 @@ fn credentials(args: &ServeArgs, own: &Credentials) -> Credentials {
 
 /// `flag` is the one that names the address.
 fn cannot_listen(addr: &str, cause: &io::Error, flag: &str) -> Failure {
+    let another = format!("; stop the program that has the port, or choose another with {flag} ADDR:PORT");
     let advice = match cause.kind() {
-        io::ErrorKind::AddrInUse => {
-            &*format!("; stop the program that has the port, or choose another with {flag} ADDR:PORT")
-        }
+        io::ErrorKind::AddrInUse => another.as_str(),
         io::ErrorKind::AddrNotAvailable => "; use an address of this machine, or [::] for all of them",
         io::ErrorKind::PermissionDenied => "; ports below 1024 may need more rights",
         _ => "",
