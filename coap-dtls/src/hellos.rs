@@ -53,7 +53,7 @@ impl Layer {
         if security.0.acceptor.is_stateless(hello) {
             self.on_stateless(now, path, local, hello, fingerprint, &security);
         } else {
-            self.on_stateful(now, path, local, fingerprint, &security, datagram);
+            self.on_stateful(now, path, local, hello, fingerprint, &security, datagram);
         }
     }
 
@@ -90,15 +90,22 @@ impl Layer {
     }
 
     /// The engine asks for a cookie itself, and must be there for it.
+    #[expect(clippy::too_many_arguments, reason = "all of it belongs to the hello")]
     fn on_stateful(
         &mut self,
         now: Instant,
         path: Path,
         local: Local,
+        hello: &ClientHello<'_>,
         fingerprint: u64,
         security: &ServerSecurity,
         datagram: &[u8],
     ) {
+        if hello.message_seq() != 0 || !hello.cookie().is_empty() {
+            // It answers a request of a handshake that is not there any more, or never was.
+            self.stats.cookies_wrong += 1;
+            return;
+        }
         if !self.pace.admits(now) {
             self.stats.hellos_dropped += 1;
             return;
