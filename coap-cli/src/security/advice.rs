@@ -37,7 +37,7 @@ fn advice(args: &SecurityArgs, why: SessionEnd) -> Option<String> {
         // handshake_failure.
         (SessionEnd::Alert(40), By::Key) => {
             let supported = "check that the server takes pre-shared keys";
-            return Some(match other_library(args, by) {
+            return Some(match other_library(args) {
                 Some(other) => format!("{supported}, or try --dtls {other}, which some servers need (tinydtls)"),
                 None => supported.to_owned(),
             });
@@ -67,11 +67,9 @@ fn advice(args: &SecurityArgs, why: SessionEnd) -> Option<String> {
 }
 
 /// The library to try in place of dimpl, whose hello lacks what tinydtls insists on (`renegotiation_info`, RFC 5746).
-fn other_library(args: &SecurityArgs, by: By) -> Option<Backend> {
-    // Of the two, it alone has no key log.
-    let used =
-        args.library.dtls.or_else(|| by.libraries().first().copied().filter(|_| args.library.keylog.is_none()))?;
-    (used == Backend::Dimpl).then(|| Backend::all().iter().copied().find(|other| *other != used)).flatten()
+fn other_library(args: &SecurityArgs) -> Option<Backend> {
+    let dimpl = args.library.dtls.filter(|used| *used == Backend::Dimpl)?;
+    Backend::all().iter().copied().find(|other| *other != dimpl)
 }
 
 #[cfg(test)]
@@ -104,13 +102,12 @@ mod tests {
 
     #[test]
     fn the_other_library_is_named_to_who_used_the_one_that_tinydtls_refuses() {
-        let named = |dtls: Option<Backend>, keylog: Option<&str>| {
+        let named = |dtls: Option<Backend>| {
             let mut args = SecurityArgs::default();
-            (args.library.dtls, args.library.keylog) = (dtls, keylog.map(Into::into));
+            args.library.dtls = dtls;
             advice(&args, SessionEnd::Alert(40)).unwrap().contains("--dtls webrtc-dtls")
         };
-        assert!(named(None, None) && named(Some(Backend::Dimpl), None));
-        // dimpl has no key log: it was not used.
-        assert!(!named(None, Some("keys")) && !named(Some(Backend::WebrtcDtls), None));
+        assert!(named(Some(Backend::Dimpl)));
+        assert!(!named(None) && !named(Some(Backend::WebrtcDtls)));
     }
 }
