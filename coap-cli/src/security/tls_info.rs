@@ -22,12 +22,12 @@ fn object() -> Value {
     };
     let libraries: Map<String, Value> =
         Backend::all().iter().map(|backend| (backend.to_string(), Value::Object(of(backend)))).collect();
-    let first = |by: By| by.libraries().first().map(ToString::to_string);
+    let first = |libraries: Vec<Backend>| libraries.first().map(ToString::to_string);
+    let by = |libraries: fn(By) -> Vec<Backend>| json!({ "psk": first(libraries(By::Key)), "certificates": first(libraries(By::Certificate)) });
+    let default = json!({ "client": by(By::client_libraries), "server": by(By::server_libraries) });
     let names = |suites: &[CipherSuite]| -> Vec<_> { suites.iter().map(|suite| suite.name()).collect() };
-    let suites = |backend: &Backend| json!({ "all": names(backend.cipher_suites()), "default": names(backend.default_cipher_suites()) });
-    let suites: Map<String, Value> =
-        Backend::all().iter().map(|backend| (backend.to_string(), suites(backend))).collect();
-    let default = json!({ "psk": first(By::Key), "certificates": first(By::Certificate) });
+    let of = |it: &Backend| json!({ "all": names(it.cipher_suites()), "default": names(it.default_cipher_suites()) });
+    let suites: Map<String, Value> = Backend::all().iter().map(|it| (it.to_string(), of(it))).collect();
     json!({ "default": default, "libraries": libraries, "suites": suites })
 }
 
@@ -53,25 +53,24 @@ fn table() -> String {
     line("Cipher suites, for --suite NAME:", &|_| String::new());
     for suite in CipherSuite::all() {
         line(suite.name(), &|backend| {
-            let has = backend.cipher_suites().contains(suite);
-            let is_default = backend.default_cipher_suites().contains(suite);
-            (if is_default {
-                "default"
-            } else if has {
-                "yes"
-            } else {
-                "-"
-            })
+            let (all, default) = (backend.cipher_suites(), backend.default_cipher_suites());
+            match (all.contains(suite), default.contains(suite)) {
+                (true, true) => "default",
+                (true, false) => "yes",
+                (false, _) => "-",
+            }
             .to_owned()
         });
     }
     text.push('\n');
-    for (by, what) in [(By::Key, "pre-shared keys"), (By::Certificate, "certificates")] {
-        let libraries: Vec<_> = by.libraries().iter().map(ToString::to_string).collect();
-        text.push_str(&format!(
-            "Without --dtls LIBRARY, sessions with {what} are of {}.\n",
-            libraries.join(", or else ")
-        ));
+    let rows = [
+        ("of a client", By::Key.client_libraries()),
+        ("of a server with pre-shared keys", By::Key.server_libraries()),
+        ("of a server with certificates", By::Certificate.server_libraries()),
+    ];
+    for (whose, libraries) in rows {
+        let names: Vec<_> = libraries.iter().map(ToString::to_string).collect();
+        text.push_str(&format!("Without --dtls LIBRARY, sessions {whose} are by {}.\n", names.join(", or else ")));
     }
     text
 }

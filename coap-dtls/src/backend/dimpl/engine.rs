@@ -85,7 +85,7 @@ pub(super) struct DimplEngine {
     identity: Option<PeerIdentity>,
     suite: Option<CipherSuite>,
     /// What a server knows of the handshakes before this one, until it is done.
-    attempt: Option<Attempt>,
+    attempt: Option<Box<Attempt>>,
     /// A client that nobody has answered yet.
     is_unanswered: bool,
     phase: Phase,
@@ -134,7 +134,7 @@ impl DimplEngine {
 
     /// The same, of a server that knows what has come before.
     pub(super) fn after(mut self, attempt: Attempt) -> Self {
-        self.attempt = Some(attempt);
+        self.attempt = Some(Box::new(attempt));
         self
     }
 

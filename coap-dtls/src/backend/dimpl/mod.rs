@@ -11,6 +11,7 @@
 //! ```
 
 mod anonymous;
+mod cipher;
 mod engine;
 mod error;
 mod guard;

@@ -12,6 +12,7 @@ use dimpl::crypto::{CryptoProvider, HmacProvider, rust_crypto};
 use dimpl::{CryptoError, HashAlgorithm, PskResolver};
 use std::sync::Arc;
 
+use super::cipher;
 use crate::credentials::{ClientPsk, PskLookup, PskStore, look_up};
 
 thread_local! {
@@ -85,17 +86,12 @@ impl PskResolver for ClientKey {
     }
 }
 
-/// The cryptography of the library.
-pub(super) fn base() -> &'static CryptoProvider {
-    &BASE
-}
-
-/// The same with a cookie that is ours.
+/// The cryptography of the library, with a cookie that is ours, and ciphers that keep less.
 pub(super) fn provider() -> CryptoProvider {
-    CryptoProvider { hmac_provider: &CookieHmac, ..BASE.clone() }
+    CryptoProvider { hmac_provider: &CookieHmac, cipher_suites: cipher::suites(), ..BASE.clone() }
 }
 
-static BASE: LazyLock<CryptoProvider> = LazyLock::new(rust_crypto::default_provider);
+pub(super) static BASE: LazyLock<CryptoProvider> = LazyLock::new(rust_crypto::default_provider);
 
 /// The library makes its cookie as HMAC-SHA-256 of the client's random, under a key of the session. What a stateless server
 /// wants is a cookie that was made before there was a session: for that one computation, this says the cookie that the layer

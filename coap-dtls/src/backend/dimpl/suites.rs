@@ -12,7 +12,7 @@ use dimpl::crypto::{
 };
 use dimpl::{ConfigBuilder, CryptoError};
 
-use super::provider::{self, note_suite};
+use super::provider::{note_suite, provider};
 use crate::suite::{CipherSuite, SuiteUse};
 
 /// Has a configuration offer and take these suites, in this order, and no others.
@@ -23,7 +23,7 @@ pub(super) fn only(builder: ConfigBuilder, suites: &[CipherSuite]) -> ConfigBuil
     };
     let list_12: Vec<_> = of(false).into_iter().map(Dtls12CipherSuite::from_u16).collect();
     let list_13: Vec<_> = of(true).into_iter().map(Dtls13CipherSuite::from_u16).collect();
-    let base = provider::base();
+    let base = provider();
     // A provider without any suite of a version is refused, even if none of it is to be used.
     let of_12 =
         if list_12.is_empty() { numbers(base.cipher_suites, |suite| suite.suite().as_u16()) } else { of(false) };
@@ -38,7 +38,7 @@ pub(super) fn only(builder: ConfigBuilder, suites: &[CipherSuite]) -> ConfigBuil
             let suite = base.dtls13_cipher_suites.iter().find(|suite| suite.suite().as_u16() == number)?;
             Some(Box::leak(Box::new(Noted13(*suite))))
         }),
-        ..provider::provider()
+        ..base
     };
     builder.with_crypto_provider(provider).dtls12_cipher_suites(&list_12).dtls13_cipher_suites(&list_13)
 }

@@ -167,6 +167,11 @@ impl Acceptor for WebrtcAcceptor {
     fn overhead(&self) -> usize {
         self.0.suites.overhead()
     }
+
+    /// 32 KB, most of them the library's.
+    fn places(&self) -> usize {
+        4
+    }
 }
 
 /// What all handshakes of a client have in common.
