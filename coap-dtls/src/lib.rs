@@ -3,6 +3,7 @@
 // Without a backend nothing can be built, and what backends are made from is not read.
 #![cfg_attr(not(any(feature = "dimpl", feature = "webrtc-dtls")), allow(dead_code))]
 
+#[cfg_attr(not(feature = "dimpl"), allow(dead_code, reason = "what only a handshake that goes on needs"))]
 mod attempts;
 mod authorities;
 mod backend;
@@ -29,6 +30,7 @@ mod pace;
 mod pem;
 #[cfg(feature = "webrtc-dtls")]
 mod record;
+#[cfg_attr(not(feature = "dimpl"), allow(dead_code, reason = "what only a handshake that goes on needs"))]
 mod record_header;
 mod secure;
 mod signatures;

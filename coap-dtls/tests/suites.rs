@@ -78,8 +78,8 @@ fn offered(wire: &Wire) -> Vec<u16> {
 
 /// The suite in the last hello of the server.
 fn chosen(wire: &Wire) -> Option<u16> {
-    let hellos = wire.sent(SERVER, 0).into_iter().filter(|it| it.bytes[0] == 22 && it.bytes[3..5] == [0, 0]);
-    let hello = hellos.filter(|it| it.bytes[13] == 2).last()?;
+    let mut hellos = wire.sent(SERVER, 0).into_iter().filter(|it| it.bytes[0] == 22 && it.bytes[3..5] == [0, 0]);
+    let hello = hellos.rfind(|it| it.bytes[13] == 2)?;
     let session_id = &hello.bytes[13 + 12 + 34..];
     let rest = &session_id[1 + usize::from(session_id[0])..];
     Some(u16::from_be_bytes([rest[0], rest[1]]))
