@@ -14,7 +14,8 @@
 
 use core::hash::BuildHasher;
 use core::time::Duration;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::RandomState;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coap_core::Instant;
@@ -45,9 +46,13 @@ pub(crate) struct Attempts(Arc<Mutex<Memory>>);
 #[derive(Debug, Default)]
 struct Memory {
     /// Where clients have begun an attempt that was proven to be theirs, by a hash of the path.
-    paths: HashMap<u64, Lately>,
+    /// In a tree, whose size is what is in it: a table would double where the old go and the new come.
+    paths: BTreeMap<u64, Lately>,
     /// The first hellos that anyone has sent, the oldest first: a hash of the path, one of the random, and when.
     greetings: VecDeque<(u64, u64, Instant)>,
+    hasher: RandomState,
+    /// When those are forgotten again whose time is over.
+    sweep_at: Instant,
 }
 
 /// What has lately come from one path.
@@ -117,15 +122,16 @@ impl Attempts {
 
 impl Memory {
     fn hash(&self, path: Path) -> u64 {
-        self.paths.hasher().hash_one(path)
+        self.hasher.hash_one(path)
     }
 
     /// Makes room for one more path.
     fn make_room(&mut self, now: Instant) {
-        if self.paths.len() < MAX_PATHS {
+        if self.paths.len() < MAX_PATHS && now < self.sweep_at {
             return;
         }
         self.paths.retain(|_, lately| lately.until > now);
+        self.sweep_at = now + LATE;
         let oldest = self.paths.iter().min_by_key(|(_, lately)| lately.until).map(|(path, _)| *path);
         if let Some(oldest) = oldest.filter(|_| self.paths.len() >= MAX_PATHS) {
             self.paths.remove(&oldest);
@@ -144,7 +150,7 @@ impl Attempt {
         if !memory.paths.contains_key(&self.path) {
             memory.make_room(now);
         }
-        let Memory { paths, greetings } = &mut *memory;
+        let Memory { paths, greetings, .. } = &mut *memory;
         let lately = paths.entry(self.path).or_default();
         if lately.until <= now {
             // Later ones are noted when they come.
