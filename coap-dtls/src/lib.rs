@@ -3,6 +3,8 @@
 // Without a backend nothing can be built, and what backends are made from is not read.
 #![cfg_attr(not(any(feature = "dimpl", feature = "webrtc-dtls")), allow(dead_code))]
 
+#[cfg_attr(not(feature = "dimpl"), allow(dead_code, reason = "what only a handshake that goes on needs"))]
+mod attempts;
 mod authorities;
 mod backend;
 mod builder;
@@ -28,9 +30,12 @@ mod pace;
 mod pem;
 #[cfg(feature = "webrtc-dtls")]
 mod record;
+#[cfg_attr(not(feature = "dimpl"), allow(dead_code, reason = "what only a handshake that goes on needs"))]
+mod record_header;
 mod secure;
 mod signatures;
 mod stats;
+mod suite;
 mod table;
 mod verify;
 mod watch;
@@ -49,6 +54,7 @@ pub use limits::{Limits, LimitsBuilder, LimitsError};
 pub use rustls_pki_types::CertificateDer;
 pub use secure::{ListenError, SecureEndpoint, Session};
 pub use stats::{Ends, SessionStats};
+pub use suite::{CipherSuite, SuiteUse, UnknownCipherSuite};
 pub use verify::{
     CertificateError, DangerousAcceptAny, NoServerName, PeerVerifier, Role, ServerName, SpkiPins, spki_sha256,
 };

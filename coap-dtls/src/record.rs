@@ -1,4 +1,4 @@
-//! The records of DTLS 1.2 with AES-128 as CCM_8 or GCM (RFC 6347 §4.1, RFC 6655, RFC 5288), of the one epoch that follows a
+//! The records of DTLS 1.2 with AES-128 as CCM_8, CCM or GCM (RFC 6347 §4.1, RFC 6655, RFC 5288), of the one epoch that follows a
 //! handshake.
 
 use core::fmt;
@@ -98,6 +98,8 @@ pub(crate) fn records(mut datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
 pub(crate) enum Cipher {
     /// RFC 6655 §4: a tag of 8 bytes.
     Aes128Ccm8,
+    /// RFC 6655 §3: a tag of 16 bytes.
+    Aes128Ccm,
     /// RFC 5288 §3: a tag of 16 bytes.
     Aes128Gcm,
 }
@@ -116,7 +118,7 @@ impl Cipher {
     const fn tag(self) -> usize {
         match self {
             Self::Aes128Ccm8 => 8,
-            Self::Aes128Gcm => 16,
+            Self::Aes128Ccm | Self::Aes128Gcm => 16,
         }
     }
 }
@@ -191,6 +193,7 @@ impl Records {
         let data = additional_data(&header, plaintext.len());
         match self.cipher {
             Cipher::Aes128Ccm8 => self.sending.seal::<Ccm<Aes128, U8, U12>>(explicit, &data, &mut record)?,
+            Cipher::Aes128Ccm => self.sending.seal::<Ccm<Aes128, U16, U12>>(explicit, &data, &mut record)?,
             Cipher::Aes128Gcm => self.sending.seal::<Aes128Gcm>(explicit, &data, &mut record)?,
         }
         self.next += 1;
@@ -218,6 +221,7 @@ impl Records {
         let data = additional_data(header, ciphertext.len());
         let genuine = match self.cipher {
             Cipher::Aes128Ccm8 => self.receiving.open::<Ccm<Aes128, U8, U12>>(*explicit, &data, plaintext, tag),
+            Cipher::Aes128Ccm => self.receiving.open::<Ccm<Aes128, U16, U12>>(*explicit, &data, plaintext, tag),
             Cipher::Aes128Gcm => self.receiving.open::<Aes128Gcm>(*explicit, &data, plaintext, tag),
         };
         if !genuine {

@@ -28,6 +28,8 @@ pub(super) struct Call {
     pub(super) identity: Option<Vec<u8>>,
     /// The random of the client, and the cookie that it was given.
     pub(super) cookie: Option<([u8; 32], [u8; 32])>,
+    /// The number of the cipher suite that keys have been made for.
+    pub(super) suite: Option<u16>,
 }
 
 impl Call {
@@ -46,6 +48,15 @@ impl Drop for Restore {
     fn drop(&mut self) {
         CALL.set(self.0.take());
     }
+}
+
+/// Keys have been made for this suite in the session at hand.
+pub(super) fn note_suite(number: u16) {
+    CALL.with_borrow_mut(|call| {
+        if let Some(call) = call {
+            call.suite = Some(number);
+        }
+    });
 }
 
 /// The keys of a server.

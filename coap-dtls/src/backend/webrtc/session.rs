@@ -11,11 +11,13 @@ use webrtc_dtls::config::Config;
 use super::intake::{Intake, last_alert};
 use super::path::Path;
 use super::takeover::{Expected, Takeover, run};
-use super::{ClientPlan, ServerPlan, Settings, message};
+use super::{ClientPlan, ServerPlan, Settings, cipher, message};
+use crate::attempts::Attempt;
 use crate::engine::{Engine, Kick, Output, SendError};
 use crate::hello::ClientHello;
 use crate::identity::PeerIdentity;
-use crate::record::{Cipher, Content, Dropped, HEADER, MAX_PLAINTEXT, Record, Records, records};
+use crate::record::{Content, Dropped, HEADER, MAX_PLAINTEXT, Record, Records, records};
+use crate::suite::CipherSuite;
 use crate::verify::{Role, ServerName};
 
 /// How many datagrams wait to be polled. The layer polls after each call; what it leaves is lost, the oldest first.
@@ -65,6 +67,7 @@ struct Task(AbortHandle);
 /// A session that stands.
 struct Open {
     records: Records,
+    suite: CipherSuite,
     /// Who the peer is, until that is told.
     identity: Option<PeerIdentity>,
     /// Datagrams of the peer, and how far into the first of them all has been looked at.
@@ -103,11 +106,12 @@ impl Session {
     }
 
     /// A handshake with a client, whose hello is handed in next.
-    pub(super) fn accept(runtime: Handle, plan: Arc<ServerPlan>, peer: UdpAddr, kick: Kick) -> Self {
+    pub(super) fn accept(runtime: Handle, plan: Arc<ServerPlan>, peer: UdpAddr, attempt: Attempt, kick: Kick) -> Self {
         let max_record = plan.settings.max_record;
         let path = Path::new(Role::Server, plan.settings.initial, kick);
         let accepting = Some(Accepting { runtime, plan, peer, told: false });
-        let handshake = Handshake { intake: Intake::new(Role::Server), path, task: None, accepting };
+        let intake = Intake::new(Role::Server).after(attempt);
+        let handshake = Handshake { intake, path, task: None, accepting };
         Self::new(Phase::Handshake(Box::new(handshake)), max_record)
     }
 
@@ -129,8 +133,8 @@ impl Session {
         }
         let phase = core::mem::replace(&mut self.phase, Phase::Ended(None));
         self.phase = match (outcome, phase) {
-            (Ok(takeover), Phase::Handshake(handshake)) => match handshake.intake.cipher() {
-                Some(cipher) => Phase::Open(Box::new(Open::new(takeover, cipher, *handshake))),
+            (Ok(takeover), Phase::Handshake(handshake)) => match Open::new(takeover, *handshake) {
+                Some(open) => Phase::Open(Box::new(open)),
                 // The library has agreed on what it was not told to: it has never done so.
                 None => Phase::Ended(Some(SessionEnd::Protocol)),
             },
@@ -148,11 +152,11 @@ impl Session {
 }
 
 impl Engine for Session {
-    fn handle(&mut self, _: Instant, datagram: &[u8]) {
+    fn handle(&mut self, now: Instant, datagram: &[u8]) {
         self.settle();
         match &mut self.phase {
             Phase::Handshake(handshake) => {
-                if let Err((why, alert)) = handshake.handle(datagram) {
+                if let Err((why, alert)) = handshake.handle(now, datagram) {
                     self.outbox.extend(alert);
                     self.phase = Phase::Ended(Some(why));
                 }
@@ -188,6 +192,13 @@ impl Engine for Session {
             self.push(record);
         }
         self.phase = Phase::Ended(None);
+    }
+
+    fn suite(&self) -> Option<CipherSuite> {
+        match &self.phase {
+            Phase::Open(open) => Some(open.suite),
+            Phase::Handshake(_) | Phase::Ended(_) => None,
+        }
     }
 
     fn poll<'a>(&mut self, now: Instant, buf: &'a mut [u8]) -> Option<Output<'a>> {
@@ -233,8 +244,12 @@ impl Engine for Session {
 
 impl Handshake {
     /// A datagram of the peer. `Err`: the handshake is over, and perhaps the peer is told.
-    fn handle(&mut self, datagram: &[u8]) -> Result<(), (SessionEnd, Option<Vec<u8>>)> {
-        let taken = self.intake.take(datagram, self.path.is_proven());
+    fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<(), (SessionEnd, Option<Vec<u8>>)> {
+        let is_proven = self.path.is_proven();
+        if is_proven {
+            self.intake.begin(now);
+        }
+        let taken = self.intake.take(datagram, is_proven);
         if let Some(description) = taken.alert {
             // It is anyone's, in the clear. The layer begins a handshake of a client anew before it believes it.
             return Err((SessionEnd::Alert(description), None));
@@ -244,8 +259,8 @@ impl Handshake {
         {
             match taken.relay.first() {
                 Some(hello) => {
-                    let (task, cipher) = accepting.begin(hello, &self.path)?;
-                    self.intake.choose(cipher);
+                    let (task, suite) = accepting.begin(hello, &self.path)?;
+                    self.intake.choose(suite);
                     self.task = Some(task);
                 }
                 // It is a hello, but not one for the library: it would wait for nothing.
@@ -278,12 +293,12 @@ type Refusal = (SessionEnd, Option<Vec<u8>>);
 
 impl Accepting {
     /// The first hello, whole and alone in a record for the library: what it offers says which credentials are used.
-    fn begin(&self, hello: &[u8], path: &Arc<Path>) -> Result<(Task, Cipher), Refusal> {
+    fn begin(&self, hello: &[u8], path: &Arc<Path>) -> Result<(Task, CipherSuite), Refusal> {
         let body = hello.get(HEADER + 12..).unwrap_or_default();
         let suites = message::suites(body).ok_or((SessionEnd::Protocol, None))?;
-        let (config, expected, cipher) = self.plan.config(suites, self.peer, path).ok_or_else(nothing_in_common)?;
+        let (config, expected, suite) = self.plan.config(suites, self.peer, path).ok_or_else(nothing_in_common)?;
         let task = spawn(&self.runtime, &self.plan.settings, path.clone(), config, Role::Server, expected);
-        Ok((task.map_err(|why| (why, None))?, cipher))
+        Ok((task.map_err(|why| (why, None))?, suite))
     }
 }
 
@@ -319,15 +334,18 @@ impl Drop for Task {
 }
 
 impl Open {
-    fn new(takeover: Takeover, cipher: Cipher, handshake: Handshake) -> Self {
-        Self {
-            records: Records::new(cipher, &takeover.keys, handshake.role(), takeover.next),
+    /// `None`: the suite is none of ours.
+    fn new(takeover: Takeover, handshake: Handshake) -> Option<Self> {
+        let suite = handshake.intake.suite()?;
+        Some(Self {
+            records: Records::new(cipher(suite)?, &takeover.keys, handshake.role(), takeover.next),
+            suite,
             identity: Some(takeover.identity),
             inbox: handshake.intake.into_sealed().into(),
             offset: 0,
             last_flight: takeover.last_flight,
             finished: 0,
-        }
+        })
     }
 
     /// Looks at the next record of the peer that comes to something.
