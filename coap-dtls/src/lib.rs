@@ -28,18 +28,20 @@ mod limits;
 mod outbox;
 mod pace;
 mod pem;
-#[cfg(feature = "webrtc-dtls")]
+#[cfg(any(feature = "dimpl", feature = "webrtc-dtls"))]
 mod record;
 #[cfg_attr(not(feature = "dimpl"), allow(dead_code, reason = "what only a handshake that goes on needs"))]
 mod record_header;
 mod secure;
 mod signatures;
+#[cfg(any(feature = "dimpl", feature = "webrtc-dtls"))]
+mod standing;
 mod stats;
 mod suite;
 mod table;
 mod verify;
 mod watch;
-#[cfg(feature = "webrtc-dtls")]
+#[cfg(any(feature = "dimpl", feature = "webrtc-dtls"))]
 mod window;
 
 pub use authorities::WebPkiVerifier;

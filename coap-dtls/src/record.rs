@@ -9,10 +9,9 @@ use ccm::Ccm;
 use ccm::aead::inout::InOutBuf;
 use ccm::aead::{AeadInOut, KeyInit, KeySizeUser, Tag};
 use ccm::consts::{U8, U12, U16};
+use zeroize::Zeroizing;
 
 use crate::engine::SendError;
-use crate::keys::{KeyBlock, Secret};
-use crate::verify::Role;
 use crate::window::Window;
 
 /// Type, version, epoch, number and length.
@@ -93,6 +92,10 @@ pub(crate) fn records(mut datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
     })
 }
 
+/// RFC 6655 §3: keys of 16 bytes, and the 4 bytes of a nonce that are not sent.
+pub(crate) const KEY: usize = 16;
+pub(crate) const SALT: usize = 4;
+
 /// What a session is sealed with. Keys and nonces are as long for one as for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cipher {
@@ -156,13 +159,10 @@ pub(crate) enum Dropped {
 }
 
 impl Records {
-    /// The records of the end that is `role`; those before `next` have been sent in the handshake.
-    pub(crate) fn new(cipher: Cipher, keys: &KeyBlock, role: Role, next: u64) -> Self {
-        let (sending, receiving) = match role {
-            Role::Client => (keys.client(), keys.server()),
-            Role::Server => (keys.server(), keys.client()),
-        };
-        Self { cipher, sending, receiving, next, window: Window::default(), forgeries: 0 }
+    /// What goes on after a handshake, in which the records before `next` have been sent, and those of `window` have come.
+    pub(crate) fn new(cipher: Cipher, secrets: Secrets, next: u64, window: Window) -> Self {
+        let Secrets { sending, receiving } = secrets;
+        Self { cipher, sending, receiving, next, window, forgeries: 0 }
     }
 
     /// By how much a record is longer than its plaintext.
@@ -235,6 +235,18 @@ impl Records {
     }
 }
 
+/// What one end seals with, and the other opens with. Overwritten when it is dropped.
+pub(crate) struct Secret {
+    pub(crate) key: Zeroizing<[u8; KEY]>,
+    pub(crate) salt: Zeroizing<[u8; SALT]>,
+}
+
+/// Both directions, as one end has them.
+pub(crate) struct Secrets {
+    pub(crate) sending: Secret,
+    pub(crate) receiving: Secret,
+}
+
 impl Secret {
     /// Encrypts what follows the explicit part of the nonce, and adds the tag.
     fn seal<C>(&self, explicit: [u8; EXPLICIT], data: &[u8; 13], record: &mut Vec<u8>) -> Result<(), SendError>
@@ -276,6 +288,21 @@ fn additional_data(header: &[u8; HEADER], length: usize) -> [u8; 13] {
     // Not longer than a record can be: its 16 bits have been looked at.
     data[11..].copy_from_slice(&(length as u16).to_be_bytes());
     data
+}
+
+/// The number of an alert after which nothing comes: a fatal one or close_notify (RFC 5246 §7.2).
+pub(crate) fn last_alert(body: &[u8]) -> Option<u8> {
+    match *body {
+        [2, description] => Some(description),
+        [_, 0] => Some(0),
+        _ => None,
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
 }
 
 impl fmt::Debug for Records {

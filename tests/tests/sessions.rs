@@ -156,7 +156,11 @@ impl World {
         assert_eq!(own(self.server).half_open, 0);
         for (node, _) in &self.clients {
             let failed = own(*node).failed;
-            assert_eq!(failed.total(), failed.timeout, "what is late of one handshake does not end the next: {failed:?}");
+            assert_eq!(
+                failed.total(),
+                failed.timeout,
+                "what is late of one handshake does not end the next: {failed:?}"
+            );
         }
     }
 }

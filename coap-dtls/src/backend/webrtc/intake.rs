@@ -6,7 +6,7 @@
 
 use super::{cipher, message};
 use crate::attempts::Attempt;
-use crate::record::{Content, Record, records};
+use crate::record::{Content, Record, last_alert, records};
 use crate::record_header::Sealed;
 use crate::suite::CipherSuite;
 use crate::verify::Role;
@@ -299,15 +299,6 @@ impl Part {
         piece.extend_from_slice(&three(body.len())[1..]);
         piece.extend_from_slice(body);
         piece
-    }
-}
-
-/// The number of an alert after which nothing comes: a fatal one or close_notify (RFC 5246 §7.2).
-pub(super) fn last_alert(body: &[u8]) -> Option<u8> {
-    match *body {
-        [2, description] => Some(description),
-        [_, 0] => Some(0),
-        _ => None,
     }
 }
 

@@ -143,12 +143,3 @@ fn encrypted_records_are_kept_and_only_finished_is_relayed() {
         assert_eq!(intake.into_sealed(), [finished, record(Content::ApplicationData, body)]);
     }
 }
-
-#[test]
-fn an_alert_counts_if_it_is_the_last_one() {
-    assert_eq!(last_alert(&[2, 40]), Some(40));
-    assert_eq!(last_alert(&[1, 0]), Some(0));
-    assert_eq!(last_alert(&[1, 112]), None);
-    assert_eq!(last_alert(&[2]), None);
-    assert_eq!(last_alert(&[2, 40, 0]), None);
-}
