@@ -29,6 +29,7 @@ mod outbox;
 mod pace;
 mod pem;
 #[cfg(any(feature = "dimpl", feature = "webrtc-dtls"))]
+#[cfg_attr(not(feature = "webrtc-dtls"), allow(dead_code, reason = "what only a filter in front of a library needs"))]
 mod record;
 #[cfg_attr(not(feature = "dimpl"), allow(dead_code, reason = "what only a handshake that goes on needs"))]
 mod record_header;

@@ -118,6 +118,15 @@ impl Cipher {
         EXPLICIT + self.tag()
     }
 
+    /// Decrypts in place. False: the tag is wrong.
+    fn open(self, secret: &Secret, explicit: [u8; EXPLICIT], data: &[u8; 13], body: &mut [u8], tag: &[u8]) -> bool {
+        match self {
+            Self::Aes128Ccm8 => secret.open::<Ccm<Aes128, U8, U12>>(explicit, data, body, tag),
+            Self::Aes128Ccm => secret.open::<Ccm<Aes128, U16, U12>>(explicit, data, body, tag),
+            Self::Aes128Gcm => secret.open::<Aes128Gcm>(explicit, data, body, tag),
+        }
+    }
+
     const fn tag(self) -> usize {
         match self {
             Self::Aes128Ccm8 => 8,
@@ -200,6 +209,16 @@ impl Records {
         Ok(record)
     }
 
+    /// The plaintext of a record that we have sent ourselves.
+    pub(crate) fn open_own(&self, record: &Record<'_>) -> Option<Vec<u8>> {
+        let (header, body) = record.bytes.split_first_chunk::<HEADER>()?;
+        let (explicit, body) = body.split_first_chunk::<EXPLICIT>()?;
+        let (ciphertext, tag) = body.split_at_checked(body.len().checked_sub(self.cipher.tag())?)?;
+        let mut plaintext = ciphertext.to_vec();
+        let data = additional_data(header, plaintext.len());
+        self.cipher.open(&self.sending, *explicit, &data, &mut plaintext, tag).then_some(plaintext)
+    }
+
     /// The plaintext of a record of the peer, decrypted into `buf`.
     ///
     /// Of the handshake, records are authenticated even if they have been seen: a repetition of the peer's last flight asks for
@@ -219,11 +238,7 @@ impl Records {
         let plaintext = buf.get_mut(..ciphertext.len()).ok_or(Dropped::Malformed)?;
         plaintext.copy_from_slice(ciphertext);
         let data = additional_data(header, ciphertext.len());
-        let genuine = match self.cipher {
-            Cipher::Aes128Ccm8 => self.receiving.open::<Ccm<Aes128, U8, U12>>(*explicit, &data, plaintext, tag),
-            Cipher::Aes128Ccm => self.receiving.open::<Ccm<Aes128, U16, U12>>(*explicit, &data, plaintext, tag),
-            Cipher::Aes128Gcm => self.receiving.open::<Aes128Gcm>(*explicit, &data, plaintext, tag),
-        };
+        let genuine = self.cipher.open(&self.receiving, *explicit, &data, plaintext, tag);
         if !genuine {
             self.forgeries += 1;
             return Err(if self.forgeries < MAX_FORGERIES { Dropped::Forged } else { Dropped::Exhausted });

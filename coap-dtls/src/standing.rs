@@ -9,8 +9,7 @@ use coap_core::SessionEnd;
 
 use crate::engine::{Output, SendError};
 use crate::identity::PeerIdentity;
-use crate::record::{Content, Dropped, MAX_PLAINTEXT, Records, last_alert, records};
-use crate::suite::CipherSuite;
+use crate::record::{Content, Dropped, MAX_PLAINTEXT, Record, Records, last_alert, records};
 
 /// How many datagrams wait in either direction. The layer polls after each call; what it leaves is lost, of what goes out the
 /// oldest first.
@@ -25,7 +24,6 @@ const FINISHED: u8 = 20;
 /// A session that stands.
 pub(crate) struct Standing {
     records: Records,
-    suite: CipherSuite,
     /// Who the peer is, until that is told.
     identity: Option<PeerIdentity>,
     /// Datagrams of the peer, and how far into the first of them all has been looked at.
@@ -33,7 +31,7 @@ pub(crate) struct Standing {
     offset: usize,
     outbox: VecDeque<Vec<u8>>,
     /// Our last flight, as long as the peer may not have got it.
-    last_flight: Vec<u8>,
+    last_flight: Option<LastFlight>,
     /// How often the peer may still repeat its own and get ours.
     repeats: u8,
     /// The longest record in bytes.
@@ -44,7 +42,6 @@ pub(crate) struct Standing {
 /// What a handshake leaves.
 pub(crate) struct Handshaken {
     pub(crate) records: Records,
-    pub(crate) suite: CipherSuite,
     /// Who the peer is, if that has not been told.
     pub(crate) identity: Option<PeerIdentity>,
     /// Datagrams of the peer that are still to be opened.
@@ -56,6 +53,15 @@ pub(crate) struct Handshaken {
     /// The Finished of the peer is in `inbox`, and comes before ours: it asks for nothing.
     pub(crate) finished_is_to_come: bool,
     pub(crate) max_record: usize,
+}
+
+/// ChangeCipherSpec and Finished. What is sent again has numbers of its own (RFC 6347 §4.2.4): the same ones would be taken for a
+/// copy by a peer that has dropped the message, and not the record.
+struct LastFlight {
+    /// The number of the last record in the clear.
+    number: u64,
+    /// The message, without its keys.
+    finished: Vec<u8>,
 }
 
 /// Whether a session is over.
@@ -79,10 +85,10 @@ enum Step {
 
 impl Standing {
     pub(crate) fn new(from: Handshaken) -> Self {
-        let Handshaken { records, suite, identity, inbox, outbox, last_flight, finished_is_to_come, max_record } = from;
+        let Handshaken { records, identity, inbox, outbox, last_flight, finished_is_to_come, max_record } = from;
+        let last_flight = LastFlight::read(&records, &last_flight);
         Self {
             records,
-            suite,
             identity,
             inbox,
             offset: 0,
@@ -92,11 +98,6 @@ impl Standing {
             max_record,
             over: Over::No,
         }
-    }
-
-    /// What was agreed on.
-    pub(crate) fn suite(&self) -> CipherSuite {
-        self.suite
     }
 
     /// A datagram of the peer's address.
@@ -187,7 +188,7 @@ impl Standing {
             match opened.content {
                 Content::ApplicationData => {
                     // It has our last flight then.
-                    self.last_flight = Vec::new();
+                    self.last_flight = None;
                     if !opened.plaintext.is_empty() {
                         return Step::Plaintext(opened.plaintext.len());
                     }
@@ -212,8 +213,12 @@ impl Standing {
     /// Our last flight, if the peer has repeated its own and may not have got it.
     fn repeat(&mut self) -> Option<Vec<u8>> {
         self.repeats = self.repeats.checked_sub(1)?;
-        let due = self.repeats < MAX_REPEATS && !self.last_flight.is_empty();
-        due.then(|| self.last_flight.clone())
+        let flight = self.last_flight.as_mut().filter(|_| self.repeats < MAX_REPEATS)?;
+        flight.number += 1;
+        let mut datagram = Record::header(Content::ChangeCipherSpec, 0, flight.number, 1).to_vec();
+        datagram.push(1);
+        datagram.extend(self.records.seal(Content::Handshake, &flight.finished).ok()?);
+        Some(datagram)
     }
 
     fn push(&mut self, datagram: Vec<u8>) {
@@ -221,5 +226,14 @@ impl Standing {
             self.outbox.pop_front();
         }
         self.outbox.push_back(datagram);
+    }
+}
+
+impl LastFlight {
+    /// That which is in a datagram of ours.
+    fn read(own: &Records, datagram: &[u8]) -> Option<Self> {
+        let finished = records(datagram).find(|record| record.epoch == 1 && record.content == Content::Handshake)?;
+        let number = records(datagram).filter(|record| record.epoch == 0).map(|record| record.number).max();
+        Some(Self { number: number.unwrap_or(0), finished: own.open_own(&finished)? })
     }
 }

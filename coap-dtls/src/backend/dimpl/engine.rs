@@ -1,6 +1,10 @@
-//! One session of the library.
+//! One session: a handshake of the library, then our own records.
+//!
+//! Where the ciphers are ours (`cipher.rs`), the library is left when the handshake is done. DTLS 1.3, and suites whose ciphers
+//! are the library's, stay with it.
 
 use core::mem;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,12 +14,15 @@ use rustls_pki_types::CertificateDer;
 
 use super::guard::{Guarded, Panicked};
 use super::provider::Call;
+use super::taken::Taken;
 use super::{Clock, error};
 use crate::attempts::Attempt;
 use crate::engine::{Engine, Output, SendError};
 use crate::hello;
 use crate::identity::PeerIdentity;
+use crate::record::{Content, records};
 use crate::record_header::{Sealed, first_part};
+use crate::standing::{Handshaken, Standing};
 use crate::suite::CipherSuite;
 use crate::verify::{self, PeerVerifier, Role, ServerName};
 
@@ -23,7 +30,7 @@ use crate::verify::{self, PeerVerifier, Role, ServerName};
 /// flight repeated four times, has less; what a peer can have the library keep and put together has its bound in this.
 const MAX_HANDSHAKE: usize = 60_000;
 
-/// After how many records a session is over. The library draws the nonce of a record at random (64 bits): with 2²⁰ of them,
+/// After how many records a session that stays with the library is over. It draws the nonce of a record at random (64 bits): with 2²⁰ of them,
 /// two are the same with a chance of 3·10⁻⁸.
 const MAX_RECORDS: u32 = 1 << 20;
 
@@ -88,6 +95,14 @@ pub(super) struct DimplEngine {
     attempt: Option<Box<Attempt>>,
     /// A client that nobody has answered yet.
     is_unanswered: bool,
+    /// What the ciphers have told, until the handshake is done.
+    taken: Option<Box<Taken>>,
+    /// The datagram with a server's Finished.
+    last_flight: Vec<u8>,
+    /// The session, when it has left the library.
+    standing: Option<Box<Standing>>,
+    role: Role,
+    max_record: usize,
     phase: Phase,
     news: News,
     wake: Option<Instant>,
@@ -100,16 +115,22 @@ pub(super) struct DimplEngine {
 }
 
 impl DimplEngine {
-    pub(super) fn new(dtls: Dtls, clock: Clock, credentials: Credentials, name: Option<ServerName>) -> Self {
+    /// The end of a server.
+    pub(super) fn new(dtls: Dtls, clock: Clock, credentials: Credentials, max_record: usize) -> Self {
         Self {
             dtls: Guarded::new(dtls),
             clock,
             credentials,
-            name,
+            name: None,
             identity: None,
             suite: None,
             attempt: None,
             is_unanswered: false,
+            taken: Some(Box::default()),
+            last_flight: Vec::new(),
+            standing: None,
+            role: Role::Server,
+            max_record,
             phase: Phase::Handshake,
             news: News::None,
             wake: None,
@@ -126,8 +147,10 @@ impl DimplEngine {
         self
     }
 
-    /// The same, of a client.
-    pub(super) fn client(mut self) -> Self {
+    /// The same, of a client, whose server must prove to be `name`.
+    pub(super) fn client(mut self, name: Option<ServerName>) -> Self {
+        self.role = Role::Client;
+        self.name = name;
         self.is_unanswered = true;
         self
     }
@@ -165,19 +188,42 @@ impl DimplEngine {
 
     /// One call into the library. In a handshake it asks who the peer is, and says what was agreed on.
     fn work(&mut self, work: impl FnOnce(&mut Dtls) -> Result<(), Error>) -> Result<(), Error> {
-        let done = if matches!(self.phase, Phase::Open) {
-            self.dtls.call(work)
-        } else {
-            let peer = if let Credentials::ServerPsk(peer) = self.credentials { Some(peer) } else { None };
-            let (done, call) = Call { peer, ..Call::default() }.with(|| self.dtls.call(work));
-            self.identity = call.identity.map(PeerIdentity::Psk).or_else(|| self.identity.take());
-            self.suite = call.suite.and_then(CipherSuite::from_number).or(self.suite);
-            done
-        };
-        done.unwrap_or_else(|panicked| {
+        self.call(work).unwrap_or_else(|panicked| {
             self.on_panic(panicked);
             Ok(())
         })
+    }
+
+    fn call<T>(&mut self, work: impl FnOnce(&mut Dtls) -> T) -> Result<T, Panicked> {
+        if self.taken.is_none() && matches!(self.phase, Phase::Open) {
+            return self.dtls.call(work);
+        }
+        let peer = if let Credentials::ServerPsk(peer) = self.credentials { Some(peer) } else { None };
+        let call = Call { peer, taken: self.taken.take(), ..Call::default() };
+        let (done, call) = call.with(|| self.dtls.call(work));
+        self.identity = call.identity.map(PeerIdentity::Psk).or_else(|| self.identity.take());
+        self.suite = call.suite.and_then(CipherSuite::from_number).or(self.suite);
+        self.taken = call.taken;
+        done
+    }
+
+    /// The handshake is done, and the library has told all: goes on without it, if that can be.
+    fn leave(&mut self) {
+        let Some(records) = self.taken.take().and_then(|taken| taken.records(self.role)) else { return };
+        let last_flight = mem::take(&mut self.last_flight);
+        let (inbox, outbox) = (VecDeque::new(), VecDeque::new());
+        let (identity, finished_is_to_come, max_record) = (None, false, self.max_record);
+        self.standing = Some(Box::new(Standing::new(Handshaken {
+            records,
+            identity,
+            inbox,
+            outbox,
+            last_flight,
+            finished_is_to_come,
+            max_record,
+        })));
+        self.dtls.leave();
+        self.wake = None;
     }
 
     /// The library is gone. A peer in its handshake is told; one with a session cannot be, as the keys are gone too.
@@ -285,7 +331,7 @@ impl DimplEngine {
 
     /// One thing that the library tells; the length of what is in `buf`.
     fn next(&mut self, now: Instant, buf: &mut [u8]) -> Step {
-        let polled = self.dtls.call(|dtls| match dtls.poll_output(buf) {
+        let polled = self.call(|dtls| match dtls.poll_output(buf) {
             dimpl::Output::Packet(datagram) => Step::Datagram(datagram.len()),
             dimpl::Output::PeerCert(der) => Step::Certificate(der.to_vec()),
             dimpl::Output::Connected => Step::Connected,
@@ -301,7 +347,13 @@ impl DimplEngine {
             Step::Other
         });
         match told {
-            Step::Datagram(len) if !self.lets_out(buf.get(..len).unwrap_or_default()) => Step::Other,
+            Step::Datagram(len) => {
+                let datagram = buf.get(..len).unwrap_or_default();
+                if self.taken.is_some() && self.role == Role::Server && has_finished(datagram) {
+                    self.last_flight = datagram.to_vec();
+                }
+                if self.lets_out(datagram) { Step::Datagram(len) } else { Step::Other }
+            }
             Step::Sleep(at) => {
                 let at = self.clock.back(at);
                 self.wake = (at - now < NEVER).then_some(at.max(self.rests_until));
@@ -327,6 +379,9 @@ enum Step {
 
 impl Engine for DimplEngine {
     fn handle(&mut self, now: Instant, datagram: &[u8]) {
+        if let Some(standing) = &mut self.standing {
+            return standing.handle(datagram);
+        }
         match &mut self.phase {
             Phase::Over => return,
             Phase::Open => self.wasted = self.wasted.saturating_add(1),
@@ -357,8 +412,8 @@ impl Engine for DimplEngine {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        // Whoever has not proven its address is sent nothing unasked.
-        if matches!(self.phase, Phase::Handshake | Phase::Open) {
+        // Whoever has not proven its address is sent nothing unasked; and what stands without the library has no timers.
+        if self.standing.is_none() && matches!(self.phase, Phase::Handshake | Phase::Open) {
             self.rests_until = now + self.clock.rest;
             let at = self.clock.at(now);
             let result = self.work(|dtls| dtls.handle_timeout(at));
@@ -374,6 +429,9 @@ impl Engine for DimplEngine {
     }
 
     fn send(&mut self, _now: Instant, plaintext: &[u8]) -> Result<(), SendError> {
+        if let Some(standing) = &mut self.standing {
+            return standing.send(plaintext);
+        }
         if !matches!(self.phase, Phase::Open) {
             return Err(SendError::NotEstablished);
         }
@@ -387,6 +445,9 @@ impl Engine for DimplEngine {
     }
 
     fn close(&mut self, _now: Instant) {
+        if let Some(standing) = &mut self.standing {
+            return standing.close();
+        }
         if matches!(self.phase, Phase::Open) {
             // What cannot be said any more is not said.
             let _ = self.work(Dtls::close);
@@ -399,6 +460,9 @@ impl Engine for DimplEngine {
 
     fn poll<'a>(&mut self, now: Instant, buf: &'a mut [u8]) -> Option<Output<'a>> {
         loop {
+            if self.standing.is_some() {
+                break;
+            }
             match mem::replace(&mut self.news, News::None) {
                 News::None => {}
                 News::Proven => return Some(Output::Proven),
@@ -433,10 +497,17 @@ impl Engine for DimplEngine {
                 Step::TooLong => self.news = News::Ended(SessionEnd::Protocol),
                 Step::Other | Step::Sleep(_) => {}
                 Step::Nothing if self.wasted >= MAX_WASTED => self.news = News::Ended(SessionEnd::Exhausted),
+                Step::Nothing if self.taken.is_some() && matches!(self.phase, Phase::Open) => self.leave(),
                 Step::Nothing => return None,
             }
         }
+        self.standing.as_mut()?.poll(buf)
     }
+}
+
+/// Whether a record with a Finished under its keys is in a datagram of ours.
+fn has_finished(datagram: &[u8]) -> bool {
+    records(datagram).any(|record| record.epoch == 1 && record.content == Content::Handshake)
 }
 
 /// Whether the messages of a handshake that are in the clear fill their records, and lie within what they announce. The library

@@ -6,7 +6,7 @@ use std::panic::catch_unwind;
 use dimpl::Dtls;
 
 /// One session of the library. After a panic in it there is none any more: what it has left behind is not used again.
-pub(super) struct Guarded(Option<Dtls>);
+pub(super) struct Guarded(Option<Box<Dtls>>);
 
 /// The library has panicked, in this call or before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,12 @@ pub(super) struct Panicked;
 
 impl Guarded {
     pub(super) fn new(dtls: Dtls) -> Self {
-        Self(Some(dtls))
+        Self(Some(Box::new(dtls)))
+    }
+
+    /// The library is not needed any more.
+    pub(super) fn leave(&mut self) {
+        self.0 = None;
     }
 
     /// Each call into the library goes through here.

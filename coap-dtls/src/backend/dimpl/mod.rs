@@ -17,6 +17,7 @@ mod error;
 mod guard;
 mod provider;
 mod suites;
+mod taken;
 #[cfg(test)]
 mod tests;
 
@@ -71,6 +72,7 @@ const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 struct DimplConnector {
     configs: Configs,
     clock: Clock,
+    max_record: usize,
     versions: Versions,
     credentials: Credentials,
     /// What the client shows: none where keys are.
@@ -83,6 +85,7 @@ struct DimplConnector {
 /// The server's side.
 struct DimplAcceptor {
     clock: Clock,
+    max_record: usize,
     /// For DTLS 1.2, in the order of the server.
     choices: Vec<Choice>,
     /// For DTLS 1.3, the same. None: it is not spoken.
@@ -170,7 +173,8 @@ pub(crate) fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, Refus
         }
     };
     let clock = Clock::new(common);
-    Ok(Box::new(DimplConnector { configs, clock, versions, credentials, certificate, has_12, overhead }))
+    let max_record = common.max_record;
+    Ok(Box::new(DimplConnector { configs, clock, max_record, versions, credentials, certificate, has_12, overhead }))
 }
 
 /// A server's configuration, made and tested.
@@ -191,7 +195,8 @@ pub(crate) fn acceptor(parts: &ServerParts) -> Result<Box<dyn Acceptor>, Refused
         choices_13.push(choice(parts, suites)?);
     }
     let (clock, overhead) = (Clock::new(common), parts.suites.overhead());
-    Ok(Box::new(DimplAcceptor { clock, choices, choices_13, is_wished, certificate, overhead }))
+    let max_record = common.max_record;
+    Ok(Box::new(DimplAcceptor { clock, max_record, choices, choices_13, is_wished, certificate, overhead }))
 }
 
 /// The suites of one version that share a configuration: all for one credential, or, if the server is to choose, each alone.
@@ -277,7 +282,8 @@ impl Connector for DimplConnector {
             (Some(own), Versions::V12AndV13) => Dtls::new_13(self.configs.next(), own.clone(), at),
         };
         dtls.set_active(true);
-        let mut engine = DimplEngine::new(dtls, self.clock, self.credentials.clone(), name.cloned()).client();
+        let mut engine =
+            DimplEngine::new(dtls, self.clock, self.credentials.clone(), self.max_record).client(name.cloned());
         // The first flight is made when the clock moves.
         engine.handle_timeout(now);
         Box::new(engine)
@@ -314,7 +320,7 @@ impl Acceptor for DimplAcceptor {
         // A hello that fits none is refused by the library.
         let choice = choose(&self.choices_13, self.is_wished, hello).or_else(|| self.choices_13.first())?;
         let dtls = Dtls::new_auto(choice.configs.next(), side.own.clone(), self.clock.at(now));
-        Some(Box::new(DimplEngine::new(dtls, self.clock, side.credentials.clone(), None).unproven()))
+        Some(Box::new(DimplEngine::new(dtls, self.clock, side.credentials.clone(), self.max_record).unproven()))
     }
 
     fn accept_proven(
@@ -341,7 +347,7 @@ impl Acceptor for DimplAcceptor {
         };
         let random = hello.random().try_into().map_err(|_| error::INTERNAL_ERROR)?;
         let call = Call { cookie: Some((random, *cookie)), ..Call::default() };
-        let mut engine = DimplEngine::new(dtls, self.clock, credentials, None).after(attempt);
+        let mut engine = DimplEngine::new(dtls, self.clock, credentials, self.max_record).after(attempt);
         let (greeted, _) = call.with(|| engine.greet(now, &hello.first(), hello.record()));
         greeted.map(|()| Box::new(engine) as Box<dyn Engine>)
     }

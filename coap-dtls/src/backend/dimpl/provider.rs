@@ -13,6 +13,7 @@ use dimpl::{CryptoError, HashAlgorithm, PskResolver};
 use std::sync::Arc;
 
 use super::cipher;
+use super::taken::Taken;
 use crate::credentials::{ClientPsk, PskLookup, PskStore, look_up};
 
 thread_local! {
@@ -30,6 +31,8 @@ pub(super) struct Call {
     pub(super) cookie: Option<([u8; 32], [u8; 32])>,
     /// The number of the cipher suite that keys have been made for.
     pub(super) suite: Option<u16>,
+    /// What a session of DTLS 1.2 can go on with.
+    pub(super) taken: Option<Box<Taken>>,
 }
 
 impl Call {
@@ -55,6 +58,15 @@ pub(super) fn note_suite(number: u16) {
     CALL.with_borrow_mut(|call| {
         if let Some(call) = call {
             call.suite = Some(number);
+        }
+    });
+}
+
+/// What the ciphers of the session at hand tell.
+pub(super) fn taken(tell: impl FnOnce(&mut Taken)) {
+    CALL.with_borrow_mut(|call| {
+        if let Some(taken) = call.as_mut().and_then(|call| call.taken.as_mut()) {
+            tell(taken);
         }
     });
 }

@@ -31,7 +31,7 @@ pub(super) struct Session {
 
 enum Phase {
     Handshake(Box<Handshake>),
-    Standing(Box<Standing>),
+    Standing(CipherSuite, Box<Standing>),
     /// It is over, and that is still to be told.
     Ended(Option<SessionEnd>),
 }
@@ -100,7 +100,7 @@ impl Session {
         let phase = core::mem::replace(&mut self.phase, Phase::Ended(None));
         self.phase = match (outcome, phase) {
             (Ok(takeover), Phase::Handshake(handshake)) => match self.take_over(takeover, *handshake) {
-                Some(standing) => Phase::Standing(Box::new(standing)),
+                Some((suite, standing)) => Phase::Standing(suite, Box::new(standing)),
                 // The library has agreed on what it was not told to: it has never done so.
                 None => Phase::Ended(Some(SessionEnd::Protocol)),
             },
@@ -110,19 +110,19 @@ impl Session {
     }
 
     /// `None`: the suite is none of ours.
-    fn take_over(&mut self, takeover: Takeover, handshake: Handshake) -> Option<Standing> {
+    fn take_over(&mut self, takeover: Takeover, handshake: Handshake) -> Option<(CipherSuite, Standing)> {
         let suite = handshake.intake.suite()?;
         let secrets = takeover.keys.secrets(handshake.role());
-        Some(Standing::new(Handshaken {
+        let standing = Standing::new(Handshaken {
             records: Records::new(cipher(suite)?, secrets, takeover.next, Window::default()),
-            suite,
             identity: Some(takeover.identity),
             inbox: handshake.intake.into_sealed().into(),
             outbox: core::mem::take(&mut self.outbox),
             last_flight: takeover.last_flight,
             finished_is_to_come: true,
             max_record: self.max_record,
-        }))
+        });
+        Some((suite, standing))
     }
 }
 
@@ -136,7 +136,7 @@ impl Engine for Session {
                     self.phase = Phase::Ended(Some(why));
                 }
             }
-            Phase::Standing(standing) => standing.handle(datagram),
+            Phase::Standing(_, standing) => standing.handle(datagram),
             Phase::Ended(_) => {}
         }
     }
@@ -151,7 +151,7 @@ impl Engine for Session {
     fn send(&mut self, _: Instant, plaintext: &[u8]) -> Result<(), SendError> {
         self.settle();
         match &mut self.phase {
-            Phase::Standing(standing) => standing.send(plaintext),
+            Phase::Standing(_, standing) => standing.send(plaintext),
             Phase::Handshake(_) | Phase::Ended(_) => Err(SendError::NotEstablished),
         }
     }
@@ -159,14 +159,14 @@ impl Engine for Session {
     fn close(&mut self, _: Instant) {
         self.settle();
         match &mut self.phase {
-            Phase::Standing(standing) => standing.close(),
+            Phase::Standing(_, standing) => standing.close(),
             Phase::Handshake(_) | Phase::Ended(_) => self.phase = Phase::Ended(None),
         }
     }
 
     fn suite(&self) -> Option<CipherSuite> {
         match &self.phase {
-            Phase::Standing(standing) => Some(standing.suite()),
+            Phase::Standing(suite, _) => Some(*suite),
             Phase::Handshake(_) | Phase::Ended(_) => None,
         }
     }
@@ -174,7 +174,7 @@ impl Engine for Session {
     fn poll<'a>(&mut self, _: Instant, buf: &'a mut [u8]) -> Option<Output<'a>> {
         self.settle();
         let waiting = match &mut self.phase {
-            Phase::Standing(standing) => return standing.poll(buf),
+            Phase::Standing(_, standing) => return standing.poll(buf),
             Phase::Handshake(handshake) => {
                 if handshake.proves() {
                     return Some(Output::Proven);
