@@ -1,6 +1,6 @@
 //! Secure sessions (RFC 7252 §9) on a bad network in virtual time, where somebody also sends each record once more.
 //!
-//! Handshakes are made from seeds, with pre-shared keys: the same seed gives the same trace. `COAP_EXCHANGES` is the number of
+//! Handshakes are made from seeds, with pre-shared keys: the same seed gives the same trace, to the last byte of each record. `COAP_EXCHANGES` is the number of
 //! requests at each point, `COAP_SEED` the seed.
 #![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
 
