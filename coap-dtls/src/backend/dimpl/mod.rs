@@ -17,7 +17,8 @@ mod provider;
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
 
 use coap_core::{Instant, UdpAddr};
 use dimpl::crypto::Dtls12CipherSuite;
@@ -52,7 +53,8 @@ struct Clock {
 
 impl Clock {
     fn new(common: &Common) -> Self {
-        Self { zero: std::time::Instant::now(), rest: common.timer.initial / 4 }
+        let zero = if common.seed.is_some() { *ZERO_OF_SEEDS } else { std::time::Instant::now() };
+        Self { zero, rest: common.timer.initial / 4 }
     }
 
     fn at(self, now: Instant) -> std::time::Instant {
@@ -66,6 +68,19 @@ impl Clock {
         Instant::ZERO + at.saturating_duration_since(self.zero)
     }
 }
+
+/// The library writes the time of day into hellos (RFC 5246 §7.4.1.2), and finds it by how far an instant is from the first that
+/// it has seen. With a seed all bytes are to be the same each time: time begins at a fixed date, and so far in the future that
+/// the library has not seen anything later. Between two seconds, so that it does not matter if the two of us have looked at the
+/// clocks some milliseconds apart. In one process the bytes are the same for all instants.
+static ZERO_OF_SEEDS: LazyLock<std::time::Instant> = LazyLock::new(|| {
+    let (now, today) = (std::time::Instant::now(), SystemTime::now());
+    let date = SystemTime::UNIX_EPOCH + BEGINNING_OF_SEEDS;
+    date.duration_since(today).ok().and_then(|span| now.checked_add(span)).unwrap_or(now)
+});
+
+/// The middle of the first second of 2080. The field has room until 2106.
+const BEGINNING_OF_SEEDS: Duration = Duration::from_millis(3_471_292_800_500);
 
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
@@ -210,6 +225,7 @@ fn repetitions(initial: Duration, deadline: Duration) -> usize {
 }
 
 fn only_psk(builder: ConfigBuilder) -> ConfigBuilder {
+    let builder = builder.with_crypto_provider(provider::without_curves());
     builder.dtls12_cipher_suites(&[Dtls12CipherSuite::PSK_AES128_CCM_8]).dtls13_cipher_suites(&[])
 }
 

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use coap_core::UdpAddr;
 use core::panic::AssertUnwindSafe;
-use dimpl::crypto::{CryptoProvider, HmacProvider, rust_crypto};
+use dimpl::crypto::{CryptoProvider, HmacProvider, SupportedDtls12CipherSuite, rust_crypto};
 use dimpl::{CryptoError, HashAlgorithm, PskResolver};
 use std::sync::Arc;
 
@@ -79,7 +79,17 @@ pub(super) fn provider() -> CryptoProvider {
     CryptoProvider { hmac_provider: &CookieHmac, ..BASE.clone() }
 }
 
+/// The same for pre-shared keys, which want no curves. Without suites that have any, the hello of a client has nothing of them
+/// (RFC 8422 §4), and the library does not test them for each configuration: it multiplied a dozen points for one with a seed, of
+/// which there is one for each session.
+pub(super) fn without_curves() -> CryptoProvider {
+    CryptoProvider { cipher_suites: &PSK_SUITES, kx_groups: &[], ..provider() }
+}
+
 static BASE: LazyLock<CryptoProvider> = LazyLock::new(rust_crypto::default_provider);
+
+static PSK_SUITES: LazyLock<Vec<&'static dyn SupportedDtls12CipherSuite>> =
+    LazyLock::new(|| BASE.cipher_suites.iter().copied().filter(|suite| suite.suite().is_psk()).collect());
 
 /// The library makes its cookie as HMAC-SHA-256 of the client's random, under a key of the session. What a stateless server
 /// wants is a cookie that was made before there was a session: for that one computation, this says the cookie that the layer
