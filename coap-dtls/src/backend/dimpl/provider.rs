@@ -81,9 +81,10 @@ pub(super) fn provider() -> CryptoProvider {
 
 /// The same for pre-shared keys, which want no curves. Without suites that have any, the hello of a client has nothing of them
 /// (RFC 8422 §4), and the library does not test them for each configuration: it multiplied a dozen points for one with a seed, of
-/// which there is one for each session.
+/// which there is one for each session. It insists on a suite of DTLS 1.3, which is not offered.
 pub(super) fn without_curves() -> CryptoProvider {
-    CryptoProvider { cipher_suites: &PSK_SUITES, kx_groups: &[], ..provider() }
+    let one = BASE.dtls13_cipher_suites.get(..1).unwrap_or_default();
+    CryptoProvider { cipher_suites: &PSK_SUITES, kx_groups: &[], dtls13_cipher_suites: one, ..provider() }
 }
 
 static BASE: LazyLock<CryptoProvider> = LazyLock::new(rust_crypto::default_provider);
