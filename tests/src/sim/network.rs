@@ -136,3 +136,19 @@ impl fmt::Display for Records<'_> {
         write!(f, "{} bytes of DTLS, {:016x}", self.0.len(), Fnv::of(self.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_shown_by_its_header_and_a_hash_of_all_bytes() {
+        let record = [23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 5, 0, 2, 0xaa, 0xbb];
+        let shown = |bytes: &[u8]| Shown(&Bytes::copy_from_slice(bytes)).to_string();
+        let hash = Fnv::of(&record);
+        assert_eq!(shown(&record), format!("Data 1/5 2 bytes; 15 bytes of DTLS, {hash:016x}"));
+        let mut other = record;
+        other[14] ^= 1;
+        assert_ne!(shown(&other), shown(&record));
+    }
+}

@@ -1,6 +1,6 @@
 //! The backend `dimpl`: DTLS 1.2 and 1.3 without I/O, on any runtime and in virtual time.
 //!
-//! A configuration of the library costs a millisecond, as it tests its cryptography: it is made once, here. A server has one
+//! A configuration of the library costs up to a millisecond, as it tests its cryptography: it is made once, here. A server has one
 //! for each thing that a client may want, and looks at the client's hello for which it is:
 //!
 //! ```text
