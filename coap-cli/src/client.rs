@@ -82,7 +82,10 @@ pub(crate) async fn request(method: Code, args: RequestArgs) -> Result<Exit, Fai
         response = answer => response,
         () = stop.as_mut() => return Err(Failure::interrupted()),
     };
-    let mut response = response.inspect_err(|_| bar.clear())?;
+    let mut response = response.map_err(|error| {
+        bar.clear();
+        security::failure(&ask.security, error)
+    })?;
     match &mut response {
         Response::Whole(reply) => reply.from = show::address(&client, reply.from),
         Response::Parts(download) => download.from = show::address(&client, download.from),
@@ -180,7 +183,7 @@ pub(crate) async fn ping(args: PingArgs) -> Result<Exit, Failure> {
     if let Some(timeout) = args.patience.timeout {
         ping = ping.timeout(timeout);
     }
-    let round_trip = ping.await?;
+    let round_trip = ping.await.map_err(|error| security::failure(&args.security, error))?;
     if args.json {
         let line = json!({ "ok": true, "milliseconds": show::millis(round_trip) });
         print(format!("{line}\n").as_bytes())?;

@@ -58,7 +58,7 @@ pub(crate) async fn run(args: DiscoverArgs) -> Result<Exit, Failure> {
                 found.from = address(&client, found.from);
                 show(&found, args.json)?;
             }
-            Err(error) => return Err(told(error, args.json)?),
+            Err(error) => return Err(told(error, &args)?),
         }
     }
     Ok(Exit::Success)
@@ -106,29 +106,29 @@ async fn of_groups(asked: Vec<DiscoverBuilder>, args: &DiscoverArgs) -> Result<E
                 show(&found, args.json)?;
             }
             // It could not be sent to one of the groups: the other may do.
-            Some((from, Err(error))) if from.is_multicast() => why = Some(failure(error)),
-            Some((from, Err(error))) => say(format_args!("coap: {from}: {}", told(error, args.json)?)),
+            Some((from, Err(error))) if from.is_multicast() => why = Some(failure(error, args)),
+            Some((from, Err(error))) => say(format_args!("coap: {from}: {}", told(error, args)?)),
         }
     }
     if any { Ok(Exit::Success) } else { Err(why.unwrap_or_else(|| group::nobody(span))) }
 }
 
 /// Shows what could be read before the error: one character that is wrong should not hide all that a server has.
-fn told(error: DiscoverError, json: bool) -> Result<Failure, Failure> {
+fn told(error: DiscoverError, args: &DiscoverArgs) -> Result<Failure, Failure> {
     if let DiscoverError::Malformed { read, .. } = &error
         && !read.links.is_empty()
     {
-        show(read, json)?;
+        show(read, args.json)?;
     }
-    Ok(failure(error))
+    Ok(failure(error, args))
 }
 
-fn failure(error: DiscoverError) -> Failure {
+fn failure(error: DiscoverError, args: &DiscoverArgs) -> Failure {
     match error {
         DiscoverError::Request(Error::Status(reply)) => {
             Failure::new(Exit::for_code(reply.code), format_args!("the server answered {}", reply.code))
         }
-        DiscoverError::Request(error) => error.into(),
+        DiscoverError::Request(error) => security::failure(&args.security, error),
         // It answered, but not as it should.
         error => Failure::new(Exit::Network, error),
     }

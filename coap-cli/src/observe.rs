@@ -62,7 +62,7 @@ pub(crate) async fn run(args: ObserveArgs) -> Result<Exit, Failure> {
 
     let mut stop = pin!(end(args.seconds));
     let answered = tokio::select! {
-        answered = asking.into_future() => answered?,
+        answered = asking.into_future() => answered.map_err(|error| security::failure(&ask.security, error))?,
         () = stop.as_mut() => return Ok(Exit::Success),
     };
     let mut teller = Teller::new(&args, &uri, &client);

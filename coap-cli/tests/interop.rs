@@ -3,28 +3,20 @@
 //! `cargo test -p coap-cli --test interop -- --ignored` with `coap-client-notls` and `coap-server-notls` (Debian:
 //! libcoap3-bin) and a Python that has aiocoap (PyPI) in the path. The gate installs them.
 
+mod peers;
+
 use core::time::Duration;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
-use std::thread;
+use std::process::{Command, Output, Stdio};
 use std::time::Instant;
+
+use peers::{Running, all, coap, stdout, their_server};
 
 /// Both families; a server on `[::]` has both.
 const HOSTS: [&str; 2] = ["127.0.0.1", "[::1]"];
-
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// `coap serve` on a free port of all addresses.
 fn our_server() -> (Running, u16) {
@@ -32,30 +24,8 @@ fn our_server() -> (Running, u16) {
 }
 
 fn our_server_with(flags: &[&str]) -> (Running, u16) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_coap"))
-        .args(["serve", "--port", "0"])
-        .args(flags)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("our server starts");
-    let stderr = child.stderr.take().expect("it has a standard error");
-    let (says, heard) = mpsc::channel();
-    // Reads on to the end, so that the server never waits for a full pipe.
-    thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            let _ = says.send(line);
-        }
-    });
-    let server = Running(child);
-    loop {
-        let line = heard.recv_timeout(Duration::from_secs(10)).expect("our server says where it listens");
-        let digits = line.rsplit(':').next().unwrap_or_default();
-        let digits: String = digits.chars().take_while(char::is_ascii_digit).collect();
-        if let Ok(port) = digits.parse() {
-            return (server, port);
-        }
-    }
+    let (server, ports) = peers::our_server(&[&["--port", "0"], flags].concat(), "coap", 1);
+    (server, ports[0])
 }
 
 /// A port that nobody has at this moment, for servers that cannot choose one.
@@ -64,90 +34,23 @@ fn free_port() -> u16 {
     socket.local_addr().expect("its number").port()
 }
 
-/// Starts somebody's server, and waits until it answers our ping.
-fn their_server(command: &mut Command, host: &str, port: u16) -> Running {
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("their server starts");
-    let server = Running(child);
-    let start = Instant::now();
-    while !coap(&["ping", "--timeout", "1", &format!("coap://{host}:{port}")]).status.success() {
-        assert!(start.elapsed() < Duration::from_secs(20), "their server does not answer");
-        thread::sleep(Duration::from_millis(100));
-    }
-    server
-}
-
 fn libcoap_server(host: &str) -> (Running, u16) {
     let port = free_port();
     let address = host.trim_matches(['[', ']']);
     let mut command = Command::new("coap-server-notls");
     command.args(["-A", address, "-p", &port.to_string(), "-d", "10", "-v", "3"]);
-    (their_server(&mut command, host, port), port)
+    (their_server(&mut command, &[&format!("coap://{host}:{port}")]), port)
 }
 
-/// A server with aiocoap: `/note` for all four methods, `/slow` with a separate response, `/whoami` for the token, `/time`
-/// to be observed, with a new state each half second.
-const AIOCOAP_SERVER: &str = r#"
-import asyncio, sys
-import aiocoap
-from aiocoap import resource, Message, Code
-
-class Note(resource.Resource):
-    content = b"empty"
-    async def render_get(self, request):
-        return Message(payload=self.content, content_format=0)
-    async def render_put(self, request):
-        Note.content = request.payload
-        return Message(code=Code.CHANGED)
-    async def render_post(self, request):
-        return Message(code=Code.CREATED, payload=request.payload.upper())
-    async def render_delete(self, request):
-        Note.content = b"empty"
-        return Message(code=Code.DELETED)
-
-class Slow(resource.Resource):
-    async def render_get(self, request):
-        await asyncio.sleep(1)
-        return Message(payload=b"at last", content_format=0)
-
-class WhoAmI(resource.Resource):
-    async def render_get(self, request):
-        return Message(payload=request.token.hex().encode(), content_format=0)
-
-class Time(resource.ObservableResource):
-    count = 0
-    def update_observation_count(self, count):
-        if count and not getattr(self, "ticking", None):
-            self.ticking = asyncio.create_task(self.tick())
-    async def tick(self):
-        while True:
-            await asyncio.sleep(0.5)
-            Time.count += 1
-            self.updated_state()
-    async def render_get(self, request):
-        return Message(payload=b"%d" % self.count, content_format=0)
-
-async def main():
-    site = resource.Site()
-    site.add_resource(["note"], Note())
-    site.add_resource(["slow"], Slow())
-    site.add_resource(["whoami"], WhoAmI())
-    site.add_resource(["time"], Time())
-    await aiocoap.Context.create_server_context(site, bind=(sys.argv[1], int(sys.argv[2])))
-    await asyncio.get_running_loop().create_future()
-
-asyncio.run(main())
-"#;
+const AIOCOAP_SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/aiocoap_server.py");
+const AIOCOAP_OBSERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/aiocoap_observer.py");
 
 fn aiocoap_server(host: &str) -> (Running, u16) {
     let port = free_port();
     let address = host.trim_matches(['[', ']']);
     let mut command = Command::new("python3");
-    command.args(["-c", AIOCOAP_SERVER, address, &port.to_string()]);
-    (their_server(&mut command, host, port), port)
-}
-
-fn coap(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_coap")).args(arguments).output().expect("our program runs")
+    command.args([AIOCOAP_SERVER, address, &port.to_string()]);
+    (their_server(&mut command, &[&format!("coap://{host}:{port}")]), port)
 }
 
 fn libcoap(arguments: &[&str]) -> Output {
@@ -183,14 +86,6 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-fn all(output: &Output) -> String {
-    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Our program's exit code, and its standard output.
@@ -391,7 +286,7 @@ fn our_checks_find_no_fault_in_aiocoaps_server() {
     let mut command = Command::new("python3");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/aiocoap_plugtest.py");
     command.args([script, "127.0.0.1", &port.to_string()]);
-    let _server = their_server(&mut command, "127.0.0.1", port);
+    let _server = their_server(&mut command, &[&format!("coap://127.0.0.1:{port}")]);
     let output = coap(&["check", "-t", "CORE,LINK_01,BLOCK", &format!("coap://127.0.0.1:{port}")]);
     // What it does not have is inconclusive.
     assert_eq!(output.status.code(), Some(3), "{}", all(&output));
@@ -546,32 +441,13 @@ fn aiocoaps_client_moves_large_bodies_to_and_from_our_server() {
     }
 }
 
-/// Three states of what is observed, a line each. (`aiocoap-client --observe` of 0.4.17 prints but the first, of its own server too.)
-const AIOCOAP_OBSERVER: &str = r#"
-import asyncio, sys
-from aiocoap import Context, GET, Message
-
-async def main():
-    context = await Context.create_client_context()
-    request = context.request(Message(code=GET, uri=sys.argv[1], observe=0))
-    print((await request.response).payload.decode())
-    count = 1
-    async for state in request.observation:
-        print(state.payload.decode())
-        count += 1
-        if count == 3:
-            break
-
-asyncio.run(asyncio.wait_for(main(), 20))
-"#;
-
 #[test]
 #[ignore = "needs aiocoap (PyPI: aiocoap)"]
 fn aiocoap_observes_our_server() {
     let (_server, port) = our_server();
     for host in HOSTS {
         let uri = format!("coap://{host}:{port}/time");
-        let output = Command::new("python3").args(["-c", AIOCOAP_OBSERVER, &uri]).output().expect("aiocoap runs");
+        let output = Command::new("python3").args([AIOCOAP_OBSERVER, &uri]).output().expect("aiocoap runs");
         let told = stdout(&output);
         let states: Vec<_> = told.lines().collect();
         assert!(states.len() == 3 && states.is_sorted() && states[0] != states[2], "{}", all(&output));

@@ -5,32 +5,24 @@
 //! tshark, in the path. The gate installs them.
 #![allow(clippy::unwrap_used)] // A test's helpers are tests too, which the lint cannot see.
 
-use core::net::SocketAddr;
+mod peers;
+
 use core::time::Duration;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Instant;
+
+use peers::{Running, all, coap, stdout, their_server};
 
 /// The builds of libcoap.
 const BUILDS: [&str; 2] = ["openssl", "gnutls"];
 /// Our libraries.
 const LIBRARIES: [&str; 2] = ["dimpl", "webrtc-dtls"];
 const KEY: [&str; 4] = ["-u", "clientID", "-k", "secretPSK"];
-
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A folder that ends with its test, with two sets of certificates: ours in `k`, and those of strangers in `other`.
 struct Folder(PathBuf);
@@ -74,21 +66,9 @@ impl Drop for Folder {
     }
 }
 
-fn coap(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_coap")).args(arguments).output().expect("our program runs")
-}
-
 fn libcoap(build: &str, arguments: &[&str]) -> Output {
     let program = format!("coap-client-{build}");
     Command::new(program).args(["-B", "10"]).args(arguments).output().expect("libcoap's client runs")
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-fn all(output: &Output) -> String {
-    format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 fn words<'a>(parts: &[&'a [String]]) -> Vec<&'a str> {
@@ -101,31 +81,8 @@ fn owned(words: &[&str]) -> Vec<String> {
 
 /// `coap serve`, and the ports of its secure listeners.
 fn our_server(flags: &[&str]) -> (Running, Vec<u16>) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_coap"))
-        .args(["serve", "--bind", "127.0.0.1:0"])
-        .args(flags)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("our server starts");
-    let stderr = child.stderr.take().expect("it has a standard error");
-    let (says, heard) = mpsc::channel();
-    // Reads on to the end, so that the server never waits for a full pipe.
-    thread::spawn(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            let _ = says.send(line);
-        }
-    });
-    let server = Running(child);
     let wanted = flags.iter().filter(|flag| **flag == "--coaps").count();
-    let mut ports = Vec::new();
-    while ports.len() < wanted {
-        let line = heard.recv_timeout(Duration::from_secs(10)).expect("our server says where it listens");
-        if let Some(addr) = line.strip_prefix("coap: listening on coaps://") {
-            ports.push(addr.parse::<SocketAddr>().expect("an address").port());
-        }
-    }
-    (server, ports)
+    peers::our_server(&[&["--bind", "127.0.0.1:0"], flags].concat(), "coaps", wanted)
 }
 
 /// Two ports in a row that nobody has at this moment: libcoap's server takes the second one for sessions.
@@ -140,22 +97,18 @@ fn free_ports() -> u16 {
 }
 
 /// Libcoap's server with a key and with certificates, and its secure port.
-fn their_server(build: &str, folder: &Folder) -> (Running, u16) {
+fn libcoap_server(build: &str, folder: &Folder) -> (Running, u16) {
     let port = free_ports();
-    let child = Command::new(format!("coap-server-{build}"))
-        .args(["-A", "127.0.0.1", "-p", &port.to_string(), "-d", "10", "-v", "3", "-k", "secretPSK"])
-        .args(["-c", &folder.path("k/server.pem"), "-j", &folder.path("k/server.key"), "-C", &folder.path("k/ca.pem")])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("libcoap's server starts");
-    let server = Running(child);
-    let start = Instant::now();
-    while !coap(&["ping", "--timeout", "1", &format!("coap://127.0.0.1:{port}")]).status.success() {
-        assert!(start.elapsed() < Duration::from_secs(20), "libcoap's server does not answer");
-        thread::sleep(Duration::from_millis(100));
-    }
-    (server, port + 1)
+    let mut command = Command::new(format!("coap-server-{build}"));
+    command.args(["-A", "127.0.0.1", "-p", &port.to_string(), "-d", "10", "-v", "3", "-k", "secretPSK"]).args([
+        "-c",
+        &folder.path("k/server.pem"),
+        "-j",
+        &folder.path("k/server.key"),
+        "-C",
+        &folder.path("k/ca.pem"),
+    ]);
+    (their_server(&mut command, &[&format!("coap://127.0.0.1:{port}")]), port + 1)
 }
 
 #[test]
@@ -163,7 +116,7 @@ fn their_server(build: &str, folder: &Folder) -> (Running, u16) {
 fn our_program_uses_libcoaps_servers() {
     let folder = Folder::new("our-client");
     for build in BUILDS {
-        let (_server, port) = their_server(build, &folder);
+        let (_server, port) = libcoap_server(build, &folder);
         let at = |path: &str| format!("coaps://127.0.0.1:{port}{path}");
         let certificates = folder.flags("k", "k", "-R");
         for (name, credentials) in [("psk", owned(&KEY)), ("certificates", certificates.clone())] {

@@ -430,7 +430,9 @@ impl From<RouteError> for Error {
 const fn advice_on_sessions(why: SessionEnd) -> &'static str {
     match why {
         SessionEnd::NoAnswer => "; check the address and port, and that a server for coaps runs there",
-        SessionEnd::HandshakeTimeout => "; check the identity and the key: many servers do not say when they are wrong",
+        SessionEnd::HandshakeTimeout => {
+            "; check the identity and the key, or the certificates: many servers do not say when they are wrong"
+        }
         SessionEnd::WrongKey => "; check the identity and the key",
         SessionEnd::UnknownAuthority => "; trust the authority that has signed the certificate, or check the server",
         SessionEnd::NameMismatch => "; ask for it by the name in its certificate, or check the address",

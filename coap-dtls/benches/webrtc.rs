@@ -191,7 +191,7 @@ fn in_the_clear(requests: u32) {
 
 /// Clients that send one hello and no more: what each costs.
 async fn half_open() {
-    const COUNT: u32 = 1_000;
+    const COUNT: u32 = 250;
     let (_, security) = psk();
     let mut server = endpoint();
     server.listen(0, &security).unwrap();

@@ -92,6 +92,11 @@ pub(crate) trait Acceptor: Send + Sync {
 
     /// By how many bytes a record is longer than its message, at most.
     fn overhead(&self) -> usize;
+
+    /// How many places a handshake takes: one for each 10 KB that it keeps.
+    fn places(&self) -> usize {
+        1
+    }
 }
 
 /// Tells the layer that an engine whose handshake runs elsewhere has something to poll.

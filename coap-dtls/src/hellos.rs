@@ -53,7 +53,7 @@ impl Layer {
         if security.0.acceptor.is_stateless(hello) {
             self.on_stateless(now, path, local, hello, fingerprint, &security);
         } else {
-            self.on_stateful(now, path, local, fingerprint, &security, datagram);
+            self.on_stateful(now, path, local, hello, fingerprint, &security, datagram);
         }
     }
 
@@ -90,15 +90,26 @@ impl Layer {
     }
 
     /// The engine asks for a cookie itself, and must be there for it.
+    #[expect(clippy::too_many_arguments, reason = "all of it belongs to the hello")]
     fn on_stateful(
         &mut self,
         now: Instant,
         path: Path,
         local: Local,
+        hello: &ClientHello<'_>,
         fingerprint: u64,
         security: &ServerSecurity,
         datagram: &[u8],
     ) {
+        if hello.message_seq() != 0 || !hello.cookie().is_empty() {
+            // It answers a request of a handshake that is not there any more, or never was.
+            self.stats.cookies_wrong += 1;
+            return;
+        }
+        if !self.pace.admits(now) {
+            self.stats.hellos_dropped += 1;
+            return;
+        }
         // One that is proven goes on until this one is: a hello in the name of its client does not end it.
         let paths = self.table.paths(path);
         let unproven = paths.opening.filter(|slot| !self.table.is_proven(*slot)).or(paths.unproven);
@@ -136,7 +147,12 @@ impl Layer {
         engine: Box<dyn Engine>,
         queue: Queue,
     ) -> Slot {
-        if self.table.half_open() >= self.limits.max_half_open {
+        let places = (self.limits.max_half_open / security.0.acceptor.places()).max(1);
+        // Others may have left more of them: they become fewer with each.
+        for _ in 0..2 {
+            if self.table.half_open() < places {
+                break;
+            }
             let oldest = self.table.oldest(Queue::Unproven).or_else(|| self.table.oldest(Queue::Proven));
             if let Some(oldest) = oldest {
                 self.stats.half_open_dropped += 1;

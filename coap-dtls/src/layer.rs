@@ -23,6 +23,7 @@ use crate::hello::{ClientHello, HANDSHAKE};
 use crate::identity::PeerIdentity;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
+use crate::pace::Pace;
 use crate::stats::SessionStats;
 use crate::table::{Path, Paths, Phase, Queue, Session, Slot, Table};
 
@@ -44,6 +45,8 @@ pub(crate) struct Layer {
     pub(super) table: Table,
     pub(super) kickers: Kickers,
     outbox: Outbox,
+    /// Handshakes that begin with clients whose address is not proven.
+    pub(super) pace: Pace,
     events: VecDeque<LayerEvent>,
     pub(super) stats: SessionStats,
     /// As long as a datagram can be, once there is a session.
@@ -85,6 +88,7 @@ impl Layer {
             table: Table::new(&mut *rng),
             kickers: Kickers::default(),
             outbox: Outbox::new(limits.max_outbox),
+            pace: Pace::new(limits.unproven_rate),
             events: VecDeque::new(),
             stats: SessionStats::default(),
             scratch: Box::default(),

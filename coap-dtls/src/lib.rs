@@ -24,6 +24,7 @@ mod keys;
 mod layer;
 mod limits;
 mod outbox;
+mod pace;
 mod pem;
 #[cfg(feature = "webrtc-dtls")]
 mod record;

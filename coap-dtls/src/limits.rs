@@ -16,6 +16,7 @@ use core::time::Duration;
 pub struct Limits {
     pub(crate) max_sessions: usize,
     pub(crate) max_half_open: usize,
+    pub(crate) unproven_rate: u32,
     pub(crate) max_outbox: usize,
     pub(crate) idle: Duration,
     pub(crate) silent_after: u32,
@@ -30,6 +31,7 @@ impl Default for Limits {
         Self {
             max_sessions: 4_096,
             max_half_open: 1_024,
+            unproven_rate: 1_000,
             max_outbox: 1_024,
             idle: Duration::from_secs(24 * 60 * 60),
             silent_after: 1,
@@ -53,6 +55,11 @@ impl Limits {
         self.max_half_open
     }
 
+    /// See [`LimitsBuilder::unproven_rate`].
+    pub const fn unproven_rate(&self) -> u32 {
+        self.unproven_rate
+    }
+
     /// See [`LimitsBuilder::max_outbox`].
     pub const fn max_outbox(&self) -> usize {
         self.max_outbox
@@ -71,7 +78,7 @@ impl Limits {
 
 impl LimitsBuilder {
     /// How many sessions there may be at once, those that we are about to open included: 1 to 16,777,216, by default 4,096.
-    /// A session takes 7.5 KB with the backend `dimpl`, more while it is opened, so that these are 31 MB.
+    /// A session takes 6.5 KB with the backend `dimpl`, more while it is opened, so that these are 27 MB.
     ///
     /// When there are as many, a new one takes the place of the one that a client has opened and that has been silent the
     /// longest (`SessionEnd::Idle`). Where there is none such, what a client opens ends with `SessionEnd::Full`, and
@@ -85,13 +92,26 @@ impl LimitsBuilder {
     }
 
     /// How many clients may be in the middle of a handshake at once: 1 to 65,536, by default 1,024. One takes 10 KB with the
-    /// backend `dimpl`, so that these are 10 MB, and it takes it only after it has proven its address, but for DTLS 1.3.
+    /// backend `dimpl`, so that these are 10 MB, and it takes it only after it has proven its address, but for DTLS 1.3. One
+    /// of `webrtc-dtls` takes 32 KB, and the places of four.
     ///
     /// When there are as many, the oldest of those whose address is not proven loses its place; if all are, the oldest. Whoever
     /// floods a server from an address of its own wins against handshakes that take longer than it needs for so many.
     #[must_use]
     pub const fn max_half_open(mut self, count: usize) -> Self {
         self.0.max_half_open = count;
+        self
+    }
+
+    /// How many handshakes may begin in a second with clients whose address is not proven: 1 to 1,000,000, by default 1,000, and
+    /// as many at once. It matters where there is no cookie before the handshake: for DTLS 1.3 with `dimpl`, and for
+    /// `webrtc-dtls`, where a hello costs a fifth of a millisecond.
+    ///
+    /// A hello above it is dropped, and counted (`hellos_dropped`). Its client repeats it after a second, then two, and so on.
+    /// Sessions that stand do not feel a flood of hellos then, but new ones come to stand by chance only.
+    #[must_use]
+    pub const fn unproven_rate(mut self, per_second: u32) -> Self {
+        self.0.unproven_rate = per_second;
         self
     }
 
@@ -125,11 +145,12 @@ impl LimitsBuilder {
     /// # Errors
     /// A value out of its range.
     pub fn build(self) -> Result<Limits, LimitsError> {
-        let Limits { max_sessions, max_half_open, max_outbox, idle, silent_after } = self.0;
+        let Limits { max_sessions, max_half_open, unproven_rate, max_outbox, idle, silent_after } = self.0;
         let ten_years = Duration::from_secs(10 * 365 * 24 * 60 * 60);
         match () {
             () if !(1..=1 << 24).contains(&max_sessions) => Err(LimitsError::MaxSessions { count: max_sessions }),
             () if !(1..=1 << 16).contains(&max_half_open) => Err(LimitsError::MaxHalfOpen { count: max_half_open }),
+            () if !(1..=1_000_000).contains(&unproven_rate) => Err(LimitsError::UnprovenRate { rate: unproven_rate }),
             () if !(1..=1 << 16).contains(&max_outbox) => Err(LimitsError::MaxOutbox { count: max_outbox }),
             () if !(Duration::from_secs(1)..=ten_years).contains(&idle) => Err(LimitsError::Idle { span: idle }),
             () if silent_after == 0 => Err(LimitsError::SilentAfter),
@@ -152,6 +173,11 @@ pub enum LimitsError {
         /// What was wished.
         count: usize,
     },
+    /// `unproven_rate` is not between 1 and 1,000,000.
+    UnprovenRate {
+        /// What was wished.
+        rate: u32,
+    },
     /// `max_outbox` is not between 1 and 65,536.
     MaxOutbox {
         /// What was wished.
@@ -171,6 +197,7 @@ impl fmt::Display for LimitsError {
         match self {
             Self::MaxSessions { count } => write!(f, "max_sessions {count} is not between 1 and 16777216"),
             Self::MaxHalfOpen { count } => write!(f, "max_half_open {count} is not between 1 and 65536"),
+            Self::UnprovenRate { rate } => write!(f, "unproven_rate {rate} is not between 1 and 1000000"),
             Self::MaxOutbox { count } => write!(f, "max_outbox {count} is not between 1 and 65536"),
             Self::Idle { span } => write!(f, "idle {span:?} is not between 1 s and 10 years"),
             Self::SilentAfter => write!(f, "silent_after 0 would shake hands for every request"),

@@ -30,6 +30,8 @@ pub struct SessionStats {
     pub strangers: u64,
     /// Datagrams on a secure socket that are no DTLS. A request in the clear is one: it is not answered (RFC 7252 §9.1).
     pub in_the_clear: u64,
+    /// Hellos of clients whose address is not proven that were dropped, as there were too many in a second.
+    pub hellos_dropped: u64,
     /// Clients in the middle of a handshake that lost their place to others.
     pub half_open_dropped: u64,
     /// Datagrams that did not fit into the outbox.

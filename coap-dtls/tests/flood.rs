@@ -105,6 +105,38 @@ fn hellos_of_dtls_13_are_half_open_and_bounded_and_sent_nothing_unasked() {
 }
 
 #[test]
+fn so_many_hellos_a_second_begin_a_handshake_where_there_is_no_cookie_before_it() {
+    let hello = Bytes::from(hello(Mode::Dtls13));
+    let limits = Limits::builder().unproven_rate(100).build().unwrap();
+    let mut flooded = Flooded::new(&pair(Mode::Dtls13).1, limits);
+    for from in 0..1_000 {
+        let answer = flooded.receive(from, &hello);
+        assert_eq!(answer > 0, from < 100, "{from}: {answer}");
+    }
+    let stats = flooded.server.session_stats();
+    assert_eq!((stats.begun, stats.half_open, stats.hellos_dropped), (100, 100, 900));
+    // A tenth of a second brings ten more. What has its place goes on.
+    flooded.now += core::time::Duration::from_millis(100);
+    for from in 1_000..1_100 {
+        flooded.receive(from, &hello);
+    }
+    assert!(flooded.receive(0, &hello) > 0);
+    let stats = flooded.server.session_stats();
+    assert_eq!((stats.begun, stats.half_open, stats.hellos_dropped), (110, 110, 990));
+}
+
+#[test]
+fn hellos_that_are_asked_for_a_cookie_first_are_not_counted() {
+    for mode in [Mode::Psk, Mode::Certificates] {
+        let hello = Bytes::from(hello(mode));
+        let limits = Limits::builder().unproven_rate(1).build().unwrap();
+        let mut flooded = Flooded::new(&pair(mode).1, limits);
+        assert!((0..100).all(|from| flooded.receive(from, &hello) == 60));
+        assert_eq!(flooded.server.session_stats().hellos_dropped, 0);
+    }
+}
+
+#[test]
 fn a_client_gets_its_session_in_the_midst_of_a_flood() {
     for mode in MODES {
         let flood = hello(mode);

@@ -1,5 +1,6 @@
 //! From flags and files to the configurations of secure sessions.
 
+mod advice;
 mod keygen;
 mod text;
 mod tls_info;
@@ -18,6 +19,7 @@ use coap_dtls::{
     WebPkiVerifier, certificates_from_file,
 };
 
+pub(crate) use self::advice::failure;
 pub(crate) use self::keygen::run as keygen;
 pub(crate) use self::tls_info::run as tls_info;
 use crate::args::{Credentials, LibraryArgs, SecurityArgs};
@@ -62,7 +64,7 @@ fn client(args: &SecurityArgs, quiet: bool, timeout: Option<Duration>) -> Result
     }
     let log = args.library.keylog.as_deref();
     let by = if matches!(mode, SecurityMode::Certificate(_)) { By::Certificate } else { By::Key };
-    build(&args.library, by, |backend| {
+    build(&args.library, by.client_libraries(), |backend| {
         let (initial, deadline) = handshake_timer(timeout);
         let builder = SecurityConfig::client(mode.clone()).backend(backend).handshake_timer(initial, deadline);
         key_log(builder, log).map(SecurityBuilder::<ClientEnd>::build)
@@ -82,7 +84,7 @@ fn handshake_timer(timeout: Option<Duration>) -> (Duration, Duration) {
 }
 
 fn mode(args: &SecurityArgs, environment: impl Fn(&str) -> Option<String>) -> Result<SecurityMode, Failure> {
-    let by_certificate = args.cert.is_some() || args.ca.is_some() || args.roots.is_some() || args.insecure;
+    let by_certificate = By::of(args) == By::Certificate;
     let given = (args.identity.clone(), args.psk.clone());
     let psk = match given {
         (None, None) if by_certificate => None,
@@ -156,7 +158,8 @@ pub(crate) fn server(credentials: &Credentials, library: &LibraryArgs) -> Result
     }
     let clients = credentials.ca.as_deref().map(|ca| authorities(&[Some(ca)])).transpose()?;
     let log = library.keylog.as_deref();
-    build(library, if own.is_some() { By::Certificate } else { By::Key }, |backend| {
+    let by = if own.is_some() { By::Certificate } else { By::Key };
+    build(library, by.server_libraries(), |backend| {
         let mut builder = SecurityConfig::server().backend(backend);
         if let Some(keys) = &keys {
             builder = builder.psk(keys.clone());
@@ -183,26 +186,44 @@ enum By {
 }
 
 impl By {
-    /// The libraries, the best for this first. With certificates it is the one that has both suites and intermediates.
-    fn libraries(self) -> Vec<Backend> {
-        let mut libraries = Backend::all().to_vec();
-        libraries.sort_by_key(|library| match self {
-            Self::Key => false,
-            Self::Certificate => !library.capabilities().has(Capability::EcdsaCcm8),
-        });
-        libraries
+    /// How a client shows it, which has credentials.
+    fn of(args: &SecurityArgs) -> Self {
+        let files = [&args.cert, &args.ca, &args.roots];
+        if files.into_iter().any(Option::is_some) || args.insecure { Self::Certificate } else { Self::Key }
+    }
+
+    /// The libraries for a client, the best first: the one with both suites, whose hello all servers take (tinydtls refuses
+    /// that of dimpl).
+    fn client_libraries(self) -> Vec<Backend> {
+        sorted(Capability::EcdsaCcm8)
+    }
+
+    /// The libraries for a server, the best first. With keys it is the one that keeps nothing before a cookie has come back,
+    /// with certificates the one that has both suites and intermediates.
+    fn server_libraries(self) -> Vec<Backend> {
+        sorted(match self {
+            Self::Key => Capability::StatelessCookie,
+            Self::Certificate => Capability::EcdsaCcm8,
+        })
     }
 }
 
-/// With the library that was asked for, or else with the best one that can do it.
+/// First those that have this.
+fn sorted(by: Capability) -> Vec<Backend> {
+    let mut libraries = Backend::all().to_vec();
+    libraries.sort_by_key(|library| !library.capabilities().has(by));
+    libraries
+}
+
+/// With the library that was asked for, or else with the first of these that can do it.
 fn build<T>(
     library: &LibraryArgs,
-    by: By,
+    libraries: Vec<Backend>,
     make: impl Fn(Backend) -> Result<Result<T, ConfigError>, Failure>,
 ) -> Result<T, Failure> {
     let candidates = match library.dtls {
         Some(backend) => vec![backend],
-        None => by.libraries(),
+        None => libraries,
     };
     let mut first = None;
     for backend in candidates {
@@ -353,9 +374,12 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_for_the_library_with_the_mandatory_suite() {
-        assert_eq!(By::Key.libraries(), [Backend::Dimpl, Backend::WebrtcDtls]);
-        assert_eq!(By::Certificate.libraries(), [Backend::WebrtcDtls, Backend::Dimpl]);
+    fn a_server_with_keys_has_the_library_that_keeps_nothing_and_all_others_the_one_with_both_suites() {
+        assert_eq!(By::Key.server_libraries(), [Backend::Dimpl, Backend::WebrtcDtls]);
+        assert_eq!(By::Certificate.server_libraries(), [Backend::WebrtcDtls, Backend::Dimpl]);
+        for by in [By::Key, By::Certificate] {
+            assert_eq!(by.client_libraries(), [Backend::WebrtcDtls, Backend::Dimpl]);
+        }
     }
 
     #[test]

@@ -22,8 +22,10 @@ fn object() -> Value {
     };
     let libraries: Map<String, Value> =
         Backend::all().iter().map(|backend| (backend.to_string(), Value::Object(of(backend)))).collect();
-    let first = |by: By| by.libraries().first().map(ToString::to_string);
-    json!({ "default": { "psk": first(By::Key), "certificates": first(By::Certificate) }, "libraries": libraries })
+    let first = |libraries: Vec<Backend>| libraries.first().map(ToString::to_string);
+    let by = |libraries: fn(By) -> Vec<Backend>| json!({ "psk": first(libraries(By::Key)), "certificates": first(libraries(By::Certificate)) });
+    let default = json!({ "client": by(By::client_libraries), "server": by(By::server_libraries) });
+    json!({ "default": default, "libraries": libraries })
 }
 
 fn table() -> String {
@@ -45,12 +47,14 @@ fn table() -> String {
         text.push('\n');
     }
     text.push('\n');
-    for (by, what) in [(By::Key, "pre-shared keys"), (By::Certificate, "certificates")] {
-        let libraries: Vec<_> = by.libraries().iter().map(ToString::to_string).collect();
-        text.push_str(&format!(
-            "Without --dtls LIBRARY, sessions with {what} are of {}.\n",
-            libraries.join(", or else ")
-        ));
+    let rows = [
+        ("of a client", By::Key.client_libraries()),
+        ("of a server with pre-shared keys", By::Key.server_libraries()),
+        ("of a server with certificates", By::Certificate.server_libraries()),
+    ];
+    for (whose, libraries) in rows {
+        let names: Vec<_> = libraries.iter().map(ToString::to_string).collect();
+        text.push_str(&format!("Without --dtls LIBRARY, sessions {whose} are by {}.\n", names.join(", or else ")));
     }
     text
 }

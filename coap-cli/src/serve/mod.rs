@@ -119,7 +119,11 @@ async fn bind(args: &ServeArgs) -> Result<Server, Failure> {
         builder = builder.on_message(trace::by_the_clock());
     }
     builder.server().await.map_err(|error| match error {
-        Error::Bind { addr, source } => cannot_listen(&addr, &source),
+        Error::Bind { addr, source } => {
+            // The plain ones are bound first: what both flags name, our own plain one has.
+            let is_secure = args.security.coaps.iter().any(|listener| listener.addr.to_string() == addr);
+            cannot_listen(&addr, &source, if is_secure { "--coaps" } else { "--bind" })
+        }
         error => error.into(),
     })
 }
@@ -134,9 +138,11 @@ fn credentials(args: &ServeArgs, own: &Credentials) -> Credentials {
     given
 }
 
-fn cannot_listen(addr: &str, cause: &io::Error) -> Failure {
+/// `flag` is the one that names the address.
+fn cannot_listen(addr: &str, cause: &io::Error, flag: &str) -> Failure {
+    let another = format!("; stop the program that has the port, or choose another with {flag} ADDR:PORT");
     let advice = match cause.kind() {
-        io::ErrorKind::AddrInUse => "; stop the program that has the port, or choose another with --bind ADDR:PORT",
+        io::ErrorKind::AddrInUse => another.as_str(),
         io::ErrorKind::AddrNotAvailable => "; use an address of this machine, or [::] for all of them",
         io::ErrorKind::PermissionDenied => "; ports below 1024 may need more rights",
         _ => "",
@@ -187,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_said_with_its_address_and_a_way_out() {
-        let failure = cannot_listen("[::]:5683", &io::Error::from(io::ErrorKind::AddrInUse));
+        let failure = cannot_listen("[::]:5683", &io::Error::from(io::ErrorKind::AddrInUse), "--bind");
         assert_eq!(failure.exit, Exit::Network);
         let text = failure.to_string();
         assert!(text.starts_with("cannot listen on [::]:5683: ") && text.contains("--bind"), "{text}");

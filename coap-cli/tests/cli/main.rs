@@ -4,6 +4,7 @@
 
 mod check;
 mod client;
+mod datagrams;
 mod discover;
 mod files;
 mod group;

@@ -2,6 +2,7 @@
 //! sent.
 
 use std::ffi::OsStr;
+use std::net::UdpSocket;
 use std::process::Stdio;
 
 use crate::harness::{Folder, command};
@@ -405,4 +406,18 @@ tls-info --nonsense -> 2 tls-info has no flag --nonsense; see coap tls-info --he
 demo --insecure -> 2 demo has no flag --insecure: did you mean --secure?; see coap demo --help
 "#,
     );
+}
+
+#[test]
+fn a_port_in_use_is_said_with_the_flag_that_names_another() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    let said = "address already in use; stop the program that has the port, or choose another with";
+    let own = format!("{addr},psk=a:b");
+    refused(&format!(
+        "serve --bind {addr} -> 7 cannot listen on {addr}: {said} --bind ADDR:PORT
+serve --bind 127.0.0.1:0 --coaps {addr} --psk a:b -> 7 cannot listen on {addr}: {said} --coaps ADDR:PORT
+serve --bind 127.0.0.1:0 --coaps {own} -> 7 cannot listen on {addr}: {said} --coaps ADDR:PORT
+serve --bind {addr} --coaps 127.0.0.1:0 --psk a:b -> 7 cannot listen on {addr}: {said} --bind ADDR:PORT"
+    ));
 }

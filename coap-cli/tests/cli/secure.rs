@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::fs;
 use std::net::UdpSocket;
 use std::process::Output;
+use std::thread;
 use std::time::{Instant, SystemTime};
 
 use coap_dtls::keygen::{Authority, Issued, Validity};
@@ -201,7 +202,7 @@ fn listeners_have_credentials_of_their_own() {
     greets(&get(2, "bob", "builder"));
     get(1, "bob", "builder").failed(8, "check the identity and the key");
     get(2, "alice", "secret").failed(8, "check the identity and the key");
-    get(3, "alice", "secret").failed(8, "what the other end supports");
+    get(3, "alice", "secret").failed(8, "check that the server takes pre-shared keys");
     greets(&coap(&["get", "-R", &of("ca.pem"), &at(&server, 3, "/hello")]));
     // One content behind all of them.
     coap(&["put", "-e", "x", "-u", "bob", "-k", "builder", &at(&server, 2, "/store/x")]).answered("2.01");
@@ -286,6 +287,62 @@ fn nobody_who_answers_is_a_timeout_and_a_closed_port_is_a_matter_of_the_network(
     coap(&["get", "-u", "a", "-k", "b", &uri]).failed(7, "unreachable");
 }
 
+/// Passes on what one client sends to `server`, and the first answer alone: the handshake begins, and does not end.
+fn first_answer_of(server: &str) -> String {
+    let (near, far) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    far.connect(server).unwrap();
+    far.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let addr = near.local_addr().unwrap().to_string();
+    // Ends with the test's process.
+    thread::spawn(move || {
+        let mut buf = [0; 2_048];
+        let (length, client) = near.recv_from(&mut buf).unwrap();
+        far.send(&buf[..length]).unwrap();
+        let length = far.recv(&mut buf).unwrap();
+        near.send_to(&buf[..length], client).unwrap();
+        while let Ok((length, _)) = near.recv_from(&mut buf) {
+            far.send(&buf[..length]).unwrap();
+        }
+    });
+    addr
+}
+
+#[test]
+fn the_advice_after_a_timeout_is_about_the_credentials_in_use() {
+    let folder = keys();
+    let of = |name: &str| file(&folder, name);
+    let certificate = format!("127.0.0.1:0,cert={},key={}", of("server.pem"), of("server.key"));
+    let server = Server::start(&["--coaps", "127.0.0.1:0,psk=alice:secret", "--coaps", &certificate]);
+    let (cert, key, ca) = (of("client.pem"), of("client.key"), of("ca.pem"));
+    let ended = |command: &str, listener: usize, flags: &[&str], part: &str, not: &str| {
+        let uri = format!("coaps://{}/hello", first_answer_of(&server.addrs[listener]));
+        let ran = coap(&[&[command, "-B", "2"], flags, &[&uri]].concat());
+        ran.failed(8, "did not end the handshake in time; ");
+        assert!(ran.err.contains(part) && !ran.err.contains(not), "{command} {flags:?}: {}", ran.err);
+    };
+    for command in ["get", "observe", "ping", "discover"] {
+        ended(command, 1, &["-u", "alice", "-k", "secret"], "check the identity and the key", "certificate");
+        ended(command, 2, &["-R", &ca], "show one (-c FILE -j FILE) if it wants one", "identity");
+    }
+    ended("get", 2, &["-c", &cert, "-j", &key, "-R", &ca], "trusts the authority of ours", "identity");
+}
+
+#[test]
+fn who_has_a_key_and_is_refused_can_try_the_other_library() {
+    let folder = keys();
+    let of = |name: &str| file(&folder, name);
+    let certificate = format!("127.0.0.1:0,cert={},key={}", of("server.pem"), of("server.key"));
+    let server = Server::start(&["--coaps", &certificate]);
+    let get =
+        |flags: &[&str]| coap(&[&["get", "-u", "alice", "-k", "secret"], flags, &[&at(&server, 1, "/")]].concat());
+    get(&["--dtls", "dimpl"]).failed(8, "that the server takes pre-shared keys, or try --dtls webrtc-dtls");
+    for library in [&[][..], &["--dtls", "webrtc-dtls"]] {
+        let refused = get(library);
+        refused.failed(8, "that the server takes pre-shared keys");
+        assert!(!refused.err.contains("--dtls"), "{}", refused.err);
+    }
+}
+
 #[test]
 fn a_secure_listener_answers_nothing_in_the_clear() {
     let server = with_keys(&["--psk", "alice:secret"]);
@@ -326,8 +383,10 @@ fn the_build_says_what_it_can_do() {
         assert!(table.text().contains(part), "{part}: {}", table.text());
     }
     let json: Value = serde_json::from_slice(&coap(&["tls-info", "--json"]).out).unwrap();
-    assert_eq!(json["default"]["psk"], "dimpl");
-    assert_eq!(json["default"]["certificates"], "webrtc-dtls");
+    assert_eq!(json["default"]["client"]["psk"], "webrtc-dtls");
+    assert_eq!(json["default"]["client"]["certificates"], "webrtc-dtls");
+    assert_eq!(json["default"]["server"]["psk"], "dimpl");
+    assert_eq!(json["default"]["server"]["certificates"], "webrtc-dtls");
     assert_eq!(json["libraries"]["dimpl"]["TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8"], false);
     assert_eq!(json["libraries"]["webrtc-dtls"]["TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8"], true);
 }

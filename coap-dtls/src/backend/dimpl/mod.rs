@@ -10,6 +10,7 @@
 //! ```
 
 mod anonymous;
+mod cipher;
 mod engine;
 mod error;
 mod provider;

@@ -12,6 +12,7 @@ use dimpl::crypto::{CryptoProvider, HmacProvider, SupportedDtls12CipherSuite, ru
 use dimpl::{CryptoError, HashAlgorithm, PskResolver};
 use std::sync::Arc;
 
+use super::cipher;
 use crate::credentials::{ClientPsk, PskLookup, PskStore, look_up};
 
 thread_local! {
@@ -74,9 +75,9 @@ impl PskResolver for ClientKey {
     }
 }
 
-/// The cryptography of the library, with a cookie that is ours.
+/// The cryptography of the library, with a cookie that is ours, and ciphers that keep less.
 pub(super) fn provider() -> CryptoProvider {
-    CryptoProvider { hmac_provider: &CookieHmac, ..BASE.clone() }
+    CryptoProvider { hmac_provider: &CookieHmac, cipher_suites: cipher::suites(), ..BASE.clone() }
 }
 
 /// The same for pre-shared keys, which want no curves. Without suites that have any, the hello of a client has nothing of them
@@ -87,10 +88,10 @@ pub(super) fn without_curves() -> CryptoProvider {
     CryptoProvider { cipher_suites: &PSK_SUITES, kx_groups: &[], dtls13_cipher_suites: one, ..provider() }
 }
 
-static BASE: LazyLock<CryptoProvider> = LazyLock::new(rust_crypto::default_provider);
+pub(super) static BASE: LazyLock<CryptoProvider> = LazyLock::new(rust_crypto::default_provider);
 
 static PSK_SUITES: LazyLock<Vec<&'static dyn SupportedDtls12CipherSuite>> =
-    LazyLock::new(|| BASE.cipher_suites.iter().copied().filter(|suite| suite.suite().is_psk()).collect());
+    LazyLock::new(|| cipher::suites().iter().copied().filter(|suite| suite.suite().is_psk()).collect());
 
 /// The library makes its cookie as HMAC-SHA-256 of the client's random, under a key of the session. What a stateless server
 /// wants is a cookie that was made before there was a session: for that one computation, this says the cookie that the layer
