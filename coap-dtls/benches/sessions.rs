@@ -7,10 +7,13 @@
 //! * `request BACKEND [REQUESTS]`: a request and its answer in a session and in the clear, in turn, in memory, both ends;
 //! * `hello [HELLOS]`: ClientHellos without a cookie, each of another address;
 //! * `handshakes [HANDSHAKES]`: over loopback, one at a time, with a server of our own and with `coap-server-openssl` of
-//!   libcoap in turn, each in a process of its own, and the same client.
+//!   libcoap in turn, each in a process of its own, and the same client;
+//! * `flood [HANDSHAKES] [RATE]`: how long handshakes over loopback take, one at a time, without and with 20,000 ClientHellos a
+//!   second from others at the same server.
 #![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used)]
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::alloc::System;
 use std::io::{BufRead, BufReader, ErrorKind};
@@ -47,8 +50,9 @@ fn main() {
         "request" => runtime.block_on(request(backend(), number(2, 200_000))),
         "hello" => hello(number(1, 1_000_000)),
         "handshakes" => handshakes(number(1, 2_000)),
+        "flood" => flood(number(1, 20_000), number(2, 20_000)),
         "serve" => serve(),
-        other => panic!("{other}: memory, request, hello or handshakes"),
+        other => panic!("{other}: memory, request, hello, handshakes or flood"),
     }
 }
 
@@ -295,10 +299,17 @@ fn serve() {
     }
 }
 
+/// What it took a client.
+struct Load {
+    cpu: Duration,
+    /// How long each handshake took, the shortest first.
+    spans: Vec<Duration>,
+}
+
 /// So many handshakes, one at a time, each from a port of its own, and each session closed again.
-fn load(to: SocketAddr, handshakes: u32) -> Duration {
+fn load(to: SocketAddr, handshakes: u32) -> Load {
     let (security, mut buf) = (client(Backend::all()[0]), vec![0; 65_536]);
-    let begin = cpu();
+    let (begin, mut spans) = (cpu(), Vec::new());
     for _ in 0..handshakes {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
@@ -317,10 +328,18 @@ fn load(to: SocketAddr, handshakes: u32) -> Duration {
                 Err(_) => client.handle_timeout(Instant::ZERO + start.elapsed()),
             }
         }
+        spans.push(start.elapsed());
         client.disconnect(Instant::ZERO + start.elapsed(), session);
         flush(&mut client, &mut buf);
     }
-    cpu() - begin
+    spans.sort();
+    Load { cpu: cpu() - begin, spans }
+}
+
+impl Load {
+    fn percentile(&self, percent: usize) -> Duration {
+        self.spans[(self.spans.len() * percent / 100).min(self.spans.len() - 1)]
+    }
 }
 
 fn handshakes(handshakes: u32) {
@@ -334,7 +353,7 @@ fn handshakes(handshakes: u32) {
             };
             load(server.address, handshakes / 10 + 1);
             let (before, start) = (server.cpu(), std::time::Instant::now());
-            let client = load(server.address, handshakes) / handshakes;
+            let client = load(server.address, handshakes).cpu / handshakes;
             let (took, span) = (start.elapsed() / handshakes, (server.cpu() - before) / handshakes);
             println!(
                 "{round}: {name}: {span:?} of CPU at the server ({:.0} handshakes/s of one core), {client:?} at the client, \
@@ -350,5 +369,80 @@ fn handshakes(handshakes: u32) {
     ratios.sort_by(f64::total_cmp);
     if let [least, .., most] = ratios[..] {
         println!("{:.2} times as many as with OpenSSL ({least:.2} to {most:.2})", ratios[ratios.len() / 2]);
+    }
+}
+
+/// Sends hellos that nobody will go on with, until it is told to stop: so many a second, a few at a time, in turn from each of
+/// the sockets. How many there were.
+fn strangers(to: SocketAddr, sockets: &[UdpSocket], rate: u32, stop: &AtomicBool) -> u32 {
+    let mut client_endpoint = endpoint(Limits::default());
+    let mut hello = vec![0; 65_536];
+    client_endpoint.connect(Instant::ZERO, UdpAddr::new(to), 0, &client(Backend::all()[0]), None).unwrap();
+    let len = client_endpoint.poll_transmit(&mut hello).unwrap().len;
+    let (start, mut sent) = (std::time::Instant::now(), 0_u32);
+    while !stop.load(Ordering::Relaxed) {
+        let due = (start.elapsed().as_secs_f64() * f64::from(rate)) as u32;
+        // After a pause not all at once: the server's socket has room for some hundred.
+        sent = sent.max(due.saturating_sub(200));
+        while sent < due {
+            // The random, so that no two hellos are the same.
+            hello[27..31].copy_from_slice(&sent.to_be_bytes());
+            let _ = sockets[sent as usize % sockets.len()].send_to(&hello[..len], to);
+            sent += 1;
+        }
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    sent
+}
+
+/// How long handshakes take, without and with so many hellos a second in the names of others (R-26). In many short rounds, in
+/// turn: on a machine that does other things as well, some of them are left alone.
+fn flood(handshakes: u32, rate: u32) {
+    const ROUND: u32 = 200;
+    let address = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        SocketAddr::from(([127, 1, high, low], 0))
+    };
+    let sockets: Vec<_> = (1..=500).map(|number| UdpSocket::bind(address(number)).unwrap()).collect();
+    let server = Process::own();
+    load(server.address, ROUND);
+    let (mut rounds, mut all, mut hellos) = ([const { Vec::new() }; 2], [const { Vec::new() }; 2], (0, 0.0));
+    for _ in 0..handshakes.div_ceil(ROUND) {
+        for flooded in [false, true] {
+            let stop = AtomicBool::new(false);
+            let load = std::thread::scope(|scope| {
+                let flooding = flooded.then(|| scope.spawn(|| strangers(server.address, &sockets, rate, &stop)));
+                let start = std::time::Instant::now();
+                let load = load(server.address, ROUND);
+                stop.store(true, Ordering::Relaxed);
+                if let Some(thread) = flooding {
+                    hellos = (hellos.0 + thread.join().unwrap(), hellos.1 + start.elapsed().as_secs_f64());
+                }
+                load
+            });
+            rounds[usize::from(flooded)].push([50, 99].map(|percent| load.percentile(percent)));
+            all[usize::from(flooded)].extend(load.spans);
+        }
+    }
+    let calm = |flooded: usize, place: usize| {
+        let mut spans: Vec<_> = rounds[flooded].iter().map(|percentiles| percentiles[place]).collect();
+        spans.sort();
+        // Of the calmer half of the rounds the median.
+        spans[spans.len() / 4]
+    };
+    println!("{} handshakes each, {:.0} hellos/s of strangers", all[0].len(), f64::from(hellos.0) / hellos.1);
+    for (place, percent) in [50, 99].into_iter().enumerate() {
+        let [without, under] = [0, 1].map(|flooded| calm(flooded, place));
+        let [total_without, total_under] = all.each_mut().map(|spans| {
+            spans.sort();
+            spans[spans.len() * percent / 100]
+        });
+        println!(
+            "p{percent}: {without:?} without, {under:?} under the flood, {:.2} times (the calmer half of {} rounds of {ROUND}); \
+             over all {total_without:?} and {total_under:?}, {:.2} times",
+            under.as_secs_f64() / without.as_secs_f64(),
+            rounds[0].len(),
+            total_under.as_secs_f64() / total_without.as_secs_f64(),
+        );
     }
 }

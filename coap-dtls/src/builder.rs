@@ -20,7 +20,7 @@ use crate::verify::PeerVerifier;
 
 /// Where the configuration of secure sessions begins.
 ///
-/// A configuration is made once and kept: making one costs about a millisecond, and clones of it share their sessions.
+/// A configuration is made once and kept: making one with certificates costs about a millisecond, and clones of it share their sessions.
 ///
 /// ```
 /// # #[cfg(feature = "dimpl")] {

@@ -150,6 +150,7 @@ impl World {
         };
         let mut nodes: Vec<_> = (0..=CLIENTS).map(node).collect();
         nodes[SERVER].listen(0, &SECURITIES.server).expect("datagrams fit into records");
+        let buf = vec![0; nodes[SERVER].max_transmit()];
         Self {
             now: Instant::from_secs(1_000),
             nodes,
@@ -159,7 +160,7 @@ impl World {
             open: BTreeMap::new(),
             accounts: BTreeMap::new(),
             count: 0,
-            buf: vec![0; 65_536],
+            buf,
         }
     }
 

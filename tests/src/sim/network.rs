@@ -8,6 +8,7 @@ use coap_core::{Local, Message, Transmit, UdpAddr};
 
 use super::{Due, Node, Sim};
 use crate::link::{Channel, Fate, Link};
+use crate::trace::Fnv;
 use crate::watch::Cause;
 
 impl Sim {
@@ -112,8 +113,8 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// The records of a datagram, as far as they can be seen without keys: type, epoch, sequence number, length. What is in them
-/// is not a part of the trace, as the hellos of a handshake have the time of day in them (RFC 5246 §7.4.1.2).
+/// The records of a datagram, as far as they can be seen without keys: type, epoch, sequence number, length; and a hash of all
+/// its bytes. With pre-shared keys and a seed they are the same each time.
 struct Records<'a>(&'a [u8]);
 
 impl fmt::Display for Records<'_> {
@@ -132,6 +133,22 @@ impl fmt::Display for Records<'_> {
             write!(f, "{name} {}/{} {length} bytes; ", number >> 48, number & 0xffff_ffff_ffff)?;
             rest = rest.get(13 + length..).unwrap_or_default();
         }
-        write!(f, "{} bytes of DTLS", self.0.len())
+        write!(f, "{} bytes of DTLS, {:016x}", self.0.len(), Fnv::of(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_shown_by_its_header_and_a_hash_of_all_bytes() {
+        let record = [23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 5, 0, 2, 0xaa, 0xbb];
+        let shown = |bytes: &[u8]| Shown(&Bytes::copy_from_slice(bytes)).to_string();
+        let hash = Fnv::of(&record);
+        assert_eq!(shown(&record), format!("Data 1/5 2 bytes; 15 bytes of DTLS, {hash:016x}"));
+        let mut other = record;
+        other[14] ^= 1;
+        assert_ne!(shown(&other), shown(&record));
     }
 }

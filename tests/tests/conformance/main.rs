@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails should stop; clippy knows only functions marked as tests")]
 
 mod blocks;
+mod certificates;
 mod congestion;
 mod dedup;
 mod document;

@@ -1,6 +1,6 @@
 //! The backend `dimpl`: DTLS 1.2 and 1.3 without I/O, on any runtime and in virtual time.
 //!
-//! A configuration of the library costs a millisecond, as it tests its cryptography: it is made once, here. A server has one
+//! A configuration of the library costs up to a millisecond, as it tests its cryptography: it is made once, here. A server has one
 //! for each thing that a client may want, and looks at the client's hello for which it is:
 //!
 //! ```text
@@ -24,7 +24,8 @@ mod tests;
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
 
 use coap_core::{Instant, UdpAddr};
 use dimpl::{Config, ConfigBuilder, Dtls, DtlsCertificate};
@@ -51,7 +52,8 @@ struct Clock {
 
 impl Clock {
     fn new(common: &Common) -> Self {
-        Self { zero: std::time::Instant::now(), rest: common.timer.initial / 4 }
+        let zero = if common.seed.is_some() { *ZERO_OF_SEEDS } else { std::time::Instant::now() };
+        Self { zero, rest: common.timer.initial / 4 }
     }
 
     fn at(self, now: Instant) -> std::time::Instant {
@@ -65,6 +67,19 @@ impl Clock {
         Instant::ZERO + at.saturating_duration_since(self.zero)
     }
 }
+
+/// The library writes the time of day into hellos (RFC 5246 §7.4.1.2), and finds it by how far an instant is from the first that
+/// it has seen. With a seed all bytes are to be the same each time: time begins at a fixed date, and so far in the future that
+/// the library has not seen anything later. Between two seconds, so that it does not matter if the two of us have looked at the
+/// clocks some milliseconds apart. In one process the bytes are the same for all instants.
+static ZERO_OF_SEEDS: LazyLock<std::time::Instant> = LazyLock::new(|| {
+    let (now, today) = (std::time::Instant::now(), SystemTime::now());
+    let date = SystemTime::UNIX_EPOCH + BEGINNING_OF_SEEDS;
+    date.duration_since(today).ok().and_then(|span| now.checked_add(span)).unwrap_or(now)
+});
+
+/// The middle of the first second of 2080. The field has room until 2106.
+const BEGINNING_OF_SEEDS: Duration = Duration::from_millis(3_471_292_800_500);
 
 const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 

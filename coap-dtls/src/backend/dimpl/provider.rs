@@ -1,6 +1,6 @@
 //! What the library asks for while it works on one session: the key of an identity, and the cookie that it expects.
 //!
-//! Its configuration is shared by all sessions, as it costs a millisecond to make, and so are the two objects that it asks.
+//! Its configuration is shared by all sessions, as it costs up to a millisecond to make, and so are the two objects that it asks.
 //! They find what belongs to the session at hand in a [`Call`], which is there for the time of one call into the library.
 
 use core::cell::RefCell;

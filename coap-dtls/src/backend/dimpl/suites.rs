@@ -23,12 +23,20 @@ pub(super) fn only(builder: ConfigBuilder, suites: &[CipherSuite]) -> ConfigBuil
     };
     let list_12: Vec<_> = of(false).into_iter().map(Dtls12CipherSuite::from_u16).collect();
     let list_13: Vec<_> = of(true).into_iter().map(Dtls13CipherSuite::from_u16).collect();
-    let base = provider();
-    // A provider without any suite of a version is refused, even if none of it is to be used.
+    let mut base = provider();
+    if suites.iter().all(|suite| suite.used_for() == SuiteUse::PreSharedKeys) {
+        // The hello of a client has none then (RFC 8422 §4), and the library does not test them: that is most of what a configuration
+        // costs, of which there is one for each session with a seed.
+        base.kx_groups = &[];
+    }
+    // A provider without any suite of a version is refused, even if none of it is to be used. One is enough, as the library tests each.
     let of_12 =
         if list_12.is_empty() { numbers(base.cipher_suites, |suite| suite.suite().as_u16()) } else { of(false) };
-    let of_13 =
-        if list_13.is_empty() { numbers(base.dtls13_cipher_suites, |suite| suite.suite().as_u16()) } else { of(true) };
+    let of_13 = if list_13.is_empty() {
+        numbers(base.dtls13_cipher_suites.get(..1).unwrap_or_default(), |suite| suite.suite().as_u16())
+    } else {
+        of(true)
+    };
     let provider = CryptoProvider {
         cipher_suites: ORDERS_12.get(of_12, |number| {
             let suite = base.cipher_suites.iter().find(|suite| suite.suite().as_u16() == number)?;
