@@ -46,6 +46,8 @@ pub enum SessionEnd {
     Unreachable,
     /// The library that does the handshakes needs a runtime that is not there (tokio, for `webrtc-dtls`).
     NoRuntime,
+    /// The library that does the handshakes has failed, by a fault of its own. Other sessions are not touched.
+    Internal,
     /// There is no such session, or it was over before.
     Gone,
 }
@@ -74,6 +76,7 @@ impl fmt::Display for SessionEnd {
             Self::Full => "no room for another secure session",
             Self::Unreachable => "the network reports that the peer cannot be reached",
             Self::NoRuntime => "no secure session: the backend needs a tokio runtime, and there is none",
+            Self::Internal => "the library for secure sessions has failed in this session",
             Self::Gone => "there is no such session any more",
         };
         f.write_str(text)

@@ -15,6 +15,7 @@ use crate::config::{
 };
 use crate::credentials::{CertifiedKey, CredentialError, PskStore, checked_identity};
 use crate::engine::{Acceptor, Connector};
+use crate::suite::{CipherSuite, NoSuites, SuiteUse, Suites};
 use crate::verify::PeerVerifier;
 
 /// Where the configuration of secure sessions begins.
@@ -51,6 +52,7 @@ pub struct SecurityBuilder<E> {
     end: E,
     backend: Option<Backend>,
     versions: Versions,
+    suites: Option<Vec<CipherSuite>>,
     ems: EmsPolicy,
     timer: HandshakeTimer,
     max_record: usize,
@@ -89,6 +91,7 @@ impl<E> SecurityBuilder<E> {
             end,
             backend: Backend::all().first().copied(),
             versions: Versions::default(),
+            suites: None,
             ems: EmsPolicy::default(),
             timer: HandshakeTimer { initial: Duration::from_secs(1), deadline: Duration::from_secs(40) },
             max_record: DEFAULT_MAX_RECORD,
@@ -107,6 +110,17 @@ impl<E> SecurityBuilder<E> {
     /// The versions of DTLS; 1.2 alone by default.
     pub fn versions(mut self, versions: Versions) -> Self {
         self.versions = versions;
+        self
+    }
+
+    /// Which cipher suites may be agreed on, and which of them rather: the first is liked best. By default
+    /// [`Backend::default_cipher_suites`].
+    ///
+    /// A client offers them in this order, those of DTLS 1.3 before the others, and the server chooses. A server takes the first of
+    /// this list that the client offers, of DTLS 1.3 if both speak it; without a list it goes by the order of the client. What the
+    /// credentials or [`versions`](Self::versions) have no use for is passed over; for each of both something must be left.
+    pub fn suites(mut self, suites: &[CipherSuite]) -> Self {
+        self.suites = Some(suites.to_vec());
         self
     }
 
@@ -152,6 +166,18 @@ impl<E> SecurityBuilder<E> {
         self
     }
 
+    /// The suites for these credentials.
+    fn chosen(&self, common: &Common, has_keys: bool, has_certificate: bool) -> Result<Suites, ConfigError> {
+        let backend = common.backend;
+        Suites::choose(backend, self.suites.as_deref(), common.versions, has_keys, has_certificate).map_err(|none| {
+            match none {
+                NoSuites::Empty => ConfigError::NoSuites,
+                NoSuites::Missing(suite) => ConfigError::UnsupportedSuite { suite, backend },
+                NoSuites::NothingFor(what) => ConfigError::NoSuiteFor { what, backend },
+            }
+        })
+    }
+
     /// What both ends wish, if it can be had.
     fn common(&self) -> Result<Common, ConfigError> {
         let backend = self.backend.ok_or(ConfigError::NoBackend)?;
@@ -186,6 +212,8 @@ impl SecurityBuilder<ClientEnd> {
     pub fn build(self) -> Result<ClientSecurity, ConfigError> {
         let common = self.common()?;
         let dtls13 = self.versions == Versions::V12AndV13;
+        let has_keys = matches!(self.end.mode, SecurityMode::PreSharedKey(_));
+        let suites = self.chosen(&common, has_keys, !has_keys);
         let credential = match self.end.mode {
             SecurityMode::PreSharedKey(psk) => {
                 wish(common.backend, dtls13, Capability::Dtls13Psk)?;
@@ -199,7 +227,7 @@ impl SecurityBuilder<ClientEnd> {
                 ClientCredential::Certificate { own: certificate.own, verifier: certificate.verifier }
             }
         };
-        let parts = ClientParts { credential, common };
+        let parts = ClientParts { credential, suites: suites?, common };
         let connector = connector(&parts)?;
         Ok(ClientSecurity(Arc::new(ClientInner { parts, connector })))
     }
@@ -243,6 +271,7 @@ impl SecurityBuilder<ServerEnd> {
     pub fn build(self) -> Result<ServerSecurity, ConfigError> {
         let common = self.common()?;
         let backend = common.backend;
+        let suites = self.chosen(&common, self.end.store.is_some(), self.end.certificate.is_some());
         let ServerEnd { store, hint, certificate, clients, verifier } = self.end;
         if store.is_none() && certificate.is_none() {
             return Err(ConfigError::NoCredential);
@@ -270,6 +299,7 @@ impl SecurityBuilder<ServerEnd> {
         let parts = ServerParts {
             psk: store.map(|store| ServerPsk { store, hint }),
             certificate: certificate.map(|own| ServerCertificate { own, clients, verifier }),
+            suites: suites?,
             common,
         };
         let acceptor = acceptor(&parts)?;
@@ -340,6 +370,22 @@ pub enum ConfigError {
         /// The backend.
         backend: Backend,
     },
+    /// The list of cipher suites is empty.
+    NoSuites,
+    /// The backend does not have a cipher suite that is wished.
+    UnsupportedSuite {
+        /// The suite.
+        suite: CipherSuite,
+        /// The backend.
+        backend: Backend,
+    },
+    /// None of the cipher suites that are wished is for something that there are credentials for, or a version that is wished.
+    NoSuiteFor {
+        /// What there is none for.
+        what: SuiteUse,
+        /// The backend.
+        backend: Backend,
+    },
     /// A server has neither pre-shared keys nor a certificate.
     NoCredential,
     /// There is a hint for pre-shared keys, and no such keys.
@@ -383,6 +429,21 @@ impl fmt::Display for ConfigError {
                     Some(other) => write!(f, ", or choose the backend {other} (`.backend(..)`, feature `{other}`)"),
                     None => Ok(()),
                 }
+            }
+            Self::NoSuites => f.write_str("the list of cipher suites is empty: name one, or leave `.suites(..)` out"),
+            Self::UnsupportedSuite { suite, backend } => {
+                write!(f, "the backend {backend} does not have {suite}: leave it out")?;
+                match suite.backends().next() {
+                    Some(other) => write!(f, ", or choose the backend {other} (`.backend(..)`, feature `{other}`)"),
+                    None => Ok(()),
+                }
+            }
+            Self::NoSuiteFor { what, backend } => {
+                write!(f, "none of the cipher suites is for {what}: add one of")?;
+                let fitting = backend.cipher_suites().iter().filter(|suite| suite.used_for() == *what);
+                fitting.enumerate().try_for_each(|(index, suite)| {
+                    write!(f, "{} {suite}", if index == 0 { "" } else { "," })
+                })
             }
             Self::NoCredential => f.write_str("a server needs pre-shared keys (`.psk(..)`) or a certificate (`.certificate(..)`)"),
             Self::HintWithoutKeys => f.write_str("a hint is for pre-shared keys, and there are none: add `.psk(..)`"),

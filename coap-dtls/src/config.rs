@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use crate::credentials::{CertifiedKey, ClientPsk, PskStore};
 use crate::engine::{Acceptor, Connector};
+use crate::suite::Suites;
 use crate::verify::PeerVerifier;
 
 /// How a client secures its sessions. Clones are the same configuration, and share sessions.
@@ -45,6 +46,7 @@ impl ServerInner {
 #[derive(Clone)]
 pub(crate) struct ClientParts {
     pub(crate) credential: ClientCredential,
+    pub(crate) suites: Suites,
     pub(crate) common: Common,
 }
 
@@ -64,6 +66,7 @@ pub(crate) enum ClientCredential {
 pub(crate) struct ServerParts {
     pub(crate) psk: Option<ServerPsk>,
     pub(crate) certificate: Option<ServerCertificate>,
+    pub(crate) suites: Suites,
     pub(crate) common: Common,
 }
 

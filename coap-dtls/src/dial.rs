@@ -132,7 +132,7 @@ impl Layer {
             engine,
             deadline: deadline(now, &inner.parts.common),
             room: inner.room(),
-            dialled: Some(Box::new(Dialled { security, name, retries: RETRIES, failed: None, heard: false })),
+            dialled: Some(Box::new(Dialled { security, name, retries: RETRIES, failed: None, heard: None })),
             hello: 0,
             queue: None,
             now,

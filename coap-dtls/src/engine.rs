@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coap_core::{Instant, SessionEnd, UdpAddr};
 
+use crate::attempts::Attempt;
 use crate::hello::ClientHello;
 use crate::identity::PeerIdentity;
+use crate::suite::CipherSuite;
 use crate::verify::ServerName;
 
 /// One session: its handshake, then its records.
@@ -28,6 +30,9 @@ pub(crate) trait Engine: Send {
 
     /// Says close_notify, if there is a session to close.
     fn close(&mut self, now: Instant);
+
+    /// The cipher suite of the session; `None`: its handshake is not done.
+    fn suite(&self) -> Option<CipherSuite>;
 
     /// What there is to send, to hand up or to know; `None`: nothing more for now. Asked after every call and every kick, until
     /// it is `None`. `buf` is as long as a datagram can be: 65,535 bytes.
@@ -77,18 +82,29 @@ pub(crate) trait Acceptor: Send + Sync {
 
     /// Begins a handshake with a client whose address is not proven; the hello is handed in next. Until it is, the engine sends
     /// no more bytes than have come in, and nothing when a timer fires. `None`: there is no room for one.
-    fn accept(&self, now: Instant, peer: UdpAddr, kick: Kick) -> Option<Box<dyn Engine>>;
+    fn accept(
+        &self,
+        now: Instant,
+        peer: UdpAddr,
+        hello: &ClientHello<'_>,
+        attempt: Attempt,
+        kick: Kick,
+    ) -> Option<Box<dyn Engine>>;
 
     /// Begins a handshake with a client that has shown `cookie` in its second hello, which was made for its address by the
-    /// layer, in a HelloVerifyRequest with message_seq 0. The hello has been handed in then. `None`: it cannot be used.
+    /// layer, in a HelloVerifyRequest with message_seq 0. The hello has been handed in then.
+    ///
+    /// # Errors
+    /// The hello is refused, and the client is to be told so by a fatal alert of this number (RFC 5246 §7.2.2).
     fn accept_proven(
         &self,
         now: Instant,
         peer: UdpAddr,
         hello: &ClientHello<'_>,
         cookie: &[u8; 32],
+        attempt: Attempt,
         kick: Kick,
-    ) -> Option<Box<dyn Engine>>;
+    ) -> Result<Box<dyn Engine>, u8>;
 
     /// By how many bytes a record is longer than its message, at most.
     fn overhead(&self) -> usize;

@@ -17,6 +17,8 @@ const HANDSHAKE_HEADER: usize = 12;
 
 /// What a record carries (RFC 5246 §6.2.1).
 pub(crate) const HANDSHAKE: u8 = 22;
+const ALERT: u8 = 21;
+const FATAL: u8 = 2;
 const CLIENT_HELLO: u8 = 1;
 const HELLO_VERIFY_REQUEST: u8 = 3;
 
@@ -29,6 +31,9 @@ const DTLS13: [u8; 2] = [0xfe, 0xfc];
 pub(crate) const COOKIE: usize = 32;
 /// The length of our HelloVerifyRequest in bytes. The shortest hello has 67, so it is never longer than what it answers.
 pub(crate) const VERIFY_REQUEST: usize = RECORD_HEADER + HANDSHAKE_HEADER + 3 + COOKIE;
+
+/// The length of a refusal in bytes.
+pub(crate) const REFUSAL: usize = RECORD_HEADER + 2;
 
 /// A ClientHello that fills the first record of a datagram. Whatever follows that record is not looked at.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +132,16 @@ impl<'a> ClientHello<'a> {
         header.copy_from_slice(&[HELLO_VERIFY_REQUEST, 0, 0, BODY, 0, 0, 0, 0, 0, 0, 0, BODY]);
         body[..3].copy_from_slice(&[0xfe, 0xff, COOKIE as u8]);
         body[3..].copy_from_slice(cookie);
+        out
+    }
+
+    /// The fatal alert that tells the client that its hello is refused (RFC 5246 §7.2). It is shorter than any hello, and has its
+    /// sequence number, as a HelloVerifyRequest has.
+    pub(crate) fn refusal(&self, description: u8) -> [u8; REFUSAL] {
+        let mut out = [ALERT, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, FATAL, description];
+        if let Some(sequence) = self.record.get(5..11) {
+            out[5..11].copy_from_slice(sequence);
+        }
         out
     }
 

@@ -70,6 +70,7 @@ impl Layer {
         let cookie = self.cookies.check(now, &mut *self.rng, path.addr, hello);
         let Some(cookie) = cookie.filter(|_| hello.message_seq() == 1) else {
             self.stats.cookies_wrong += u64::from(!hello.cookie().is_empty());
+            self.attempts.note(now, path, fingerprint);
             return self.send_cookie(now, path.addr, local, hello);
         };
         // The client has begun anew.
@@ -80,12 +81,17 @@ impl Layer {
         let id = self.table.number();
         let kick = self.kickers.kick(id.number());
         self.stats.begun += 1;
-        match security.0.acceptor.accept_proven(now, path.addr, hello, &cookie, kick) {
-            Some(engine) => {
+        let mut attempt = self.attempts.on(path, fingerprint);
+        attempt.begin(now);
+        match security.0.acceptor.accept_proven(now, path.addr, hello, &cookie, attempt, kick) {
+            Ok(engine) => {
                 let slot = self.open(now, id, path, local, fingerprint, security, engine, Queue::Proven);
                 self.drain(now, slot);
             }
-            None => self.stats.failed.count(SessionEnd::Protocol),
+            Err(description) => {
+                self.stats.failed.count(SessionEnd::Protocol);
+                self.push(path.addr, local, &hello.refusal(description));
+            }
         }
     }
 
@@ -116,10 +122,11 @@ impl Layer {
         if let Some(before) = unproven {
             self.end(before, SessionEnd::Replaced);
         }
+        self.attempts.note(now, path, fingerprint);
         let id = self.table.number();
         let kick = self.kickers.kick(id.number());
         self.stats.begun += 1;
-        match security.0.acceptor.accept(now, path.addr, kick) {
+        match security.0.acceptor.accept(now, path.addr, hello, self.attempts.on(path, fingerprint), kick) {
             Some(engine) => {
                 let slot = self.open(now, id, path, local, fingerprint, security, engine, Queue::Unproven);
                 self.feed(now, slot, datagram);

@@ -6,18 +6,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// RFC 6655 §3: keys of 16 bytes, and the 4 bytes of a nonce that are not sent.
-pub(crate) const KEY: usize = 16;
-pub(crate) const SALT: usize = 4;
+use crate::record::{KEY, SALT, Secret, Secrets};
+use crate::verify::Role;
 
 /// The key and the salt of each direction. Overwritten when it is dropped.
 pub(crate) struct KeyBlock(Zeroizing<[u8; 2 * (KEY + SALT)]>);
-
-/// What one end seals with, and the other opens with. Overwritten when it is dropped.
-pub(crate) struct Secret {
-    pub(crate) key: Zeroizing<[u8; KEY]>,
-    pub(crate) salt: Zeroizing<[u8; SALT]>,
-}
 
 impl KeyBlock {
     /// RFC 5246 §6.3: the server's random comes first here.
@@ -27,13 +20,21 @@ impl KeyBlock {
         Self(block)
     }
 
+    /// Both directions, for the end that is `role`.
+    pub(crate) fn secrets(&self, role: Role) -> Secrets {
+        match role {
+            Role::Client => Secrets { sending: self.client(), receiving: self.server() },
+            Role::Server => Secrets { sending: self.server(), receiving: self.client() },
+        }
+    }
+
     /// What the client seals with. There are no MAC keys in the block, as the cipher needs none (RFC 5246 §6.2.3.3).
-    pub(crate) fn client(&self) -> Secret {
+    fn client(&self) -> Secret {
         self.secret(0)
     }
 
     /// What the server seals with.
-    pub(crate) fn server(&self) -> Secret {
+    fn server(&self) -> Secret {
         self.secret(1)
     }
 
@@ -72,12 +73,6 @@ fn hmac(key: &[u8], pieces: &[&[u8]]) -> Zeroizing<[u8; 32]> {
 impl fmt::Debug for KeyBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyBlock(..)")
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
     }
 }
 

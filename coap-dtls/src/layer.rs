@@ -16,6 +16,7 @@ use bytes::Bytes;
 use coap_core::{Instant, Local, SessionEnd, SessionId, Transmit, UdpAddr};
 use rand_core::CryptoRng;
 
+use crate::attempts::Attempts;
 use crate::config::{Common, ServerSecurity};
 use crate::cookie::Cookies;
 use crate::engine::{Kickers, Output, SendError};
@@ -41,6 +42,7 @@ pub(crate) struct Layer {
     pub(super) limits: Limits,
     pub(super) rng: Box<dyn CryptoRng + Send>,
     pub(super) cookies: Cookies,
+    pub(super) attempts: Attempts,
     pub(super) listeners: Vec<(u16, ServerSecurity)>,
     pub(super) table: Table,
     pub(super) kickers: Kickers,
@@ -84,6 +86,7 @@ impl Layer {
         let mut rng = Box::new(rng);
         Self {
             cookies: Cookies::new(&mut *rng),
+            attempts: Attempts::default(),
             listeners: Vec::new(),
             table: Table::new(&mut *rng),
             kickers: Kickers::default(),
@@ -151,7 +154,7 @@ impl Layer {
     pub(super) fn feed(&mut self, now: Instant, slot: Slot, datagram: &[u8]) {
         let Some(session) = self.table.get_mut(slot) else { return };
         if let Some(dialled) = &mut session.dialled {
-            dialled.heard = true;
+            dialled.heard.get_or_insert(now);
         }
         session.engine.handle(now, datagram);
         self.drain(now, slot);
@@ -199,7 +202,7 @@ impl Layer {
     /// The network reports that nobody listens there. Anybody can say so: it ends a handshake of ours that has not been
     /// answered, and nothing that has keys.
     pub(crate) fn handle_unreachable(&mut self, addr: UdpAddr) {
-        let is_unanswered = |session: &Session| session.dialled.as_ref().is_some_and(|dialled| !dialled.heard);
+        let is_unanswered = |session: &Session| session.dialled.as_ref().is_some_and(|dialled| dialled.heard.is_none());
         for socket in self.dialled_from.clone() {
             let opening = self.table.paths(Path { socket, addr }).opening;
             if let Some(slot) = opening.filter(|slot| self.table.get(*slot).is_some_and(is_unanswered)) {
@@ -247,6 +250,7 @@ impl Layer {
     /// A socket takes sessions from now on.
     pub(crate) fn listen(&mut self, socket: u16, security: ServerSecurity) {
         self.max_record = self.max_record.max(security.0.parts.common.max_record);
+        self.attempts.listen();
         match self.listeners.iter_mut().find(|(of, _)| *of == socket) {
             Some((_, before)) => *before = security,
             None => self.listeners.push((socket, security)),
@@ -420,7 +424,7 @@ impl Layer {
     /// Forgets a session.
     pub(super) fn end(&mut self, slot: Slot, why: SessionEnd) {
         let Some(session) = self.table.remove(slot) else { return };
-        let is_unheard = session.dialled.as_ref().is_some_and(|dialled| !dialled.heard);
+        let is_unheard = session.dialled.as_ref().is_some_and(|dialled| dialled.heard.is_none());
         let why = if is_unheard && why == SessionEnd::HandshakeTimeout { SessionEnd::NoAnswer } else { why };
         let ends = if session.is_open() { &mut self.stats.closed } else { &mut self.stats.failed };
         ends.count(why);

@@ -3,6 +3,8 @@
 // Without a backend nothing can be built, and what backends are made from is not read.
 #![cfg_attr(not(any(feature = "dimpl", feature = "webrtc-dtls")), allow(dead_code))]
 
+#[cfg_attr(not(feature = "dimpl"), allow(dead_code, reason = "what only a handshake that goes on needs"))]
+mod attempts;
 mod authorities;
 mod backend;
 mod builder;
@@ -26,15 +28,21 @@ mod limits;
 mod outbox;
 mod pace;
 mod pem;
-#[cfg(feature = "webrtc-dtls")]
+#[cfg(any(feature = "dimpl", feature = "webrtc-dtls"))]
+#[cfg_attr(not(feature = "webrtc-dtls"), allow(dead_code, reason = "what only a filter in front of a library needs"))]
 mod record;
+#[cfg_attr(not(feature = "dimpl"), allow(dead_code, reason = "what only a handshake that goes on needs"))]
+mod record_header;
 mod secure;
 mod signatures;
+#[cfg(any(feature = "dimpl", feature = "webrtc-dtls"))]
+mod standing;
 mod stats;
+mod suite;
 mod table;
 mod verify;
 mod watch;
-#[cfg(feature = "webrtc-dtls")]
+#[cfg(any(feature = "dimpl", feature = "webrtc-dtls"))]
 mod window;
 
 pub use authorities::WebPkiVerifier;
@@ -49,6 +57,7 @@ pub use limits::{Limits, LimitsBuilder, LimitsError};
 pub use rustls_pki_types::CertificateDer;
 pub use secure::{ListenError, SecureEndpoint, Session};
 pub use stats::{Ends, SessionStats};
+pub use suite::{CipherSuite, SuiteUse, UnknownCipherSuite};
 pub use verify::{
     CertificateError, DangerousAcceptAny, NoServerName, PeerVerifier, Role, ServerName, SpkiPins, spki_sha256,
 };

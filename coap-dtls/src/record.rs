@@ -1,4 +1,4 @@
-//! The records of DTLS 1.2 with AES-128 as CCM_8 or GCM (RFC 6347 §4.1, RFC 6655, RFC 5288), of the one epoch that follows a
+//! The records of DTLS 1.2 with AES-128 as CCM_8, CCM or GCM (RFC 6347 §4.1, RFC 6655, RFC 5288), of the one epoch that follows a
 //! handshake.
 
 use core::fmt;
@@ -9,10 +9,9 @@ use ccm::Ccm;
 use ccm::aead::inout::InOutBuf;
 use ccm::aead::{AeadInOut, KeyInit, KeySizeUser, Tag};
 use ccm::consts::{U8, U12, U16};
+use zeroize::Zeroizing;
 
 use crate::engine::SendError;
-use crate::keys::{KeyBlock, Secret};
-use crate::verify::Role;
 use crate::window::Window;
 
 /// Type, version, epoch, number and length.
@@ -93,11 +92,17 @@ pub(crate) fn records(mut datagram: &[u8]) -> impl Iterator<Item = Record<'_>> {
     })
 }
 
+/// RFC 6655 §3: keys of 16 bytes, and the 4 bytes of a nonce that are not sent.
+pub(crate) const KEY: usize = 16;
+pub(crate) const SALT: usize = 4;
+
 /// What a session is sealed with. Keys and nonces are as long for one as for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cipher {
     /// RFC 6655 §4: a tag of 8 bytes.
     Aes128Ccm8,
+    /// RFC 6655 §3: a tag of 16 bytes.
+    Aes128Ccm,
     /// RFC 5288 §3: a tag of 16 bytes.
     Aes128Gcm,
 }
@@ -113,10 +118,19 @@ impl Cipher {
         EXPLICIT + self.tag()
     }
 
+    /// Decrypts in place. False: the tag is wrong.
+    fn open(self, secret: &Secret, explicit: [u8; EXPLICIT], data: &[u8; 13], body: &mut [u8], tag: &[u8]) -> bool {
+        match self {
+            Self::Aes128Ccm8 => secret.open::<Ccm<Aes128, U8, U12>>(explicit, data, body, tag),
+            Self::Aes128Ccm => secret.open::<Ccm<Aes128, U16, U12>>(explicit, data, body, tag),
+            Self::Aes128Gcm => secret.open::<Aes128Gcm>(explicit, data, body, tag),
+        }
+    }
+
     const fn tag(self) -> usize {
         match self {
             Self::Aes128Ccm8 => 8,
-            Self::Aes128Gcm => 16,
+            Self::Aes128Ccm | Self::Aes128Gcm => 16,
         }
     }
 }
@@ -154,13 +168,10 @@ pub(crate) enum Dropped {
 }
 
 impl Records {
-    /// The records of the end that is `role`; those before `next` have been sent in the handshake.
-    pub(crate) fn new(cipher: Cipher, keys: &KeyBlock, role: Role, next: u64) -> Self {
-        let (sending, receiving) = match role {
-            Role::Client => (keys.client(), keys.server()),
-            Role::Server => (keys.server(), keys.client()),
-        };
-        Self { cipher, sending, receiving, next, window: Window::default(), forgeries: 0 }
+    /// What goes on after a handshake, in which the records before `next` have been sent, and those of `window` have come.
+    pub(crate) fn new(cipher: Cipher, secrets: Secrets, next: u64, window: Window) -> Self {
+        let Secrets { sending, receiving } = secrets;
+        Self { cipher, sending, receiving, next, window, forgeries: 0 }
     }
 
     /// By how much a record is longer than its plaintext.
@@ -191,10 +202,21 @@ impl Records {
         let data = additional_data(&header, plaintext.len());
         match self.cipher {
             Cipher::Aes128Ccm8 => self.sending.seal::<Ccm<Aes128, U8, U12>>(explicit, &data, &mut record)?,
+            Cipher::Aes128Ccm => self.sending.seal::<Ccm<Aes128, U16, U12>>(explicit, &data, &mut record)?,
             Cipher::Aes128Gcm => self.sending.seal::<Aes128Gcm>(explicit, &data, &mut record)?,
         }
         self.next += 1;
         Ok(record)
+    }
+
+    /// The plaintext of a record that we have sent ourselves.
+    pub(crate) fn open_own(&self, record: &Record<'_>) -> Option<Vec<u8>> {
+        let (header, body) = record.bytes.split_first_chunk::<HEADER>()?;
+        let (explicit, body) = body.split_first_chunk::<EXPLICIT>()?;
+        let (ciphertext, tag) = body.split_at_checked(body.len().checked_sub(self.cipher.tag())?)?;
+        let mut plaintext = ciphertext.to_vec();
+        let data = additional_data(header, plaintext.len());
+        self.cipher.open(&self.sending, *explicit, &data, &mut plaintext, tag).then_some(plaintext)
     }
 
     /// The plaintext of a record of the peer, decrypted into `buf`.
@@ -216,10 +238,7 @@ impl Records {
         let plaintext = buf.get_mut(..ciphertext.len()).ok_or(Dropped::Malformed)?;
         plaintext.copy_from_slice(ciphertext);
         let data = additional_data(header, ciphertext.len());
-        let genuine = match self.cipher {
-            Cipher::Aes128Ccm8 => self.receiving.open::<Ccm<Aes128, U8, U12>>(*explicit, &data, plaintext, tag),
-            Cipher::Aes128Gcm => self.receiving.open::<Aes128Gcm>(*explicit, &data, plaintext, tag),
-        };
+        let genuine = self.cipher.open(&self.receiving, *explicit, &data, plaintext, tag);
         if !genuine {
             self.forgeries += 1;
             return Err(if self.forgeries < MAX_FORGERIES { Dropped::Forged } else { Dropped::Exhausted });
@@ -229,6 +248,18 @@ impl Records {
         }
         Ok(Opened { content: record.content, plaintext })
     }
+}
+
+/// What one end seals with, and the other opens with. Overwritten when it is dropped.
+pub(crate) struct Secret {
+    pub(crate) key: Zeroizing<[u8; KEY]>,
+    pub(crate) salt: Zeroizing<[u8; SALT]>,
+}
+
+/// Both directions, as one end has them.
+pub(crate) struct Secrets {
+    pub(crate) sending: Secret,
+    pub(crate) receiving: Secret,
 }
 
 impl Secret {
@@ -272,6 +303,21 @@ fn additional_data(header: &[u8; HEADER], length: usize) -> [u8; 13] {
     // Not longer than a record can be: its 16 bits have been looked at.
     data[11..].copy_from_slice(&(length as u16).to_be_bytes());
     data
+}
+
+/// The number of an alert after which nothing comes: a fatal one or close_notify (RFC 5246 §7.2).
+pub(crate) fn last_alert(body: &[u8]) -> Option<u8> {
+    match *body {
+        [2, description] => Some(description),
+        [_, 0] => Some(0),
+        _ => None,
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
 }
 
 impl fmt::Debug for Records {

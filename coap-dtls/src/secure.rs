@@ -15,6 +15,7 @@ use crate::identity::PeerIdentity;
 use crate::layer::{Layer, LayerEvent, Whose};
 use crate::limits::Limits;
 use crate::stats::SessionStats;
+use crate::suite::CipherSuite;
 use crate::table::{self, Path, Phase};
 use crate::verify::ServerName;
 use crate::watch::{SessionMessage, Watch};
@@ -65,6 +66,8 @@ pub struct Session<'a> {
     pub local: Local,
     /// Who the peer has shown to be; `None`: the handshake is not done yet.
     pub identity: Option<&'a PeerIdentity>,
+    /// The cipher suite that both ends have agreed on; `None`: the handshake is not done yet.
+    pub suite: Option<CipherSuite>,
     /// The name that the peer had to prove, where we have opened the session and said one.
     pub name: Option<&'a ServerName>,
     /// We have opened it.
@@ -282,8 +285,9 @@ impl SecureEndpoint {
         let dialled = session.dialled.as_deref();
         let name = dialled.and_then(|dialled| dialled.name.as_ref());
         let (addr, local, is_ours) = (session.path.addr, session.local, dialled.is_some());
-        let is_heard = dialled.is_none_or(|dialled| dialled.heard);
-        Some(Session { id: session.id, addr, local, identity, name, is_ours, is_heard })
+        let is_heard = dialled.is_none_or(|dialled| dialled.heard.is_some());
+        let suite = identity.and_then(|_| session.engine.suite());
+        Some(Session { id: session.id, addr, local, identity, suite, name, is_ours, is_heard })
     }
 
     /// What has been counted of sessions, and how many there are.

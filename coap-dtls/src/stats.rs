@@ -72,6 +72,8 @@ pub struct Ends {
     pub full: u64,
     /// `SessionEnd::Unreachable`.
     pub unreachable: u64,
+    /// `SessionEnd::Internal`: the library has failed.
+    pub internal: u64,
 }
 
 impl Ends {
@@ -94,6 +96,7 @@ impl Ends {
             SessionEnd::Exhausted => &mut self.exhausted,
             SessionEnd::Full => &mut self.full,
             SessionEnd::Unreachable => &mut self.unreachable,
+            SessionEnd::Internal => &mut self.internal,
             _ => &mut self.protocol,
         };
         *counter += 1;
@@ -102,8 +105,8 @@ impl Ends {
     /// All of them.
     pub fn total(&self) -> u64 {
         let Self { local, peer, replaced, idle, silent, timeout, alert, certificate, .. } = self;
-        let Self { no_certificate, wrong_key, protocol, exhausted, full, unreachable, .. } = self;
+        let Self { no_certificate, wrong_key, protocol, exhausted, full, unreachable, internal, .. } = self;
         let first = local + peer + replaced + idle + silent + timeout + alert + certificate;
-        first + no_certificate + wrong_key + protocol + exhausted + full + unreachable
+        first + no_certificate + wrong_key + protocol + exhausted + full + unreachable + internal
     }
 }

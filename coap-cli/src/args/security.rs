@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use coap_core::Scheme;
 use coap_driver::BindAddr;
-use coap_dtls::Backend;
+use coap_dtls::{Backend, CipherSuite};
 
 /// How a client secures what it sends to `coaps://`.
 #[derive(Clone, Debug, Default, Args)]
@@ -44,9 +44,20 @@ pub(crate) struct LibraryArgs {
     /// The library for DTLS: see `coap tls-info`. Without it, the first one that can do what is asked.
     #[arg(long, value_name = "LIBRARY", value_parser = library)]
     pub(crate) dtls: Option<Backend>,
+    /// Agree on this cipher suite alone, or on one of these, the first rather: see `coap tls-info`. One of DTLS 1.3 has that spoken
+    /// too, with certificates. Repeatable.
+    #[arg(long = "suite", value_name = "NAME", value_parser = suite)]
+    pub(crate) suites: Vec<CipherSuite>,
     /// Append the secrets of all sessions to this file, so that Wireshark can read a capture (NSS key log format).
     #[arg(long, value_name = "FILE")]
     pub(crate) keylog: Option<PathBuf>,
+}
+
+impl LibraryArgs {
+    /// True if something is said of sessions that there are.
+    fn is_given(&self) -> bool {
+        self.keylog.is_some() || !self.suites.is_empty()
+    }
 }
 
 /// How a server secures what comes to its secure listeners.
@@ -120,7 +131,7 @@ impl SecurityArgs {
 impl ServeSecurityArgs {
     pub(super) fn check(&self) -> Result<(), &'static str> {
         let shared = self.shared();
-        if self.coaps.is_empty() && (shared != Credentials::default() || self.library.keylog.is_some()) {
+        if self.coaps.is_empty() && (shared != Credentials::default() || self.library.is_given()) {
             return Err("keys and certificates are for secure listeners, and there is none: add --coaps ADDR:PORT");
         }
         if shared.key.is_some() && shared.cert.is_none() {
@@ -147,6 +158,10 @@ fn library(text: &str) -> Result<Backend, String> {
     let all = Backend::all();
     let names = || all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
     all.iter().copied().find(|backend| backend.to_string() == text).ok_or_else(|| format!("not {}", names()))
+}
+
+fn suite(text: &str) -> Result<CipherSuite, String> {
+    text.parse().map_err(|_| "none of those that coap tls-info lists".to_owned())
 }
 
 fn listener(text: &str) -> Result<Listener, String> {

@@ -36,7 +36,10 @@ fn advice(args: &SecurityArgs, why: SessionEnd) -> Option<String> {
         }
         // handshake_failure.
         (SessionEnd::Alert(40), By::Key) => {
-            let supported = "check that the server takes pre-shared keys";
+            let supported = match args.library.suites.is_empty() {
+                true => "check that the server takes pre-shared keys",
+                false => "check that the server takes pre-shared keys, and the cipher suites of --suite",
+            };
             return Some(match other_library(args) {
                 Some(other) => format!("{supported}, or try --dtls {other}, which some servers need (tinydtls)"),
                 None => supported.to_owned(),

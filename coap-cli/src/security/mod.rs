@@ -14,9 +14,9 @@ use std::sync::Mutex;
 
 use coap_core::{Scheme, Uri};
 use coap_dtls::{
-    Backend, Capability, CertConfig, CertifiedKey, ClientAuth, ClientEnd, ClientPsk, ClientSecurity, ConfigError,
-    DangerousAcceptAny, FileError, PskTable, SecurityBuilder, SecurityConfig, SecurityMode, ServerEnd, ServerSecurity,
-    WebPkiVerifier, certificates_from_file,
+    Backend, Capability, CertConfig, CertifiedKey, CipherSuite, ClientAuth, ClientEnd, ClientPsk, ClientSecurity,
+    ConfigError, DangerousAcceptAny, FileError, PskTable, SecurityBuilder, SecurityConfig, SecurityMode, ServerEnd,
+    ServerSecurity, SuiteUse, Versions, WebPkiVerifier, certificates_from_file,
 };
 
 pub(crate) use self::advice::failure;
@@ -67,7 +67,7 @@ fn client(args: &SecurityArgs, quiet: bool, timeout: Option<Duration>) -> Result
     build(&args.library, by.client_libraries(), |backend| {
         let (initial, deadline) = handshake_timer(timeout);
         let builder = SecurityConfig::client(mode.clone()).backend(backend).handshake_timer(initial, deadline);
-        key_log(builder, log).map(SecurityBuilder::<ClientEnd>::build)
+        key_log(with_suites(builder, &args.library.suites, by), log).map(SecurityBuilder::<ClientEnd>::build)
     })
 }
 
@@ -174,7 +174,7 @@ pub(crate) fn server(credentials: &Credentials, library: &LibraryArgs) -> Result
             let auth = if credentials.require_client_cert { ClientAuth::Required } else { ClientAuth::Optional };
             builder = builder.client_auth(auth).verifier(clients.clone());
         }
-        key_log(builder, log).map(SecurityBuilder::<ServerEnd>::build)
+        key_log(with_suites(builder, &library.suites, by), log).map(SecurityBuilder::<ServerEnd>::build)
     })
 }
 
@@ -236,17 +236,40 @@ fn build<T>(
         match built {
             Ok(built) => return Ok(built),
             // Nobody else does better.
-            Err(error) if !matches!(error, ConfigError::Unsupported { .. }) => return Err(Failure::usage(error)),
+            Err(error) if !is_of_library(&error) => return Err(Failure::usage(error)),
             Err(error) => first = first.or(Some(error)),
         }
     }
     Err(cannot_build(&first.unwrap_or(ConfigError::NoBackend)))
 }
 
+/// Another library may do better.
+fn is_of_library(error: &ConfigError) -> bool {
+    matches!(error, ConfigError::Unsupported { .. } | ConfigError::UnsupportedSuite { .. })
+}
+
+/// With the suites that were asked for, if any were, and the version that they are of.
+fn with_suites<E>(builder: SecurityBuilder<E>, suites: &[CipherSuite], by: By) -> SecurityBuilder<E> {
+    if suites.is_empty() {
+        return builder;
+    }
+    let wants_13 = by == By::Certificate && suites.iter().any(|suite| suite.used_for() == SuiteUse::Dtls13);
+    builder.suites(suites).versions(if wants_13 { Versions::V12AndV13 } else { Versions::V12 })
+}
+
 /// No library that may be used can do what is asked.
 fn cannot_build(error: &ConfigError) -> Failure {
-    let ConfigError::Unsupported { what, backend } = error else { return Failure::usage(error) };
-    let other = Backend::all().iter().find(|other| other.capabilities().has(*what));
+    let (what, backend): (&dyn core::fmt::Display, _) = match error {
+        ConfigError::Unsupported { what, backend } => (what, backend),
+        ConfigError::UnsupportedSuite { suite, backend } => (suite, backend),
+        _ => return Failure::usage(error),
+    };
+    let has = |other: &&Backend| match error {
+        ConfigError::Unsupported { what, .. } => other.capabilities().has(*what),
+        ConfigError::UnsupportedSuite { suite, .. } => other.cipher_suites().contains(suite),
+        _ => false,
+    };
+    let other = Backend::all().iter().find(has);
     let advice = other.map_or_else(
         || "see coap tls-info".to_owned(),
         |other| format!("use --dtls {other}, or see coap tls-info for what it lacks"),

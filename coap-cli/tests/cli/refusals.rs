@@ -360,6 +360,10 @@ get -n -c missing coaps://h -> 2 cannot read missing: no such file or directory
 get -n -c plain.txt coaps://h -> 2 plain.txt: there is no certificate in it
 get -n -R plain.txt coaps://h -> 2 --roots and --insecure do not go together; see coap get --help
 get -u a -k b --dtls openssl coaps://h -> 2 bad --dtls 'openssl': not dimpl or webrtc-dtls; see coap get --help
+get -u a -k b --suite TLS_NULL coaps://h -> 2 bad --suite 'TLS_NULL': none of those that coap tls-info lists; see coap get --help
+get -u a -k b --suite TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 coaps://h -> 2 none of the cipher suites is for DTLS 1.2 with pre-shared keys: add one of TLS_PSK_WITH_AES_128_CCM_8, TLS_PSK_WITH_AES_128_CCM, TLS_PSK_WITH_AES_128_GCM_SHA256
+get -u a -k b --dtls dimpl --suite TLS_PSK_WITH_AES_128_GCM_SHA256 coaps://h -> 2 dimpl does not have TLS_PSK_WITH_AES_128_GCM_SHA256: use --dtls webrtc-dtls, or see coap tls-info for what it lacks
+serve --suite TLS_PSK_WITH_AES_128_CCM_8 -> 2 keys and certificates are for secure listeners, and there is none: add --coaps ADDR:PORT; see coap serve --help
 get -u a -k b --dtls dimpl --keylog x coaps://h -> 2 dimpl does not have a key log: use --dtls webrtc-dtls, or see coap tls-info for what it lacks
 get -u a -k b --keylog adir coaps://h -> 2 cannot open adir: is a directory
 "#,

@@ -90,6 +90,34 @@ fn either_library_does_it() {
 }
 
 #[test]
+fn the_cipher_suite_can_be_chosen_at_either_end() {
+    let with_gcm = with_keys(&["--psk", "alice:secret", "--suite", "TLS_PSK_WITH_AES_128_GCM_SHA256"]);
+    let ask = |server: &Server, suites: &[&str]| {
+        let suites = suites.iter().flat_map(|suite| ["--suite", suite]).collect::<Vec<_>>();
+        coap(&[&["get"], &suites[..], &["-u", "alice", "-k", "secret", &at(server, 1, "/hello")]].concat())
+    };
+    greets(&ask(&with_gcm, &["tls_psk_with_aes_128_gcm_sha256"]));
+    greets(&ask(&with_gcm, &["TLS_PSK_WITH_AES_128_CCM_8", "TLS_PSK_WITH_AES_128_GCM_SHA256"]));
+    // handshake_failure.
+    ask(&with_gcm, &[]).failed(8, "check that the server takes pre-shared keys");
+    let with_default = with_keys(&["--psk", "alice:secret"]);
+    greets(&ask(&with_default, &["TLS_PSK_WITH_AES_128_CCM_8"]));
+    ask(&with_default, &["TLS_PSK_WITH_AES_128_CCM"]).failed(8, "and the cipher suites of --suite");
+}
+
+#[test]
+fn a_suite_of_dtls_1_3_has_that_spoken() {
+    let folder = keys();
+    let (cert, key, ca) = (file(&folder, "server.pem"), file(&folder, "server.key"), file(&folder, "ca.pem"));
+    let suites = ["--suite", "TLS_AES_256_GCM_SHA384"];
+    let server = with_keys(&[&["--cert", &cert, "--key", &key], &suites[..]].concat());
+    greets(&coap(&[&["get", "-R", &ca], &suites[..], &[&at(&server, 1, "/hello")]].concat()));
+    let of_12 = ["--suite", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"];
+    coap(&[&["get", "-R", &ca], &of_12[..], &[&at(&server, 1, "/hello")]].concat())
+        .failed(8, "what the other end supports");
+}
+
+#[test]
 fn all_that_is_asked_can_be_asked_in_a_session() {
     let server = with_keys(&["--psk", "alice:secret"]);
     let ask =
@@ -389,6 +417,8 @@ fn the_build_says_what_it_can_do() {
     assert_eq!(json["default"]["server"]["certificates"], "webrtc-dtls");
     assert_eq!(json["libraries"]["dimpl"]["TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8"], false);
     assert_eq!(json["libraries"]["webrtc-dtls"]["TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8"], true);
+    assert_eq!(json["suites"]["dimpl"]["default"][0], "TLS_PSK_WITH_AES_128_CCM_8");
+    assert_eq!(json["suites"]["webrtc-dtls"]["all"].as_array().unwrap().len(), 6);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::io;
 
 use coap_core::{Config, Endpoint, Host, Instant, Peer, RequestError, SessionEnd, SessionId, Timing, UdpAddr};
 use coap_dtls::{
-    ClientSecurity, ConnectError, Limits, PeerIdentity, SecureEndpoint, ServerName, ServerSecurity, SessionMessage,
-    SessionStats,
+    CipherSuite, ClientSecurity, ConnectError, Limits, PeerIdentity, SecureEndpoint, ServerName, ServerSecurity,
+    SessionMessage, SessionStats,
 };
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -73,6 +73,8 @@ pub struct SessionInfo {
     pub identity: Option<PeerIdentity>,
     /// Who a server had to be: the host of the URI. None for a session that a client has begun.
     pub name: Option<ServerName>,
+    /// The cipher suite that both ends have agreed on; none before the handshake is done.
+    pub suite: Option<CipherSuite>,
 }
 
 impl Credentials {
@@ -238,7 +240,8 @@ impl State {
     fn session_info(&self, peer: Peer) -> Option<SessionInfo> {
         let Peer::Session(session) = peer else { return None };
         let session = self.endpoint.session(session)?;
-        Some(SessionInfo { addr: session.addr, identity: session.identity.cloned(), name: session.name.cloned() })
+        let (identity, name, suite) = (session.identity.cloned(), session.name.cloned(), session.suite);
+        Some(SessionInfo { addr: session.addr, identity, name, suite })
     }
 }
 

@@ -7,8 +7,12 @@ fn pair() -> (Records, Records) {
 }
 
 fn pair_of(cipher: Cipher) -> (Records, Records) {
-    let keys = KeyBlock::derive(&[7; 48], &[1; 32], &[2; 32]);
-    (Records::new(cipher, &keys, Role::Client, 1), Records::new(cipher, &keys, Role::Server, 1))
+    let secret = |byte| Secret { key: Zeroizing::new([byte; KEY]), salt: Zeroizing::new([byte; SALT]) };
+    let end = |sending, receiving| {
+        let secrets = Secrets { sending: secret(sending), receiving: secret(receiving) };
+        Records::new(cipher, secrets, 1, Window::default())
+    };
+    (end(1, 2), end(2, 1))
 }
 
 /// What `to` makes of a datagram with one record.
@@ -182,4 +186,13 @@ fn a_datagram_is_cut_into_records_until_one_is_malformed() {
 #[test]
 fn the_state_of_a_session_is_small() {
     assert!(size_of::<Records>() <= 128, "{}", size_of::<Records>());
+}
+
+#[test]
+fn an_alert_counts_if_it_is_the_last_one() {
+    assert_eq!(last_alert(&[2, 40]), Some(40));
+    assert_eq!(last_alert(&[1, 0]), Some(0));
+    assert_eq!(last_alert(&[1, 112]), None);
+    assert_eq!(last_alert(&[2]), None);
+    assert_eq!(last_alert(&[2, 40, 0]), None);
 }

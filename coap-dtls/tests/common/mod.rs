@@ -113,6 +113,8 @@ pub(crate) struct Wire {
     /// All that was sent.
     pub(crate) log: Vec<Flying>,
     pub(crate) fate: Option<Fate>,
+    /// How much longer each datagram takes.
+    pub(crate) delay: Option<Box<dyn FnMut() -> Duration>>,
 }
 
 pub(crate) const CLIENT: usize = 0;
@@ -129,7 +131,8 @@ impl Wire {
     }
 
     pub(crate) fn empty() -> Self {
-        Self { now: Instant::from_secs(1_000), nodes: Vec::new(), flying: VecDeque::new(), log: Vec::new(), fate: None }
+        let (nodes, flying, log) = (Vec::new(), VecDeque::new(), Vec::new());
+        Self { now: Instant::from_secs(1_000), nodes, flying, log, fate: None, delay: None }
     }
 
     pub(crate) fn add(&mut self, addr: &str, limits: Limits) -> usize {
@@ -245,7 +248,8 @@ impl Wire {
                     None => vec![flying.bytes.clone()],
                 };
                 for bytes in arriving {
-                    self.flying.push_back(Flying { at: now + LATENCY, bytes, ..flying.clone() });
+                    let at = now + LATENCY + self.delay.as_mut().map_or(Duration::ZERO, |delay| delay());
+                    self.flying.push_back(Flying { at, bytes, ..flying.clone() });
                 }
             }
         }

@@ -1,7 +1,6 @@
-//! The ciphers of DTLS 1.2 with AES-128, which keep nothing of a session but its keys.
+//! The ciphers of DTLS 1.2 with AES-128, which tell what they are given: a session goes on without the library then.
 //!
-//! Those of the library keep an expanded key of 704 bytes, and more for GCM, for each direction. Expanding it anew for each
-//! record takes some tens of nanoseconds; and what is kept is overwritten when the session is over.
+//! They keep the key and not its expansion (704 bytes, and more for GCM, for each direction), and overwrite it at the end.
 
 use core::fmt;
 use core::marker::PhantomData;
@@ -16,9 +15,8 @@ use dimpl::crypto::{Aad, Buf, Cipher, Dtls12CipherSuite, Nonce, SupportedDtls12C
 use dimpl::{CryptoError, CryptoOperation, HashAlgorithm};
 use zeroize::Zeroizing;
 
-use super::provider::BASE;
-
-const KEY: usize = 16;
+use super::provider::{BASE, taken};
+use crate::record::{self, KEY};
 
 /// The suites of the library, in its order, with these ciphers where there is one.
 pub(super) fn suites() -> &'static [&'static dyn SupportedDtls12CipherSuite] {
@@ -36,19 +34,29 @@ fn ours(suite: Dtls12CipherSuite) -> Option<&'static dyn SupportedDtls12CipherSu
 }
 
 /// RFC 6655 §4.
-static PSK_CCM_8: Suite =
-    Suite { suite: Dtls12CipherSuite::PSK_AES128_CCM_8, tag: 8, create: Key::<Ccm<Aes128, U8, U12>>::create };
+static PSK_CCM_8: Suite = Suite {
+    suite: Dtls12CipherSuite::PSK_AES128_CCM_8,
+    tag: 8,
+    records: record::Cipher::Aes128Ccm8,
+    create: Key::<Ccm<Aes128, U8, U12>>::create,
+};
 
 /// RFC 5289 §3.2.
-static ECDSA_GCM: Suite =
-    Suite { suite: Dtls12CipherSuite::ECDHE_ECDSA_AES128_GCM_SHA256, tag: 16, create: Key::<Aes128Gcm>::create };
+static ECDSA_GCM: Suite = Suite {
+    suite: Dtls12CipherSuite::ECDHE_ECDSA_AES128_GCM_SHA256,
+    tag: 16,
+    records: record::Cipher::Aes128Gcm,
+    create: Key::<Aes128Gcm>::create,
+};
 
-type Create = fn(&[u8]) -> Result<Box<dyn Cipher>, CryptoError>;
+type Create = fn([u8; KEY]) -> Box<dyn Cipher>;
 
 #[derive(Debug)]
 struct Suite {
     suite: Dtls12CipherSuite,
     tag: usize,
+    /// What it is in our own records.
+    records: record::Cipher,
     create: Create,
 }
 
@@ -75,7 +83,9 @@ impl SupportedDtls12CipherSuite for Suite {
     }
 
     fn create_cipher(&self, key: &[u8]) -> Result<Box<dyn Cipher>, CryptoError> {
-        (self.create)(key)
+        let key = key.try_into().map_err(|_| CryptoError::OperationFailed(CryptoOperation::CreateCipher))?;
+        taken(|taken| taken.made(self.records, key));
+        Ok((self.create)(key))
     }
 }
 
@@ -89,9 +99,8 @@ impl<C> Key<C>
 where
     C: AeadInOut<NonceSize = U12> + KeyInit + KeySizeUser<KeySize = U16> + 'static,
 {
-    fn create(key: &[u8]) -> Result<Box<dyn Cipher>, CryptoError> {
-        let key: [u8; KEY] = key.try_into().map_err(|_| CryptoError::OperationFailed(CryptoOperation::CreateCipher))?;
-        Ok(Box::new(Self { key: Zeroizing::new(key), cipher: PhantomData }))
+    fn create(key: [u8; KEY]) -> Box<dyn Cipher> {
+        Box::new(Self { key: Zeroizing::new(key), cipher: PhantomData })
     }
 
     fn expanded(&self) -> C {
@@ -106,6 +115,7 @@ where
     fn encrypt(&mut self, plaintext: &mut Buf, aad: Aad, nonce: Nonce) -> Result<(), CryptoError> {
         let sealed = self.expanded().encrypt_inout_detached(&nonce.0.into(), &aad, plaintext.as_mut().into());
         plaintext.extend_from_slice(&sealed.map_err(|_| CryptoError::OperationFailed(CryptoOperation::Encrypt))?);
+        taken(|taken| taken.sealed(&aad, &nonce));
         Ok(())
     }
 
@@ -116,6 +126,7 @@ where
         let tag = Tag::<C>::try_from(&*tag).map_err(|_| failed())?;
         self.expanded().decrypt_inout_detached(&nonce.0.into(), &aad, body.into(), &tag).map_err(|_| failed())?;
         ciphertext.truncate(length);
+        taken(|taken| taken.opened(&aad, &nonce));
         Ok(())
     }
 }

@@ -1,6 +1,10 @@
-//! One session of the library.
+//! One session: a handshake of the library, then our own records.
+//!
+//! Where the ciphers are ours (`cipher.rs`), the library is left when the handshake is done. DTLS 1.3, and suites whose ciphers
+//! are the library's, stay with it.
 
 use core::mem;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,18 +12,25 @@ use coap_core::{Instant, SessionEnd, UdpAddr};
 use dimpl::{Dtls, Error};
 use rustls_pki_types::CertificateDer;
 
+use super::guard::{Guarded, Panicked};
 use super::provider::Call;
+use super::taken::Taken;
 use super::{Clock, error};
+use crate::attempts::Attempt;
 use crate::engine::{Engine, Output, SendError};
 use crate::hello;
 use crate::identity::PeerIdentity;
+use crate::record::{Content, records};
+use crate::record_header::{Sealed, first_part};
+use crate::standing::{Handshaken, Standing};
+use crate::suite::CipherSuite;
 use crate::verify::{self, PeerVerifier, Role, ServerName};
 
 /// How many bytes a handshake may bring in. The largest that is known, with certificates of 4 KiB on both sides and each
 /// flight repeated four times, has less; what a peer can have the library keep and put together has its bound in this.
 const MAX_HANDSHAKE: usize = 60_000;
 
-/// After how many records a session is over. The library draws the nonce of a record at random (64 bits): with 2²⁰ of them,
+/// After how many records a session that stays with the library is over. It draws the nonce of a record at random (64 bits): with 2²⁰ of them,
 /// two are the same with a chance of 3·10⁻⁸.
 const MAX_RECORDS: u32 = 1 << 20;
 
@@ -27,8 +38,14 @@ const MAX_RECORDS: u32 = 1 << 20;
 /// 2⁻⁶⁴, all of these together with one of 2⁻³⁶.
 const MAX_WASTED: u32 = 1 << 28;
 
+/// How many parts of a datagram are looked at in a handshake: the last flight of one has two.
+const MAX_PARTS: usize = 8;
+
 /// The library sleeps for years when it waits for nothing.
 const NEVER: core::time::Duration = core::time::Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The length of an alert in the clear.
+const ALERT: usize = 15;
 
 /// Who the peer is, and who decides that.
 #[derive(Clone)]
@@ -68,11 +85,24 @@ enum News {
 }
 
 pub(super) struct DimplEngine {
-    dtls: Dtls,
+    dtls: Guarded,
     clock: Clock,
     credentials: Credentials,
     name: Option<ServerName>,
     identity: Option<PeerIdentity>,
+    suite: Option<CipherSuite>,
+    /// What a server knows of the handshakes before this one, until it is done.
+    attempt: Option<Box<Attempt>>,
+    /// A client that nobody has answered yet.
+    is_unanswered: bool,
+    /// What the ciphers have told, until the handshake is done.
+    taken: Option<Box<Taken>>,
+    /// The datagram with a server's Finished.
+    last_flight: Vec<u8>,
+    /// The session, when it has left the library.
+    standing: Option<Box<Standing>>,
+    role: Role,
+    max_record: usize,
     phase: Phase,
     news: News,
     wake: Option<Instant>,
@@ -85,13 +115,22 @@ pub(super) struct DimplEngine {
 }
 
 impl DimplEngine {
-    pub(super) fn new(dtls: Dtls, clock: Clock, credentials: Credentials, name: Option<ServerName>) -> Self {
+    /// The end of a server.
+    pub(super) fn new(dtls: Dtls, clock: Clock, credentials: Credentials, max_record: usize) -> Self {
         Self {
-            dtls,
+            dtls: Guarded::new(dtls),
             clock,
             credentials,
-            name,
+            name: None,
             identity: None,
+            suite: None,
+            attempt: None,
+            is_unanswered: false,
+            taken: Some(Box::default()),
+            last_flight: Vec::new(),
+            standing: None,
+            role: Role::Server,
+            max_record,
             phase: Phase::Handshake,
             news: News::None,
             wake: None,
@@ -108,24 +147,129 @@ impl DimplEngine {
         self
     }
 
+    /// The same, of a client, whose server must prove to be `name`.
+    pub(super) fn client(mut self, name: Option<ServerName>) -> Self {
+        self.role = Role::Client;
+        self.name = name;
+        self.is_unanswered = true;
+        self
+    }
+
+    /// The same, of a server that knows what has come before.
+    pub(super) fn after(mut self, attempt: Attempt) -> Self {
+        self.attempt = Some(Box::new(attempt));
+        self
+    }
+
     /// Hands in the hello that the library has not seen, throws its HelloVerifyRequest away, and hands in the hello that
-    /// answered ours. False: it did not like one of them.
-    pub(super) fn greet(&mut self, now: Instant, first: &[u8], second: &[u8]) -> bool {
+    /// answered ours.
+    ///
+    /// # Errors
+    /// It did not like one of them, and the client is to be told so by an alert of this number.
+    pub(super) fn greet(&mut self, now: Instant, first: &[u8], second: &[u8]) -> Result<(), u8> {
         let at = self.clock.at(now);
-        let mut scratch = [0; 512];
-        if self.dtls.handle_timeout(at).is_err() || self.dtls.handle_packet(first).is_err() {
-            return false;
-        }
-        let mut requests = 0;
-        loop {
-            match self.dtls.poll_output(&mut scratch) {
-                dimpl::Output::Packet(_) => requests += 1,
-                dimpl::Output::Timeout(_) => break,
-                _ => return false,
-            }
-        }
         self.fed = second.len();
-        requests == 1 && self.dtls.handle_packet(second).is_ok()
+        let greeted = self.dtls.call(|dtls| {
+            dtls.handle_timeout(at)?;
+            dtls.handle_packet(first)?;
+            let (mut scratch, mut requests) = ([0; 512], 0);
+            while let dimpl::Output::Packet(_) = dtls.poll_output(&mut scratch) {
+                requests += 1;
+            }
+            dtls.handle_packet(second).map(|()| requests)
+        });
+        match greeted {
+            Ok(Ok(1)) => Ok(()),
+            Ok(Ok(_)) => Err(error::HANDSHAKE_FAILURE),
+            Ok(Err(error)) => Err(error::refusal(&error)),
+            Err(Panicked) => Err(error::INTERNAL_ERROR),
+        }
+    }
+
+    /// One call into the library. In a handshake it asks who the peer is, and says what was agreed on.
+    fn work(&mut self, work: impl FnOnce(&mut Dtls) -> Result<(), Error>) -> Result<(), Error> {
+        self.call(work).unwrap_or_else(|panicked| {
+            self.on_panic(panicked);
+            Ok(())
+        })
+    }
+
+    fn call<T>(&mut self, work: impl FnOnce(&mut Dtls) -> T) -> Result<T, Panicked> {
+        if self.taken.is_none() && matches!(self.phase, Phase::Open) {
+            return self.dtls.call(work);
+        }
+        let peer = if let Credentials::ServerPsk(peer) = self.credentials { Some(peer) } else { None };
+        let call = Call { peer, taken: self.taken.take(), ..Call::default() };
+        let (done, call) = call.with(|| self.dtls.call(work));
+        self.identity = call.identity.map(PeerIdentity::Psk).or_else(|| self.identity.take());
+        self.suite = call.suite.and_then(CipherSuite::from_number).or(self.suite);
+        self.taken = call.taken;
+        done
+    }
+
+    /// The handshake is done, and the library has told all: goes on without it, if that can be.
+    fn leave(&mut self) {
+        let Some(records) = self.taken.take().and_then(|taken| taken.records(self.role)) else { return };
+        let last_flight = mem::take(&mut self.last_flight);
+        let (inbox, outbox) = (VecDeque::new(), VecDeque::new());
+        let (identity, finished_is_to_come, max_record) = (None, false, self.max_record);
+        self.standing = Some(Box::new(Standing::new(Handshaken {
+            records,
+            identity,
+            inbox,
+            outbox,
+            last_flight,
+            finished_is_to_come,
+            max_record,
+        })));
+        self.dtls.leave();
+        self.wake = None;
+    }
+
+    /// The library is gone. A peer in its handshake is told; one with a session cannot be, as the keys are gone too.
+    fn on_panic(&mut self, _: Panicked) {
+        self.news = match self.phase {
+            Phase::Handshake => News::Failed(SessionEnd::Internal),
+            Phase::Over => return,
+            Phase::Unproven { .. } | Phase::Open => News::Ended(SessionEnd::Internal),
+        };
+    }
+
+    /// A datagram of a handshake, or a part of it.
+    fn handle_part(&mut self, now: Instant, part: &[u8]) {
+        let sealed = Sealed::read(part);
+        if let (Some(attempt), Some(sealed)) = (&self.attempt, &sealed)
+            && !attempt.note(sealed)
+        {
+            return;
+        }
+        if self.is_unanswered
+            && let Some(number) = first_message(part)
+        {
+            // A server has answered an earlier hello, and the library would keep that for later.
+            if number > 0 {
+                return;
+            }
+            self.is_unanswered = false;
+        }
+        let at = self.clock.at(now);
+        let result = self.work(|dtls| dtls.handle_timeout(at).and_then(|()| dtls.handle_packet(part)));
+        if result.as_ref().is_err_and(error::is_undecryptable) && !self.shows_wrong_key(now, sealed.as_ref()) {
+            return;
+        }
+        self.settle(result);
+    }
+
+    /// Whether a record that cannot be opened is the peer's, and shows that the keys of the ends differ. The library has not kept
+    /// it, and goes on as if it had not come (RFC 6347 §4.1.2.7).
+    ///
+    /// A server is sent such a record first: one that could open that of its client has the same keys, so that a client that cannot
+    /// open the answer has got what is forged, or late.
+    fn shows_wrong_key(&self, now: Instant, sealed: Option<&Sealed>) -> bool {
+        match (&self.attempt, sealed) {
+            (Some(attempt), Some(sealed)) => attempt.shows_wrong_key(now, sealed),
+            _ => false,
+        }
     }
 
     /// What the library says about a call.
@@ -135,6 +279,7 @@ impl DimplEngine {
         self.news = match self.phase {
             Phase::Handshake => News::Failed(why),
             Phase::Over => return,
+            Phase::Unproven { credit } if credit >= ALERT => News::Failed(why),
             Phase::Unproven { .. } | Phase::Open => News::Ended(why),
         };
     }
@@ -157,7 +302,10 @@ impl DimplEngine {
             Credentials::ServerPsk(_) | Credentials::Certificate(_) => self.identity.take(),
         };
         match identity {
-            Some(_) => self.phase = Phase::Open,
+            Some(_) => {
+                self.phase = Phase::Open;
+                self.attempt = None;
+            }
             None => self.news = News::Failed(SessionEnd::NoCertificate),
         }
         identity
@@ -183,24 +331,35 @@ impl DimplEngine {
 
     /// One thing that the library tells; the length of what is in `buf`.
     fn next(&mut self, now: Instant, buf: &mut [u8]) -> Step {
-        let told = match self.dtls.poll_output(buf) {
+        let polled = self.call(|dtls| match dtls.poll_output(buf) {
             dimpl::Output::Packet(datagram) => Step::Datagram(datagram.len()),
             dimpl::Output::PeerCert(der) => Step::Certificate(der.to_vec()),
             dimpl::Output::Connected => Step::Connected,
             dimpl::Output::ApplicationData(data) => Step::Plaintext(data.len()),
             dimpl::Output::CloseNotify => Step::Closed,
             dimpl::Output::BufferTooSmall { .. } => Step::TooLong,
-            dimpl::Output::Timeout(at) => {
+            dimpl::Output::Timeout(at) => Step::Sleep(at),
+            // The keys for SRTP are of no use here.
+            _ => Step::Other,
+        });
+        let told = polled.unwrap_or_else(|panicked| {
+            self.on_panic(panicked);
+            Step::Other
+        });
+        match told {
+            Step::Datagram(len) => {
+                let datagram = buf.get(..len).unwrap_or_default();
+                if self.taken.is_some() && self.role == Role::Server && has_finished(datagram) {
+                    self.last_flight = datagram.to_vec();
+                }
+                if self.lets_out(datagram) { Step::Datagram(len) } else { Step::Other }
+            }
+            Step::Sleep(at) => {
                 let at = self.clock.back(at);
                 self.wake = (at - now < NEVER).then_some(at.max(self.rests_until));
                 Step::Nothing
             }
-            // The keys for SRTP are of no use here.
-            _ => Step::Other,
-        };
-        match &told {
-            Step::Datagram(len) if !self.lets_out(buf.get(..*len).unwrap_or_default()) => Step::Other,
-            _ => told,
+            told => told,
         }
     }
 }
@@ -214,11 +373,15 @@ enum Step {
     Closed,
     TooLong,
     Other,
+    Sleep(std::time::Instant),
     Nothing,
 }
 
 impl Engine for DimplEngine {
     fn handle(&mut self, now: Instant, datagram: &[u8]) {
+        if let Some(standing) = &mut self.standing {
+            return standing.handle(datagram);
+        }
         match &mut self.phase {
             Phase::Over => return,
             Phase::Open => self.wasted = self.wasted.saturating_add(1),
@@ -231,26 +394,29 @@ impl Engine for DimplEngine {
             }
             self.fed += datagram.len();
         }
-        let at = self.clock.at(now);
-        let peer = if let Credentials::ServerPsk(peer) = self.credentials { Some(peer) } else { None };
-        let dtls = &mut self.dtls;
-        let mut work = || dtls.handle_timeout(at).and_then(|()| dtls.handle_packet(datagram));
-        let result = match peer {
-            Some(_) if matches!(self.phase, Phase::Handshake | Phase::Unproven { .. }) => {
-                let (result, call) = Call { peer, ..Call::default() }.with(work);
-                self.identity = call.identity.map(PeerIdentity::Psk).or_else(|| self.identity.take());
-                result
+        if !matches!(self.phase, Phase::Handshake) {
+            let at = self.clock.at(now);
+            let result = self.work(|dtls| dtls.handle_timeout(at).and_then(|()| dtls.handle_packet(datagram)));
+            return self.settle(result);
+        }
+        // One by one, so that a record that cannot be opened takes nothing with it.
+        let mut rest = datagram;
+        for _ in 0..MAX_PARTS {
+            if rest.is_empty() || !matches!(self.news, News::None) {
+                return;
             }
-            _ => work(),
-        };
-        self.settle(result);
+            let (part, after) = rest.split_at(first_part(rest));
+            self.handle_part(now, part);
+            rest = after;
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        // Whoever has not proven its address is sent nothing unasked.
-        if matches!(self.phase, Phase::Handshake | Phase::Open) {
+        // Whoever has not proven its address is sent nothing unasked; and what stands without the library has no timers.
+        if self.standing.is_none() && matches!(self.phase, Phase::Handshake | Phase::Open) {
             self.rests_until = now + self.clock.rest;
-            let result = self.dtls.handle_timeout(self.clock.at(now));
+            let at = self.clock.at(now);
+            let result = self.work(|dtls| dtls.handle_timeout(at));
             self.settle(result);
         }
     }
@@ -263,6 +429,9 @@ impl Engine for DimplEngine {
     }
 
     fn send(&mut self, _now: Instant, plaintext: &[u8]) -> Result<(), SendError> {
+        if let Some(standing) = &mut self.standing {
+            return standing.send(plaintext);
+        }
         if !matches!(self.phase, Phase::Open) {
             return Err(SendError::NotEstablished);
         }
@@ -270,20 +439,30 @@ impl Engine for DimplEngine {
             return Err(SendError::Exhausted);
         }
         self.sent += 1;
-        let result = self.dtls.send_application_data(plaintext).map(|_| ());
+        let result = self.work(|dtls| dtls.send_application_data(plaintext).map(drop));
         self.settle(result);
         Ok(())
     }
 
     fn close(&mut self, _now: Instant) {
+        if let Some(standing) = &mut self.standing {
+            return standing.close();
+        }
         if matches!(self.phase, Phase::Open) {
             // What cannot be said any more is not said.
-            let _ = self.dtls.close();
+            let _ = self.work(Dtls::close);
         }
+    }
+
+    fn suite(&self) -> Option<CipherSuite> {
+        self.suite
     }
 
     fn poll<'a>(&mut self, now: Instant, buf: &'a mut [u8]) -> Option<Output<'a>> {
         loop {
+            if self.standing.is_some() {
+                break;
+            }
             match mem::replace(&mut self.news, News::None) {
                 News::None => {}
                 News::Proven => return Some(Output::Proven),
@@ -316,12 +495,19 @@ impl Engine for DimplEngine {
                 }
                 Step::Closed => self.news = News::Ended(SessionEnd::Peer),
                 Step::TooLong => self.news = News::Ended(SessionEnd::Protocol),
-                Step::Other => {}
+                Step::Other | Step::Sleep(_) => {}
                 Step::Nothing if self.wasted >= MAX_WASTED => self.news = News::Ended(SessionEnd::Exhausted),
+                Step::Nothing if self.taken.is_some() && matches!(self.phase, Phase::Open) => self.leave(),
                 Step::Nothing => return None,
             }
         }
+        self.standing.as_mut()?.poll(buf)
     }
+}
+
+/// Whether a record with a Finished under its keys is in a datagram of ours.
+fn has_finished(datagram: &[u8]) -> bool {
+    records(datagram).any(|record| record.epoch == 1 && record.content == Content::Handshake)
 }
 
 /// Whether the messages of a handshake that are in the clear fill their records, and lie within what they announce. The library
@@ -361,6 +547,14 @@ fn are_well_formed(mut messages: &[u8]) -> bool {
     }
 }
 
+/// The number of the first message in a datagram that begins with one in the clear.
+fn first_message(datagram: &[u8]) -> Option<u16> {
+    match datagram {
+        [hello::HANDSHAKE, _, _, 0, 0, ..] => Some(u16::from_be_bytes([*datagram.get(17)?, *datagram.get(18)?])),
+        _ => None,
+    }
+}
+
 /// RFC 8446 §4.1.3: the random of a ServerHello that is a HelloRetryRequest (SHA-256 of its name), its first half.
 const HELLO_RETRY_REQUEST: [u8; 16] =
     [0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91];
@@ -375,7 +569,7 @@ fn is_server_hello(datagram: &[u8]) -> bool {
 /// A fatal alert in the clear, as there are no keys yet. Its sequence number is one that the handshake does not come to, so
 /// that the peer does not take it for a copy.
 fn write_alert(number: u8, buf: &mut [u8]) -> Option<usize> {
-    let alert = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 2, number];
+    let alert: [u8; ALERT] = [21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 2, number];
     buf.get_mut(..alert.len())?.copy_from_slice(&alert);
     Some(alert.len())
 }

@@ -36,6 +36,25 @@ pub(super) fn meaning(error: &Error) -> SessionEnd {
     }
 }
 
+/// The record that was handed in cannot be opened. The library has dropped it then, and nothing else has happened.
+pub(super) fn is_undecryptable(error: &Error) -> bool {
+    matches!(error, Error::CryptoError(CryptoError::OperationFailed(CryptoOperation::Decrypt)))
+}
+
+/// The number of the alert internal_error (RFC 5246 §7.2.2).
+pub(super) const INTERNAL_ERROR: u8 = 80;
+
+/// The fatal alert that refuses a hello: for most of what it can lack handshake_failure (RFC 5246 §7.2.2, RFC 7627 §5.2).
+pub(super) fn refusal(error: &Error) -> u8 {
+    match error {
+        Error::SecurityError(SecurityError::UnsupportedClientVersion(_)) => PROTOCOL_VERSION,
+        _ => HANDSHAKE_FAILURE,
+    }
+}
+
+pub(super) const PROTOCOL_VERSION: u8 = 70;
+pub(super) const HANDSHAKE_FAILURE: u8 = 40;
+
 /// The fatal alert that tells the peer of a handshake why it ended (RFC 5246 §7.2.2; RFC 4279 §2 for a key that is wrong or
 /// an identity that is unknown). `None`: it knows, or is not there.
 pub(super) fn alert(why: SessionEnd) -> Option<u8> {
@@ -43,8 +62,9 @@ pub(super) fn alert(why: SessionEnd) -> Option<u8> {
         SessionEnd::UnknownAuthority => 48,
         SessionEnd::Expired => 45,
         SessionEnd::NameMismatch | SessionEnd::BadCertificate => 42,
-        SessionEnd::NoCertificate | SessionEnd::Protocol => 40,
+        SessionEnd::NoCertificate | SessionEnd::Protocol => HANDSHAKE_FAILURE,
         SessionEnd::WrongKey => 51,
+        SessionEnd::Internal => INTERNAL_ERROR,
         _ => return None,
     })
 }

@@ -4,16 +4,22 @@
 //! for each thing that a client may want, and looks at the client's hello for which it is:
 //!
 //! ```text
-//!   hello ──► offers DTLS 1.3, which is spoken here, and there is a certificate ──► both versions, half-open until it is proven
-//!         ──► PSK_CCM_8 before a suite with certificates, and there are keys    ──► keys, after a cookie of the layer
-//!         ──► else                                                              ──► certificates, after a cookie of the layer
+//!   hello ──► offers DTLS 1.3, which is spoken here, and there is a certificate  ──► both versions, half-open until it is proven
+//!         ──► a suite with keys before one with certificates, and there are keys ──► keys, after a cookie of the layer
+//!         ──► a suite with certificates                                          ──► certificates, after a cookie of the layer
+//!         ──► else                                                               ──► handshake_failure, after a cookie of the layer
 //! ```
 
 mod anonymous;
 mod cipher;
 mod engine;
 mod error;
+mod guard;
 mod provider;
+mod suites;
+mod taken;
+#[cfg(test)]
+mod tests;
 
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -22,26 +28,18 @@ use std::sync::{Arc, LazyLock};
 use std::time::SystemTime;
 
 use coap_core::{Instant, UdpAddr};
-use dimpl::crypto::Dtls12CipherSuite;
 use dimpl::{Config, ConfigBuilder, Dtls, DtlsCertificate};
 
 use self::engine::{Credentials, DimplEngine, Judge};
 use self::provider::{Call, ClientKey, ServerKeys};
 use super::Refused;
+use crate::attempts::Attempt;
 use crate::config::{ClientAuth, ClientCredential, ClientParts, Common, ServerCertificate, ServerParts, Versions};
 use crate::credentials::CertifiedKey;
 use crate::engine::{Acceptor, Connector, Engine, Kick};
 use crate::hello::ClientHello;
+use crate::suite::{CipherSuite, SuiteUse};
 use crate::verify::{Role, ServerName};
-
-/// By how many bytes a record is longer than what it carries: its header, and the explicit nonce and tag of CCM_8 (RFC 6655
-/// §3), or of GCM (RFC 5288 §3). A record of DTLS 1.3 has less.
-const CCM8_OVERHEAD: usize = 13 + 8 + 8;
-const GCM_OVERHEAD: usize = 13 + 8 + 16;
-
-const PSK_CCM8: u16 = 0xc0a8;
-/// ECDHE_ECDSA with AES-128-GCM, AES-256-GCM and ChaCha20-Poly1305.
-const ECDSA_SUITES: [u16; 3] = [0xc02b, 0xc02c, 0xcca9];
 
 /// The clock of the library: ours, from a point that it takes for its own.
 #[derive(Clone, Copy)]
@@ -89,22 +87,39 @@ const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 struct DimplConnector {
     configs: Configs,
     clock: Clock,
+    max_record: usize,
     versions: Versions,
     credentials: Credentials,
     /// What the client shows: none where keys are.
     certificate: Option<DtlsCertificate>,
+    /// There are suites of DTLS 1.2 too.
+    has_12: bool,
+    overhead: usize,
 }
 
 /// The server's side.
 struct DimplAcceptor {
     clock: Clock,
-    psk: Option<Configs>,
+    max_record: usize,
+    /// For DTLS 1.2, in the order of the server.
+    choices: Vec<Choice>,
+    /// For DTLS 1.3, the same. None: it is not spoken.
+    choices_13: Vec<Choice>,
+    /// Otherwise the client's order counts.
+    is_wished: bool,
     certificate: Option<CertificateSide>,
+    overhead: usize,
 }
 
-struct CertificateSide {
+/// What a session is made from with one of these suites.
+struct Choice {
+    suites: Vec<u16>,
     configs: Configs,
-    versions: Versions,
+    is_psk: bool,
+}
+
+/// The certificate of a server, and whom it shows it to.
+struct CertificateSide {
     own: DtlsCertificate,
     credentials: Credentials,
 }
@@ -154,10 +169,12 @@ impl Configs {
 pub(crate) fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, Refused> {
     let common = &parts.common;
     let versions = common.versions;
+    let suites: Vec<_> = parts.suites.iter().collect();
+    let (has_12, overhead) = (suites.iter().any(|suite| suite.used_for() != SuiteUse::Dtls13), parts.suites.overhead());
     let (configs, credentials, certificate) = match &parts.credential {
         ClientCredential::Psk(psk) => {
             let (identity, keys) = (psk.identity.clone(), Arc::new(ClientKey(psk.clone())));
-            let make = move |builder| only_psk(builder).with_psk_client(identity.clone(), keys.clone());
+            let make = move |builder| suites::only(builder, &suites).with_psk_client(identity.clone(), keys.clone());
             (Configs::new(common, make)?, Credentials::ClientPsk(psk.identity.as_slice().into()), None)
         }
         ClientCredential::Certificate { own, verifier } => {
@@ -166,12 +183,13 @@ pub(crate) fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, Refus
                 None => anonymous::certificate()?,
             };
             let judge = Judge { verifier: verifier.clone(), clock: common.clock.clone(), role: Role::Server };
-            let configs = Configs::new(common, move |builder| only_certificates(builder, versions))?;
+            let configs = Configs::new(common, move |builder| suites::only(builder, &suites))?;
             (configs, Credentials::Certificate(Arc::new(judge)), Some(own))
         }
     };
     let clock = Clock::new(common);
-    Ok(Box::new(DimplConnector { configs, clock, versions, credentials, certificate }))
+    let max_record = common.max_record;
+    Ok(Box::new(DimplConnector { configs, clock, max_record, versions, credentials, certificate, has_12, overhead }))
 }
 
 /// A server's configuration, made and tested.
@@ -179,17 +197,56 @@ pub(crate) fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, Refus
 /// # Errors
 /// The key cannot be used, or something is wished that the library does not have.
 pub(crate) fn acceptor(parts: &ServerParts) -> Result<Box<dyn Acceptor>, Refused> {
-    let common = &parts.common;
-    let psk = parts.psk.as_ref().map(|psk| {
-        let (hint, keys) = (psk.hint.clone(), Arc::new(ServerKeys(AssertUnwindSafe(psk.store.clone()))));
-        Configs::new(common, move |builder| only_psk(builder).with_psk_server(hint.clone(), keys.clone()))
-    });
-    let certificate = parts.certificate.as_ref().map(|side| certificate_side(common, side));
-    let clock = Clock::new(common);
-    Ok(Box::new(DimplAcceptor { clock, psk: psk.transpose()?, certificate: certificate.transpose()? }))
+    let (common, is_wished) = (&parts.common, parts.suites.is_wished);
+    let certificate = parts.certificate.as_ref().map(|side| certificate_side(side, common)).transpose()?;
+    let mut choices = Vec::new();
+    for suites in groups(parts, |what| what != SuiteUse::Dtls13) {
+        choices.push(choice(parts, suites)?);
+    }
+    let mut choices_13 = Vec::new();
+    for mut suites in groups(parts, |what| what == SuiteUse::Dtls13) {
+        // What the library falls back to, though it is not asked for that.
+        suites.extend(parts.suites.of(SuiteUse::Certificates));
+        choices_13.push(choice(parts, suites)?);
+    }
+    let (clock, overhead) = (Clock::new(common), parts.suites.overhead());
+    let max_record = common.max_record;
+    Ok(Box::new(DimplAcceptor { clock, max_record, choices, choices_13, is_wished, certificate, overhead }))
 }
 
-fn certificate_side(common: &Common, side: &ServerCertificate) -> Result<CertificateSide, Refused> {
+/// The suites of one version that share a configuration: all for one credential, or, if the server is to choose, each alone.
+fn groups(parts: &ServerParts, of: impl Fn(SuiteUse) -> bool) -> Vec<Vec<CipherSuite>> {
+    let mut groups: Vec<Vec<CipherSuite>> = Vec::new();
+    for suite in parts.suites.iter().filter(|suite| of(suite.used_for())) {
+        let same = |group: &&mut Vec<CipherSuite>| group.iter().any(|other| other.used_for() == suite.used_for());
+        match groups.iter_mut().find(same).filter(|_| !parts.suites.is_wished) {
+            Some(group) => group.push(suite),
+            None => groups.push(vec![suite]),
+        }
+    }
+    groups
+}
+
+fn choice(parts: &ServerParts, suites: Vec<CipherSuite>) -> Result<Choice, Refused> {
+    let numbers = suites.iter().map(|suite| suite.number()).collect();
+    let is_psk = suites.iter().any(|suite| suite.used_for() == SuiteUse::PreSharedKeys);
+    let configs = match (&parts.psk, &parts.certificate) {
+        (Some(psk), _) if is_psk => {
+            let (hint, keys) = (psk.hint.clone(), Arc::new(ServerKeys(AssertUnwindSafe(psk.store.clone()))));
+            let make = move |builder| suites::only(builder, &suites).with_psk_server(hint.clone(), keys.clone());
+            Configs::new(&parts.common, make)?
+        }
+        (_, Some(side)) if !is_psk => {
+            let asked = side.clients == ClientAuth::Required;
+            let make = move |builder| suites::only(builder, &suites).require_client_certificate(asked);
+            Configs::new(&parts.common, make)?
+        }
+        _ => return Err(Refused),
+    };
+    Ok(Choice { suites: numbers, configs, is_psk })
+}
+
+fn certificate_side(side: &ServerCertificate, common: &Common) -> Result<CertificateSide, Refused> {
     let credentials = match (side.clients, &side.verifier) {
         (ClientAuth::None, _) => Credentials::Anonymous,
         (ClientAuth::Required, Some(verifier)) => {
@@ -198,16 +255,13 @@ fn certificate_side(common: &Common, side: &ServerCertificate) -> Result<Certifi
         }
         _ => return Err(Refused),
     };
-    let (asked, versions) = (side.clients == ClientAuth::Required, common.versions);
-    let make = move |builder| only_certificates(builder, versions).require_client_certificate(asked);
-    Ok(CertificateSide { configs: Configs::new(common, make)?, versions, own: certificate(&side.own)?, credentials })
+    Ok(CertificateSide { own: certificate(&side.own)?, credentials })
 }
 
 /// What is the same on both sides.
 fn builder(common: &Common) -> ConfigBuilder {
     let timer = common.timer;
     Config::builder()
-        .with_crypto_provider(provider::provider())
         .mtu(common.max_record)
         .flight_start_rto(timer.initial)
         .flight_retries(repetitions(timer.initial, timer.deadline))
@@ -225,19 +279,6 @@ fn repetitions(initial: Duration, deadline: Duration) -> usize {
     count
 }
 
-fn only_psk(builder: ConfigBuilder) -> ConfigBuilder {
-    let builder = builder.with_crypto_provider(provider::without_curves());
-    builder.dtls12_cipher_suites(&[Dtls12CipherSuite::PSK_AES128_CCM_8]).dtls13_cipher_suites(&[])
-}
-
-fn only_certificates(builder: ConfigBuilder, versions: Versions) -> ConfigBuilder {
-    let builder = builder.dtls12_cipher_suites(&ECDSA_SUITES.map(Dtls12CipherSuite::from_u16));
-    match versions {
-        Versions::V12 => builder.dtls13_cipher_suites(&[]),
-        Versions::V12AndV13 => builder,
-    }
-}
-
 /// The library panics at a key that it cannot read: it is tried here.
 fn certificate(own: &CertifiedKey) -> Result<DtlsCertificate, Refused> {
     let key = own.key.der().secret_pkcs8_der().to_vec();
@@ -252,54 +293,49 @@ impl Connector for DimplConnector {
         let mut dtls = match (&self.certificate, self.versions) {
             (None, _) => Dtls::new_12_psk(self.configs.next(), at),
             (Some(own), Versions::V12) => Dtls::new_12(self.configs.next(), own.clone(), at),
-            (Some(own), Versions::V12AndV13) => Dtls::new_auto(self.configs.next(), own.clone(), at),
+            (Some(own), Versions::V12AndV13) if self.has_12 => Dtls::new_auto(self.configs.next(), own.clone(), at),
+            (Some(own), Versions::V12AndV13) => Dtls::new_13(self.configs.next(), own.clone(), at),
         };
         dtls.set_active(true);
-        let mut engine = DimplEngine::new(dtls, self.clock, self.credentials.clone(), name.cloned());
+        let mut engine =
+            DimplEngine::new(dtls, self.clock, self.credentials.clone(), self.max_record).client(name.cloned());
         // The first flight is made when the clock moves.
         engine.handle_timeout(now);
         Box::new(engine)
     }
 
     fn overhead(&self) -> usize {
-        if self.certificate.is_some() { GCM_OVERHEAD } else { CCM8_OVERHEAD }
+        self.overhead
     }
 }
 
-impl DimplAcceptor {
-    /// What a session of DTLS 1.2 with this client is made from.
-    fn side(&self, hello: &ClientHello<'_>) -> Side<'_> {
-        let wanted = hello.suites().find(|suite| match *suite {
-            PSK_CCM8 => self.psk.is_some(),
-            suite => self.certificate.is_some() && ECDSA_SUITES.contains(&suite),
-        });
-        match (wanted, &self.psk, &self.certificate) {
-            (Some(PSK_CCM8), Some(psk), _) => Side::Psk(psk),
-            (_, _, Some(certificate)) => Side::Certificate(certificate),
-            // A hello that fits neither is refused by the library.
-            (_, Some(psk), None) => Side::Psk(psk),
-            (_, None, None) => Side::Nothing,
-        }
+/// What a session with this client is made from.
+fn choose<'a>(choices: &'a [Choice], by_server: bool, hello: &ClientHello<'_>) -> Option<&'a Choice> {
+    let mut offered = hello.suites();
+    if by_server {
+        return choices.iter().find(|choice| hello.suites().any(|suite| choice.suites.contains(&suite)));
     }
-}
-
-/// Which of the two credentials of a server.
-enum Side<'a> {
-    Psk(&'a Configs),
-    Certificate(&'a CertificateSide),
-    Nothing,
+    offered.find_map(|suite| choices.iter().find(|choice| choice.suites.contains(&suite)))
 }
 
 impl Acceptor for DimplAcceptor {
     fn is_stateless(&self, hello: &ClientHello<'_>) -> bool {
-        let speaks_13 = self.certificate.as_ref().is_some_and(|side| side.versions == Versions::V12AndV13);
-        !(speaks_13 && hello.offers_dtls13())
+        self.choices_13.is_empty() || !hello.offers_dtls13()
     }
 
-    fn accept(&self, now: Instant, _peer: UdpAddr, _kick: Kick) -> Option<Box<dyn Engine>> {
+    fn accept(
+        &self,
+        now: Instant,
+        _peer: UdpAddr,
+        hello: &ClientHello<'_>,
+        _attempt: Attempt,
+        _kick: Kick,
+    ) -> Option<Box<dyn Engine>> {
         let side = self.certificate.as_ref()?;
-        let dtls = Dtls::new_auto(side.configs.next(), side.own.clone(), self.clock.at(now));
-        Some(Box::new(DimplEngine::new(dtls, self.clock, side.credentials.clone(), None).unproven()))
+        // A hello that fits none is refused by the library.
+        let choice = choose(&self.choices_13, self.is_wished, hello).or_else(|| self.choices_13.first())?;
+        let dtls = Dtls::new_auto(choice.configs.next(), side.own.clone(), self.clock.at(now));
+        Some(Box::new(DimplEngine::new(dtls, self.clock, side.credentials.clone(), self.max_record).unproven()))
     }
 
     fn accept_proven(
@@ -308,24 +344,30 @@ impl Acceptor for DimplAcceptor {
         peer: UdpAddr,
         hello: &ClientHello<'_>,
         cookie: &[u8; 32],
+        attempt: Attempt,
         _kick: Kick,
-    ) -> Option<Box<dyn Engine>> {
+    ) -> Result<Box<dyn Engine>, u8> {
         let at = self.clock.at(now);
-        let (dtls, credentials) = match self.side(hello) {
-            Side::Psk(configs) => (Dtls::new_12_psk(configs.next(), at), Credentials::ServerPsk(peer)),
-            Side::Certificate(side) => {
-                (Dtls::new_12(side.configs.next(), side.own.clone(), at), side.credentials.clone())
-            }
-            Side::Nothing => return None,
+        let choice = match choose(&self.choices, self.is_wished, hello) {
+            Some(choice) => choice,
+            // RFC 5246 §7.2.2: it speaks DTLS 1.2 alone, and nobody here does.
+            None if self.choices.is_empty() => return Err(error::PROTOCOL_VERSION),
+            None => return Err(error::HANDSHAKE_FAILURE),
         };
-        let random = hello.random().try_into().ok()?;
+        let (dtls, credentials) = match &self.certificate {
+            Some(side) if !choice.is_psk => {
+                (Dtls::new_12(choice.configs.next(), side.own.clone(), at), side.credentials.clone())
+            }
+            _ => (Dtls::new_12_psk(choice.configs.next(), at), Credentials::ServerPsk(peer)),
+        };
+        let random = hello.random().try_into().map_err(|_| error::INTERNAL_ERROR)?;
         let call = Call { cookie: Some((random, *cookie)), ..Call::default() };
-        let mut engine = DimplEngine::new(dtls, self.clock, credentials, None);
+        let mut engine = DimplEngine::new(dtls, self.clock, credentials, self.max_record).after(attempt);
         let (greeted, _) = call.with(|| engine.greet(now, &hello.first(), hello.record()));
-        greeted.then(|| Box::new(engine) as Box<dyn Engine>)
+        greeted.map(|()| Box::new(engine) as Box<dyn Engine>)
     }
 
     fn overhead(&self) -> usize {
-        if self.certificate.is_some() { GCM_OVERHEAD } else { CCM8_OVERHEAD }
+        self.overhead
     }
 }

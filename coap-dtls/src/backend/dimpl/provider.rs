@@ -8,11 +8,12 @@ use std::sync::LazyLock;
 
 use coap_core::UdpAddr;
 use core::panic::AssertUnwindSafe;
-use dimpl::crypto::{CryptoProvider, HmacProvider, SupportedDtls12CipherSuite, rust_crypto};
+use dimpl::crypto::{CryptoProvider, HmacProvider, rust_crypto};
 use dimpl::{CryptoError, HashAlgorithm, PskResolver};
 use std::sync::Arc;
 
 use super::cipher;
+use super::taken::Taken;
 use crate::credentials::{ClientPsk, PskLookup, PskStore, look_up};
 
 thread_local! {
@@ -28,6 +29,10 @@ pub(super) struct Call {
     pub(super) identity: Option<Vec<u8>>,
     /// The random of the client, and the cookie that it was given.
     pub(super) cookie: Option<([u8; 32], [u8; 32])>,
+    /// The number of the cipher suite that keys have been made for.
+    pub(super) suite: Option<u16>,
+    /// What a session of DTLS 1.2 can go on with.
+    pub(super) taken: Option<Box<Taken>>,
 }
 
 impl Call {
@@ -46,6 +51,24 @@ impl Drop for Restore {
     fn drop(&mut self) {
         CALL.set(self.0.take());
     }
+}
+
+/// Keys have been made for this suite in the session at hand.
+pub(super) fn note_suite(number: u16) {
+    CALL.with_borrow_mut(|call| {
+        if let Some(call) = call {
+            call.suite = Some(number);
+        }
+    });
+}
+
+/// What the ciphers of the session at hand tell.
+pub(super) fn taken(tell: impl FnOnce(&mut Taken)) {
+    CALL.with_borrow_mut(|call| {
+        if let Some(taken) = call.as_mut().and_then(|call| call.taken.as_mut()) {
+            tell(taken);
+        }
+    });
 }
 
 /// The keys of a server.
@@ -80,18 +103,7 @@ pub(super) fn provider() -> CryptoProvider {
     CryptoProvider { hmac_provider: &CookieHmac, cipher_suites: cipher::suites(), ..BASE.clone() }
 }
 
-/// The same for pre-shared keys, which want no curves. Without suites that have any, the hello of a client has nothing of them
-/// (RFC 8422 §4), and the library does not test them for each configuration: it multiplied a dozen points for one with a seed, of
-/// which there is one for each session. It insists on a suite of DTLS 1.3, which is not offered.
-pub(super) fn without_curves() -> CryptoProvider {
-    let one = BASE.dtls13_cipher_suites.get(..1).unwrap_or_default();
-    CryptoProvider { cipher_suites: &PSK_SUITES, kx_groups: &[], dtls13_cipher_suites: one, ..provider() }
-}
-
 pub(super) static BASE: LazyLock<CryptoProvider> = LazyLock::new(rust_crypto::default_provider);
-
-static PSK_SUITES: LazyLock<Vec<&'static dyn SupportedDtls12CipherSuite>> =
-    LazyLock::new(|| cipher::suites().iter().copied().filter(|suite| suite.suite().is_psk()).collect());
 
 /// The library makes its cookie as HMAC-SHA-256 of the client's random, under a key of the session. What a stateless server
 /// wants is a cookie that was made before there was a session: for that one computation, this says the cookie that the layer

@@ -4,8 +4,11 @@
 //! together here, within bounds, as the library has none. What is encrypted is kept, to be opened by our own records when
 //! the keys are there; a copy of Finished is given to the library.
 
-use super::message;
-use crate::record::{Cipher, Content, Record, records};
+use super::{cipher, message};
+use crate::attempts::Attempt;
+use crate::record::{Content, Record, last_alert, records};
+use crate::record_header::Sealed;
+use crate::suite::CipherSuite;
 use crate::verify::Role;
 
 /// A chain of certificates fits in, and a client cannot make us hold more.
@@ -42,8 +45,10 @@ pub(super) struct Intake {
     parts: Vec<Part>,
     /// How many records the library has been given: the number of the next.
     relayed: u64,
-    /// What records are sealed with, as soon as it is known.
-    cipher: Option<Cipher>,
+    /// What is agreed on, as soon as it is known.
+    suite: Option<CipherSuite>,
+    /// What a server knows of the handshakes before this one.
+    attempt: Option<Attempt>,
     /// Encrypted records, in the order in which they came.
     sealed: Vec<Vec<u8>>,
 }
@@ -82,7 +87,20 @@ struct Piece<'a> {
 
 impl Intake {
     pub(super) fn new(role: Role) -> Self {
-        Self { role, next: 0, parts: Vec::new(), relayed: 0, cipher: None, sealed: Vec::new() }
+        Self { role, next: 0, parts: Vec::new(), relayed: 0, suite: None, attempt: None, sealed: Vec::new() }
+    }
+
+    /// The same, of a server that knows what has come before.
+    pub(super) fn after(mut self, attempt: Attempt) -> Self {
+        self.attempt = Some(attempt);
+        self
+    }
+
+    /// The client is where it says it is.
+    pub(super) fn begin(&mut self, now: coap_core::Instant) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.begin(now);
+        }
     }
 
     /// Looks through a datagram. `proven` says that the peer is where it says it is; a server's clients are not at first.
@@ -102,14 +120,14 @@ impl Intake {
         taken
     }
 
-    /// What records are sealed with. `None`: it has not been chosen, or is none of ours.
-    pub(super) fn cipher(&self) -> Option<Cipher> {
-        self.cipher
+    /// The suite. `None`: it has not been chosen, or is none of ours.
+    pub(super) fn suite(&self) -> Option<CipherSuite> {
+        self.suite
     }
 
-    /// A server has chosen what records are sealed with.
-    pub(super) fn choose(&mut self, cipher: Cipher) {
-        self.cipher = Some(cipher);
+    /// A server has chosen the suite.
+    pub(super) fn choose(&mut self, suite: CipherSuite) {
+        self.suite = Some(suite);
     }
 
     /// The encrypted records that have come, in the order in which they came.
@@ -168,8 +186,9 @@ impl Intake {
             if !message::is_acceptable(self.role, part.kind, &part.body) {
                 return;
             }
-            if part.kind == message::SERVER_HELLO && self.cipher.is_none() {
-                self.cipher = message::chosen(&part.body).and_then(super::cipher);
+            if part.kind == message::SERVER_HELLO && self.suite.is_none() {
+                let number = message::chosen(&part.body).map(u16::from_be_bytes);
+                self.suite = number.and_then(CipherSuite::from_number);
             }
             self.next = self.next.saturating_add(1);
             let mut offset = 0;
@@ -188,7 +207,13 @@ impl Intake {
     /// An encrypted record. In the handshake the library needs Finished, and nothing else.
     fn keep(&mut self, content: Content, record: &Record<'_>, taken: &mut Taken) {
         if content == Content::Handshake {
-            if self.cipher.is_none_or(|cipher| record.body().len() != cipher.expansion() + FINISHED) {
+            let cipher = self.suite.and_then(cipher);
+            if cipher.is_none_or(|cipher| record.body().len() != cipher.expansion() + FINISHED) {
+                return;
+            }
+            // The end of an attempt that was given up cannot be opened, and would end this one.
+            let is_late = |attempt: &Attempt| Sealed::read(record.bytes).is_some_and(|sealed| !attempt.note(&sealed));
+            if self.attempt.as_ref().is_some_and(is_late) {
                 return;
             }
             if self.relayed < MAX_RELAYED {
@@ -274,15 +299,6 @@ impl Part {
         piece.extend_from_slice(&three(body.len())[1..]);
         piece.extend_from_slice(body);
         piece
-    }
-}
-
-/// The number of an alert after which nothing comes: a fatal one or close_notify (RFC 5246 §7.2).
-pub(super) fn last_alert(body: &[u8]) -> Option<u8> {
-    match *body {
-        [2, description] => Some(description),
-        [_, 0] => Some(0),
-        _ => None,
     }
 }
 

@@ -43,32 +43,37 @@ use webrtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use self::path::Path;
 use self::session::Session;
 use self::takeover::{Expected, KeyLog};
+use crate::attempts::Attempt;
 use crate::backend::Refused;
 use crate::config::{ClientAuth, ClientCredential, ClientParts, Common, EmsPolicy, ServerParts, Versions};
 use crate::credentials::{CertifiedKey, ClientPsk, PskLookup, PskStore, look_up};
 use crate::engine::{Acceptor, Connector, Engine, Kick};
 use crate::hello::ClientHello;
 use crate::record::Cipher;
+use crate::suite::{CipherSuite, SuiteUse, Suites};
 use crate::verify::{PeerVerifier, Role, ServerName, judge};
 
-/// The suites of RFC 7252 §9.1.3; and for certificates that of RFC 5289 §3.2, for peers that have no CCM. For each there is one way
-/// to agree on a key, and records of our own.
-const PSK_CCM_8: [u8; 2] = [0xc0, 0xa8];
-const ECDSA_CCM_8: [u8; 2] = [0xc0, 0xae];
-const ECDSA_GCM: [u8; 2] = [0xc0, 0x2b];
-
-/// What the records are sealed with if the hello of a server chooses this suite.
-fn cipher(suite: [u8; 2]) -> Option<Cipher> {
+/// What the records are sealed with if this suite is chosen. For each there is one way to agree on a key.
+fn cipher(suite: CipherSuite) -> Option<Cipher> {
     match suite {
-        PSK_CCM_8 | ECDSA_CCM_8 => Some(Cipher::Aes128Ccm8),
-        ECDSA_GCM => Some(Cipher::Aes128Gcm),
+        CipherSuite::PskAes128Ccm8 | CipherSuite::EcdsaAes128Ccm8 => Some(Cipher::Aes128Ccm8),
+        CipherSuite::PskAes128Ccm | CipherSuite::EcdsaAes128Ccm => Some(Cipher::Aes128Ccm),
+        CipherSuite::PskAes128Gcm | CipherSuite::EcdsaAes128Gcm => Some(Cipher::Aes128Gcm),
         _ => None,
     }
+}
+
+/// A suite as the library has it.
+fn id(suite: CipherSuite) -> CipherSuiteId {
+    CipherSuiteId::from(suite.number())
 }
 
 /// How many handshakes of one configuration run at a time. The layer has bounds of its own, which are lower and can be set: this
 /// is for whoever sets them to anything. A session that finds no place ends at once (`Full`).
 const MAX_HANDSHAKES: usize = 4096;
+
+/// The number of the alert internal_error (RFC 5246 §7.2.2).
+const INTERNAL_ERROR: u8 = 80;
 
 /// Makes what connects as `parts` say.
 pub(crate) fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, Refused> {
@@ -79,7 +84,8 @@ pub(crate) fn connector(parts: &ClientParts) -> Result<Box<dyn Connector>, Refus
             verifier: verifier.clone(),
         },
     };
-    let plan = ClientPlan { credential, settings: Settings::new(&parts.common)? };
+    let suites = parts.suites.clone();
+    let plan = ClientPlan { credential, suites, settings: Settings::new(&parts.common)? };
     Ok(Box::new(WebrtcConnector(Arc::new(plan))))
 }
 
@@ -99,7 +105,8 @@ pub(crate) fn acceptor(parts: &ServerParts) -> Result<Box<dyn Acceptor>, Refused
     if psk.is_none() && certificate.is_none() {
         return Err(Refused);
     }
-    let plan = ServerPlan { psk, certificate, settings: Settings::new(&parts.common)? };
+    let suites = parts.suites.clone();
+    let plan = ServerPlan { psk, certificate, suites, settings: Settings::new(&parts.common)? };
     Ok(Box::new(WebrtcAcceptor(Arc::new(plan))))
 }
 
@@ -117,10 +124,7 @@ impl Connector for WebrtcConnector {
     }
 
     fn overhead(&self) -> usize {
-        match self.0.credential {
-            ClientSide::Psk(_) => Cipher::Aes128Ccm8.overhead(),
-            ClientSide::Certificate { .. } => Cipher::Aes128Gcm.overhead(),
-        }
+        self.0.suites.overhead()
     }
 }
 
@@ -130,13 +134,20 @@ impl Acceptor for WebrtcAcceptor {
         false
     }
 
-    fn accept(&self, _: Instant, peer: UdpAddr, kick: Kick) -> Option<Box<dyn Engine>> {
+    fn accept(
+        &self,
+        _: Instant,
+        peer: UdpAddr,
+        _: &ClientHello<'_>,
+        attempt: Attempt,
+        kick: Kick,
+    ) -> Option<Box<dyn Engine>> {
         let settings = &self.0.settings;
         if settings.places.available_permits() == 0 {
             return None;
         }
         Some(Box::new(match Handle::try_current() {
-            Ok(runtime) => Session::accept(runtime, self.0.clone(), peer, kick),
+            Ok(runtime) => Session::accept(runtime, self.0.clone(), peer, attempt, kick),
             Err(_) => Session::failed(SessionEnd::NoRuntime, settings.max_record),
         }))
     }
@@ -147,16 +158,14 @@ impl Acceptor for WebrtcAcceptor {
         _: UdpAddr,
         _: &ClientHello<'_>,
         _: &[u8; 32],
+        _: Attempt,
         _: Kick,
-    ) -> Option<Box<dyn Engine>> {
-        None
+    ) -> Result<Box<dyn Engine>, u8> {
+        Err(INTERNAL_ERROR)
     }
 
     fn overhead(&self) -> usize {
-        match self.0.certificate {
-            None => Cipher::Aes128Ccm8.overhead(),
-            Some(_) => Cipher::Aes128Gcm.overhead(),
-        }
+        self.0.suites.overhead()
     }
 
     /// 32 KB, most of them the library's.
@@ -168,6 +177,7 @@ impl Acceptor for WebrtcAcceptor {
 /// What all handshakes of a client have in common.
 struct ClientPlan {
     credential: ClientSide,
+    suites: Suites,
     settings: Settings,
 }
 
@@ -180,6 +190,7 @@ enum ClientSide {
 struct ServerPlan {
     psk: Option<PskSide>,
     certificate: Option<CertificateSide>,
+    suites: Suites,
     settings: Settings,
 }
 
@@ -231,9 +242,9 @@ impl Settings {
     }
 
     /// What is the same for all.
-    fn config(&self, suites: &[CipherSuiteId]) -> Config {
+    fn config(&self, suites: impl Iterator<Item = CipherSuite>) -> Config {
         Config {
-            cipher_suites: suites.to_vec(),
+            cipher_suites: suites.map(id).collect(),
             extended_master_secret: self.ems,
             flight_interval: self.initial,
             // The library counts what is in a piece of a message, without the headers of record and message.
@@ -272,24 +283,20 @@ type PskAnswer = Pin<Box<dyn Future<Output = Result<Vec<u8>, Error>> + Send>>;
 impl ClientPlan {
     /// What the library is told for one handshake, and what is to come of it.
     fn config(&self, name: Option<&ServerName>, path: &Arc<Path>) -> (Config, Expected) {
-        let (mut config, expected) = match &self.credential {
+        let mut config = self.settings.config(self.suites.iter());
+        let expected = match &self.credential {
             ClientSide::Psk(psk) => {
-                let mut config = self.settings.config(&[CipherSuiteId::Tls_Psk_With_Aes_128_Ccm_8]);
                 let key = psk.key.clone();
                 config.psk = Some(Arc::new(move |_: &[u8]| -> PskAnswer { Box::pin(ready(Ok(key.bytes().to_vec()))) }));
                 // Of a client, this is the identity.
                 config.psk_identity_hint = Some(psk.identity.clone());
-                (config, Expected::Known(psk.identity.clone()))
+                Expected::Known(psk.identity.clone())
             }
             ClientSide::Certificate { own, verifier } => {
-                let mut config = self.settings.config(&[
-                    CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Ccm_8,
-                    CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
-                ]);
                 config.certificates = own.iter().map(|own| Certificate::clone(own)).collect();
                 config.verify_peer_certificate =
                     Some(self.settings.verify(verifier, Role::Server, name.cloned(), path));
-                (config, Expected::Certificate)
+                Expected::Certificate
             }
         };
         config.server_name = indicated(name);
@@ -298,29 +305,33 @@ impl ClientPlan {
 }
 
 impl ServerPlan {
-    /// What the library is told for one handshake with a client that offers these suites, what is to come of it, and what the
-    /// records will be sealed with. `None`: it has none of ours.
+    /// Which of the suites that a client offers is taken.
+    fn choose(&self, offered: impl Iterator<Item = [u8; 2]>) -> Option<CipherSuite> {
+        let offered: Vec<_> = offered.map(u16::from_be_bytes).collect();
+        let mut ours = self.suites.iter().filter(|suite| offered.contains(&suite.number()));
+        if self.suites.is_wished {
+            return ours.next();
+        }
+        // Key or certificate, as the client prefers; of the suites for that, the one that we like best.
+        let known = |number: &u16| self.suites.iter().find(|suite| suite.number() == *number);
+        let what = offered.iter().find_map(known)?.used_for();
+        ours.find(|suite| suite.used_for() == what)
+    }
+
+    /// What the library is told for one handshake with a client that offers these suites, what is to come of it, and which suite
+    /// it is. `None`: it has none of ours.
     fn config(
         &self,
-        suites: impl Iterator<Item = [u8; 2]>,
+        offered: impl Iterator<Item = [u8; 2]>,
         peer: UdpAddr,
         path: &Arc<Path>,
-    ) -> Option<(Config, Expected, Cipher)> {
-        let suites: Vec<_> = suites.collect();
-        // Key or certificate, as the client prefers; of the suites for certificates, the mandatory one.
-        let ecdsa = if suites.contains(&ECDSA_CCM_8) { ECDSA_CCM_8 } else { ECDSA_GCM };
-        let (mut config, expected, suite) =
-            suites.iter().find_map(|suite| match (*suite, &self.psk, &self.certificate) {
-                (PSK_CCM_8, Some(psk), _) => {
-                    let (config, expected) = self.psk_config(psk, peer, path);
-                    Some((config, expected, PSK_CCM_8))
-                }
-                (ECDSA_CCM_8 | ECDSA_GCM, _, Some(certificate)) => {
-                    let (config, expected) = self.certificate_config(certificate, ecdsa, path);
-                    Some((config, expected, ecdsa))
-                }
-                _ => None,
-            })?;
+    ) -> Option<(Config, Expected, CipherSuite)> {
+        let suite = self.choose(offered)?;
+        let (mut config, expected) = match (suite.used_for(), &self.psk, &self.certificate) {
+            (SuiteUse::PreSharedKeys, Some(psk), _) => self.psk_config(psk, suite, peer, path),
+            (SuiteUse::Certificates, _, Some(certificate)) => self.certificate_config(certificate, suite, path),
+            _ => return None,
+        };
         // The library turns a client away that offers profiles of SRTP, if it has none of them. They come to nothing.
         config.srtp_protection_profiles = vec![
             SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
@@ -328,11 +339,11 @@ impl ServerPlan {
             SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
             SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
         ];
-        Some((config, expected, cipher(suite)?))
+        Some((config, expected, suite))
     }
 
-    fn psk_config(&self, psk: &PskSide, peer: UdpAddr, path: &Arc<Path>) -> (Config, Expected) {
-        let mut config = self.settings.config(&[CipherSuiteId::Tls_Psk_With_Aes_128_Ccm_8]);
+    fn psk_config(&self, psk: &PskSide, suite: CipherSuite, peer: UdpAddr, path: &Arc<Path>) -> (Config, Expected) {
+        let mut config = self.settings.config(core::iter::once(suite));
         let (store, path) = (psk.store.clone(), path.clone());
         config.psk = Some(Arc::new(move |identity: &[u8]| -> PskAnswer {
             Box::pin(ready(match look_up(&*store, identity, peer) {
@@ -348,12 +359,8 @@ impl ServerPlan {
         (config, Expected::Psk)
     }
 
-    fn certificate_config(&self, side: &CertificateSide, suite: [u8; 2], path: &Arc<Path>) -> (Config, Expected) {
-        let suite = match suite {
-            ECDSA_GCM => CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
-            _ => CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Ccm_8,
-        };
-        let mut config = self.settings.config(&[suite]);
+    fn certificate_config(&self, side: &CertificateSide, suite: CipherSuite, path: &Arc<Path>) -> (Config, Expected) {
+        let mut config = self.settings.config(core::iter::once(suite));
         config.certificates = vec![side.own.clone()];
         config.verify_peer_certificate =
             side.verifier.as_ref().map(|verifier| self.settings.verify(verifier, Role::Client, None, path));

@@ -9,9 +9,8 @@ use core::time::Duration;
 use coap_core::SessionEnd;
 use tokio::time::Instant;
 
-use super::intake::last_alert;
 use super::message::SERVER_HELLO;
-use crate::record::{Content, HEADER, Record, VERSION_1_0, records};
+use crate::record::{Content, HEADER, Record, VERSION_1_0, last_alert, records};
 use crate::verify::Role;
 
 /// RFC 6347 §4.2.4.1: the pace is not halved any more from here.

@@ -76,7 +76,7 @@ struct Unsettled(Arc<Path>);
 impl Drop for Unsettled {
     /// If nothing has been said, the task has panicked, or the runtime is being shut down.
     fn drop(&mut self) {
-        let why = if std::thread::panicking() { SessionEnd::Protocol } else { SessionEnd::NoRuntime };
+        let why = if std::thread::panicking() { SessionEnd::Internal } else { SessionEnd::NoRuntime };
         self.0.settle(Err(why));
     }
 }

@@ -104,13 +104,34 @@ fn what_is_held_and_what_is_relayed_is_bounded() {
 }
 
 #[test]
+fn a_finished_that_came_in_another_handshake_is_not_relayed() {
+    let addr = coap_core::UdpAddr::new("192.0.2.1:1000".parse().unwrap());
+    let (attempts, path) = (crate::attempts::Attempts::default(), crate::table::Path { socket: 0, addr });
+    let record = |tag: u8| [&Record::header(Content::Handshake, 1, 0, 40)[..], &[tag; 40]].concat();
+    for (hello, relayed) in [(1, [true, true]), (2, [false, true]), (3, [false, false])] {
+        let mut intake = Intake::new(Role::Server).after(attempts.on(path, hello));
+        intake.choose(CipherSuite::PskAes128Ccm8);
+        intake.begin(coap_core::Instant::from_secs(1_000));
+        for tag in 1..=hello.min(2) as u8 {
+            let is_relayed = !intake.take(&record(tag), true).relay.is_empty();
+            assert_eq!(is_relayed, relayed[usize::from(tag) - 1], "handshake {hello}, record {tag}");
+        }
+    }
+}
+
+#[test]
 fn encrypted_records_are_kept_and_only_finished_is_relayed() {
     let record =
         |content, length: usize| [&Record::header(content, 1, 1, length as u16)[..], &vec![0; length]].concat();
-    for (cipher, finished) in [(Cipher::Aes128Ccm8, 40), (Cipher::Aes128Gcm, 48)] {
+    for (suite, finished) in [
+        (CipherSuite::PskAes128Ccm8, 40),
+        (CipherSuite::EcdsaAes128Ccm8, 40),
+        (CipherSuite::PskAes128Ccm, 48),
+        (CipherSuite::EcdsaAes128Gcm, 48),
+    ] {
         let mut intake = Intake::new(Role::Client);
         assert!(intake.take(&record(Content::Handshake, finished), true).relay.is_empty(), "nothing has been chosen");
-        intake.choose(cipher);
+        intake.choose(suite);
         let finished = record(Content::Handshake, finished);
         assert_eq!(intake.take(&finished, true).relay, [finished.as_slice()]);
         let body = finished.len() - 13;
@@ -121,13 +142,4 @@ fn encrypted_records_are_kept_and_only_finished_is_relayed() {
         }
         assert_eq!(intake.into_sealed(), [finished, record(Content::ApplicationData, body)]);
     }
-}
-
-#[test]
-fn an_alert_counts_if_it_is_the_last_one() {
-    assert_eq!(last_alert(&[2, 40]), Some(40));
-    assert_eq!(last_alert(&[1, 0]), Some(0));
-    assert_eq!(last_alert(&[1, 112]), None);
-    assert_eq!(last_alert(&[2]), None);
-    assert_eq!(last_alert(&[2, 40, 0]), None);
 }

@@ -9,22 +9,32 @@ use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use coap_core::{Instant, SessionEnd, UdpAddr};
+use hex_literal::hex;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tokio::runtime::Handle;
 use tokio::time::{self, sleep};
 
+use crate::attempts::Attempts;
 use crate::authorities::WebPkiVerifier;
 use crate::builder::{ClientEnd, SecurityBuilder, SecurityConfig, ServerEnd};
 use crate::config::{Backend, CertConfig, ClientAuth, ClientSecurity, ServerSecurity};
 use crate::credentials::{CertifiedKey, ClientPsk, PskTable};
 use crate::engine::{Engine, Kickers, Output};
 use crate::files::certificates_from_pem;
+use crate::hello::ClientHello;
 use crate::identity::PeerIdentity;
 use crate::keygen::{Authority, Issued, Validity};
+use crate::table::Path;
 use crate::verify::ServerName;
 
 const NOW: Instant = Instant::from_secs(1);
+
+/// Some hello: what it says is read when it is handed in.
+const HELLO: [u8; 67] = hex!(
+    "16 feff 0000 000000000000 0036 01 00002a 0000 000000 00002a"
+    "fefd 101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f 00 00 0002 c0a8 01 00"
+);
 
 fn addr() -> UdpAddr {
     UdpAddr::new("192.0.2.1:5684".parse().unwrap())
@@ -80,7 +90,9 @@ impl End {
     }
 
     fn accept(security: &ServerSecurity) -> Self {
-        Self::new(security.0.acceptor.accept(NOW, addr(), Kickers::default().kick(2)).unwrap())
+        let hello = ClientHello::parse(&HELLO).unwrap();
+        let attempt = Attempts::default().on(Path { socket: 0, addr: addr() }, 0);
+        Self::new(security.0.acceptor.accept(NOW, addr(), &hello, attempt, Kickers::default().kick(2)).unwrap())
     }
 
     /// Polls all that there is, and hands out what is to be sent.
