@@ -121,6 +121,8 @@ fn the_blocks_of_a_first_answer_are_of_that_answer() {
         }
         let (_, block) = rig.sent();
         assert_eq!((block.options.etag(), &block.payload[..]), (first.options.etag(), &[2; 36][..]));
+        // RFC 7959 §2.6: a GET for a later block observes nothing, and its answer is no notification.
+        assert_eq!((first.options.observe().is_some(), block.options.observe()), (true, None));
         rig.ends(&[topic]);
     }
 }
