@@ -382,12 +382,18 @@ fn a_cancelled_request_has_no_event_and_its_response_is_a_strangers() {
 
 #[test]
 fn a_request_cancelled_before_it_left_is_not_sent() {
-    let mut rig = Rig::new();
-    let id = rig.endpoint.request(rig.now, peer(1), Request::get(), &RequestOptions::new()).unwrap();
-    rig.endpoint.cancel(rig.now, id);
-    rig.drain();
-    rig.sent_nothing();
-    rig.comes_to_rest();
+    let group = Peer::from(SocketAddr::from(([224, 0, 1, 187], 5_683)));
+    let how = RequestOptions::new();
+    for (to, how) in
+        [(peer(1), &how), (peer(1), &how.clone().non_confirmable()), (group, &how.clone().non_confirmable())]
+    {
+        let mut rig = Rig::new();
+        let id = rig.endpoint.request(rig.now, to, Request::get(), how).unwrap();
+        rig.endpoint.cancel(rig.now, id);
+        rig.drain();
+        rig.sent_nothing();
+        rig.comes_to_rest();
+    }
 }
 
 #[test]
