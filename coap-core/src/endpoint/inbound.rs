@@ -318,6 +318,7 @@ impl Endpoint {
         if self.recent.make_room(now, Some(peer)).is_ok() {
             let key = self.remember(now, peer, path, message);
             self.recent.set_answer(key, answer);
+            self.keep_known(now, peer);
         }
     }
 
