@@ -46,7 +46,7 @@ impl Endpoint {
         request: Request,
         how: &RequestOptions,
     ) -> Result<RequestId, RequestError> {
-        let now = self.advance(now);
+        let (now, to) = (self.advance(now), to.on(how.from.interface));
         if !request.code.is_request() {
             return Err(RequestError::NotARequest { code: request.code });
         }
@@ -82,7 +82,7 @@ impl Endpoint {
 
     /// As [`ping`](Self::ping), with a timeout, transmission parameters or a local address of its own.
     pub fn ping_with(&mut self, now: Instant, to: Peer, how: &RequestOptions) -> Result<RequestId, RequestError> {
-        let now = self.advance(now);
+        let (now, to) = (self.advance(now), to.on(how.from.interface));
         if to.is_multicast() {
             return Err(RequestError::ConfirmableMulticast);
         }

@@ -65,7 +65,7 @@ impl Endpoint {
             return Err(RequestError::MulticastObservation);
         }
         request.options.set_observe(0);
-        let now = self.advance(now);
+        let (now, to) = (self.advance(now), to.on(how.from.interface));
         if let Some(until) = self.must_back_off(now, &to, request.code, &request.options, how) {
             return Err(RequestError::BackOff { until });
         }
