@@ -53,8 +53,11 @@ impl Endpoint {
             Next::Fail(reason) => Err(reason),
             _ => Err(BlockFailure::WrongBlock),
         };
-        let message = begun.and_then(|token| operation.message(token));
-        let message = match message {
+        let fits = |message: Option<Message>| match message {
+            Some(message) if message.encoded_len() > self.config.max_datagram => Err(BlockFailure::OptionsTooLong),
+            message => Ok(message),
+        };
+        let message = match begun.and_then(|token| operation.message(token)).and_then(fits) {
             Ok(message) => message,
             Err(reason) => {
                 operation.close(&mut self.budget);

@@ -83,6 +83,11 @@ impl Endpoint {
         if alike && !message.options.contains(OptionNumber::REQUEST_TAG) {
             self.tags.set_new(&mut message.options);
         }
+        // What ends it has Observe 1, which is a byte longer.
+        let (len, max) = (message.encoded_len() + 1, self.config.max_datagram);
+        if len > max {
+            return Err(RequestError::TooLarge { len, max });
+        }
         let observing = Observing::new(&message, key, &how);
         // Its messages keep their token, whatever blocks their answers come in.
         let id = self.open_request(now, new_request(now, to, Some(message), Bodies::Raw, &how))?;
