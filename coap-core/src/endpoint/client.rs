@@ -10,7 +10,7 @@ use crate::addr::Peer;
 use crate::blockwise::client::Operation;
 use crate::deadlines::Reason;
 use crate::event::{Closed, Failure, RequestId};
-use crate::exchange::{self, Bodies, NewRequest, Outcome, Outgoing, OutgoingKey, Stage};
+use crate::exchange::{self, Bodies, Chosen, NewRequest, Outcome, Outgoing, OutgoingKey, Stage};
 use crate::message::{Body, Request, RequestOptions};
 use crate::outbox::{ToGroup, What};
 use crate::peers::{Credit, PeerKey};
@@ -533,6 +533,7 @@ pub(super) fn new_request(
         bodies,
         body_key: None,
         parent: None,
+        chosen: if how.has_token() { Chosen::ByCaller } else { Chosen::ByUs },
         pacing: how.pacing,
         heed: how.heed,
         progress: how.progress,
