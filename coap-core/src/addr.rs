@@ -51,6 +51,16 @@ impl UdpAddr {
     pub fn is_multicast(&self) -> bool {
         is_multicast(self.ip())
     }
+
+    /// A link-local address without a zone is meant in the one of this interface; 0 says nothing.
+    const fn on(self, interface: u32) -> Self {
+        match self.0 {
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0 => {
+                Self(SocketAddr::V6(SocketAddrV6::new(*v6.ip(), v6.port(), 0, interface)))
+            }
+            _ => self,
+        }
+    }
 }
 
 /// True for 224.0.0.0/4, ff00::/8 and 255.255.255.255.
@@ -119,6 +129,15 @@ impl Peer {
         match self {
             Self::Udp(addr) => Some(*addr),
             Self::Session(_) => None,
+        }
+    }
+
+    /// As whom a peer answers that is asked on this interface: datagrams arrive with their zone (RFC 4007 §6), and a
+    /// response is known by where it comes from (RFC 7252 §5.3.2).
+    pub(crate) const fn on(self, interface: u32) -> Self {
+        match self {
+            Self::Udp(addr) => Self::Udp(addr.on(interface)),
+            session @ Self::Session(_) => session,
         }
     }
 }

@@ -299,7 +299,8 @@ impl RequestOptions {
     }
 
     /// Sends it on the network interface of this index, where its destination leaves that open: a group, or a link-local
-    /// address without a zone. What [`from`](Self::from) says of the interface is replaced.
+    /// address without a zone, which is then the one in the zone of that interface. What [`from`](Self::from) says of the
+    /// interface is replaced.
     pub const fn interface(mut self, index: u32) -> Self {
         self.from.interface = index;
         self

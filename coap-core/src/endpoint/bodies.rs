@@ -12,7 +12,7 @@ use crate::event::{Closed, Event, IncomingId};
 use crate::exchange::{IncomingKey, Waiting};
 use crate::message::{Body, Response};
 use crate::time::Instant;
-use crate::wire::{Block, Code, Options};
+use crate::wire::{Block, Code, OptionNumber, Options};
 
 /// How long a peer for whose body there is no room should wait, in seconds: by then one that is silent gives way.
 const RETRY_AFTER: u32 = 4;
@@ -78,6 +78,10 @@ impl Endpoint {
                 if answered.of.is_none_or(|of| of == (block.offset(), block.offset() + len as u64)) =>
             {
                 let mut reply = answered.reply.clone();
+                // RFC 7641 §4.1: it would say that there is an entry with this token, too.
+                if self.observers.find(arrival.peer, &arrival.message.token).is_none() {
+                    reply.options.remove(OptionNumber::OBSERVE);
+                }
                 if reply.code != Code::REQUEST_ENTITY_TOO_LARGE {
                     echo_block1(&mut reply.options, block);
                 }

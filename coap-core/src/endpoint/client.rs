@@ -10,7 +10,7 @@ use crate::addr::Peer;
 use crate::blockwise::client::Operation;
 use crate::deadlines::Reason;
 use crate::event::{Closed, Failure, RequestId};
-use crate::exchange::{self, Bodies, NewRequest, Outcome, Outgoing, OutgoingKey, Stage};
+use crate::exchange::{self, Bodies, Chosen, NewRequest, Outcome, Outgoing, OutgoingKey, Stage};
 use crate::message::{Body, Request, RequestOptions};
 use crate::outbox::{ToGroup, What};
 use crate::peers::{Credit, PeerKey};
@@ -46,7 +46,7 @@ impl Endpoint {
         request: Request,
         how: &RequestOptions,
     ) -> Result<RequestId, RequestError> {
-        let now = self.advance(now);
+        let (now, to) = (self.advance(now), to.on(how.from.interface));
         if !request.code.is_request() {
             return Err(RequestError::NotARequest { code: request.code });
         }
@@ -82,7 +82,7 @@ impl Endpoint {
 
     /// As [`ping`](Self::ping), with a timeout, transmission parameters or a local address of its own.
     pub fn ping_with(&mut self, now: Instant, to: Peer, how: &RequestOptions) -> Result<RequestId, RequestError> {
-        let now = self.advance(now);
+        let (now, to) = (self.advance(now), to.on(how.from.interface));
         if to.is_multicast() {
             return Err(RequestError::ConfirmableMulticast);
         }
@@ -533,6 +533,7 @@ pub(super) fn new_request(
         bodies,
         body_key: None,
         parent: None,
+        chosen: if how.has_token() { Chosen::ByCaller } else { Chosen::ByUs },
         pacing: how.pacing,
         heed: how.heed,
         progress: how.progress,

@@ -6,7 +6,7 @@ use super::Endpoint;
 use crate::blockwise::client::{Next, Operation, Rules};
 use crate::config::OnChange;
 use crate::event::{BlockFailure, Failure};
-use crate::exchange::{Bodies, NewRequest, OutgoingKey};
+use crate::exchange::{Bodies, Chosen, NewRequest, OutgoingKey};
 use crate::message::{Blocks, Body, Heed, Pacing, Progress};
 use crate::time::Instant;
 use crate::wire::{Block, Code, Message, OptionNumber, Options, Type};
@@ -53,8 +53,11 @@ impl Endpoint {
             Next::Fail(reason) => Err(reason),
             _ => Err(BlockFailure::WrongBlock),
         };
-        let message = begun.and_then(|token| operation.message(token));
-        let message = match message {
+        let fits = |message: Option<Message>| match message {
+            Some(message) if message.encoded_len() > self.config.max_datagram => Err(BlockFailure::OptionsTooLong),
+            message => Ok(message),
+        };
+        let message = match begun.and_then(|token| operation.message(token)).and_then(fits) {
             Ok(message) => message,
             Err(reason) => {
                 operation.close(&mut self.budget);
@@ -71,6 +74,7 @@ impl Endpoint {
             // It is the operation of its parent, whatever else is under way.
             body_key: None,
             parent: Some(parent),
+            chosen: Chosen::ByUs,
             pacing: Pacing::Paced,
             heed: Heed::BackOffs,
             progress: Progress::Quiet,

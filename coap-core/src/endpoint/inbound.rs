@@ -4,7 +4,7 @@
 use super::Endpoint;
 use crate::addr::{Datagram, Local, Peer};
 use crate::event::{Failure, RequestId};
-use crate::exchange::{Outcome, Stage};
+use crate::exchange::{Outcome, Outgoing, Stage};
 use crate::message::{Body, Response};
 use crate::outbox::What;
 use crate::peers::PeerKey;
@@ -295,8 +295,9 @@ impl Endpoint {
             _ => Answer::Nothing,
         };
         // A Non-confirmable response to one peer needs no memory: its duplicate finds no request any more, or is a notification
-        // that is not newer. One to a group would be told twice.
-        if message.kind == Type::Confirmable || of_group {
+        // that is not newer. One to a group would be told twice, and one with a token of the caller's in answer to the next.
+        let can_meet_duplicates = self.outgoing.get(request).is_some_and(Outgoing::can_meet_duplicates);
+        if message.kind == Type::Confirmable || can_meet_duplicates {
             self.remember_response(now, path, &message, answer);
         }
         match answer {
@@ -318,6 +319,7 @@ impl Endpoint {
         if self.recent.make_room(now, Some(peer)).is_ok() {
             let key = self.remember(now, peer, path, message);
             self.recent.set_answer(key, answer);
+            self.keep_known(now, peer);
         }
     }
 

@@ -197,7 +197,11 @@ impl Endpoint {
                 What::Notification(observer, message_id) => self.notify_again(*observer, *message_id, buf),
                 What::Empty(kind, message_id) => encode_empty(*kind, *message_id, buf),
                 What::Message(message) => message.encode(buf).ok(),
-                What::ToGroup(request) => request.message.encode(buf).ok(),
+                // As a flight that was settled meanwhile, one that is over by now is not sent.
+                What::ToGroup(request) => {
+                    let open = self.outgoing.get(request.request.0).is_some_and(|request| !request.is_settled());
+                    if open { request.message.encode(buf).ok() } else { None }
+                }
             };
             if let Some(len) = written {
                 self.stats.datagrams_sent += 1;

@@ -65,7 +65,7 @@ impl Endpoint {
             return Err(RequestError::MulticastObservation);
         }
         request.options.set_observe(0);
-        let now = self.advance(now);
+        let (now, to) = (self.advance(now), to.on(how.from.interface));
         if let Some(until) = self.must_back_off(now, &to, request.code, &request.options, how) {
             return Err(RequestError::BackOff { until });
         }
@@ -82,6 +82,11 @@ impl Endpoint {
         let alike = self.peers.find(&to).is_some_and(|peer| self.has_alike(peer, key, false));
         if alike && !message.options.contains(OptionNumber::REQUEST_TAG) {
             self.tags.set_new(&mut message.options);
+        }
+        // What ends it has Observe 1, which is a byte longer.
+        let (len, max) = (message.encoded_len() + 1, self.config.max_datagram);
+        if len > max {
+            return Err(RequestError::TooLarge { len, max });
         }
         let observing = Observing::new(&message, key, &how);
         // Its messages keep their token, whatever blocks their answers come in.

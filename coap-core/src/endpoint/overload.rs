@@ -160,6 +160,7 @@ impl Endpoint {
         }
         let Some(peer) = peer.or_else(|| self.admit(now, path.from)) else { return };
         let recent = self.remember(now, peer, path, message);
+        self.keep_known(now, peer);
         match message.kind {
             Type::Confirmable => self.refuse_remembered(path, recent, message, response),
             _ => self.respond_unasked(path, message, response),

@@ -113,6 +113,12 @@ impl Endpoint {
         self.recent.remember(now, peer, path.received(message), kind, lifetime)
     }
 
+    /// From now on a peer that nothing holds is known for as long as a Message ID of its own or one towards it.
+    pub(super) fn keep_known(&mut self, now: Instant, peer: PeerKey) {
+        self.peers.hold(peer);
+        self.peers.release(now, peer);
+    }
+
     /// Answers a request that is not opened: the answer is made again for each duplicate.
     pub(super) fn respond_unasked(&mut self, path: Path, request: &Message, response: Response) {
         let (kind, message_id) = match request.kind {
@@ -121,9 +127,7 @@ impl Endpoint {
                 let now = self.now;
                 let Some(peer) = self.admit(now, path.from) else { return };
                 let Ok(message_id) = self.draw_message_id(now, peer) else { return };
-                // From now on the peer is remembered for as long as the Message ID.
-                self.peers.hold(peer);
-                self.peers.release(now, peer);
+                self.keep_known(now, peer);
                 (Type::NonConfirmable, message_id)
             }
         };

@@ -391,8 +391,7 @@ impl Endpoint {
         let goes_on = block.is_some_and(Block::more) && stretch.is_whole();
         let kept = (goes_on && (is_content || block2.is_none_or(|block| block.num() == 0))).then(|| {
             let mut options = reply.options.clone();
-            let first_only = [OptionNumber::BLOCK1, OptionNumber::BLOCK2, OptionNumber::SIZE2, OptionNumber::ECHO];
-            options.retain(|number, _| !first_only.contains(&number));
+            options.retain(|number, _| !belongs_to_first(number));
             Box::new(Kept { code, options, body: stretch.data })
         });
         match echo {
@@ -575,6 +574,15 @@ impl Endpoint {
         }
         done
     }
+}
+
+/// What only the first block of a response carries. Observe too: whoever asks for a later block does not observe (RFC 7959
+/// §2.6).
+const fn belongs_to_first(number: OptionNumber) -> bool {
+    matches!(
+        number,
+        OptionNumber::OBSERVE | OptionNumber::BLOCK1 | OptionNumber::BLOCK2 | OptionNumber::SIZE2 | OptionNumber::ECHO
+    )
 }
 
 /// How many bytes of a body go beside these options, without Block2, into one message of `most` bytes and one block.

@@ -9,5 +9,5 @@ pub(crate) use self::incoming::{
     Arrived, Asked, Common, Incoming, IncomingKey, Incomings, NewIncoming, Told, Waiting, due,
 };
 pub(crate) use self::outgoing::{
-    Bodies, NewRequest, Notice, Outcome, Outgoing, OutgoingKey, Outgoings, Stage, of_peer, waiting,
+    Bodies, Chosen, NewRequest, Notice, Outcome, Outgoing, OutgoingKey, Outgoings, Stage, of_peer, waiting,
 };

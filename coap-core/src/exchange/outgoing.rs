@@ -30,6 +30,7 @@ pub(crate) struct Outgoing {
     pub(crate) from: Local,
     /// What the response will carry; a ping has none.
     pub(crate) token: Option<Token>,
+    chosen: Chosen,
     pub(crate) stage: Stage,
     pub(crate) pacing: Pacing,
     pub(crate) heed: Heed,
@@ -60,6 +61,15 @@ pub(crate) struct Outgoing {
     pub(crate) of_peer: Link,
     /// Among those of them that wait for their turn.
     pub(crate) waiting: Link,
+}
+
+/// Who chose a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chosen {
+    /// We, and no other request has it.
+    ByUs,
+    /// The caller, who can choose it again for the next request (RFC 7252 §5.3.1).
+    ByCaller,
 }
 
 /// How far a request has come.
@@ -135,6 +145,12 @@ impl Outgoing {
         self.observing.as_ref().is_some_and(|observing| observing.is_leaving())
     }
 
+    /// Whether a duplicate of a response to it could be taken for another: from a member of its group, or to the next request
+    /// with its token. What is observed is told by its number.
+    pub(crate) fn can_meet_duplicates(&self) -> bool {
+        self.is_group() || (self.chosen == Chosen::ByCaller && self.observing.is_none())
+    }
+
     /// It has reached the peer, or may have: a response with its token can be meant for it.
     fn is_known_there(&self) -> bool {
         let registered = || self.observing.as_ref().is_some_and(|observing| observing.is_registered());
@@ -203,6 +219,7 @@ pub(crate) struct NewRequest {
     /// See [`Outgoing::body_key`].
     pub(crate) body_key: Option<u64>,
     pub(crate) parent: Option<OutgoingKey>,
+    pub(crate) chosen: Chosen,
     pub(crate) pacing: Pacing,
     pub(crate) heed: Heed,
     pub(crate) progress: Progress,
@@ -247,7 +264,7 @@ impl Outgoings {
     /// Opens a request in the stage of waiting, or paused.
     pub(crate) fn open(&mut self, now: Instant, new: NewRequest) -> OutgoingKey {
         let NewRequest { peer, to, from, message, bodies, body_key, .. } = new;
-        let NewRequest { parent, pacing, heed, progress, transmission, until, .. } = new;
+        let NewRequest { parent, chosen, pacing, heed, progress, transmission, until, .. } = new;
         let token = message.as_ref().filter(|message| !message.code.is_empty()).map(|message| message.token.clone());
         let hash = token.as_ref().map(|token| self.hash.bytes(token.as_bytes()));
         let key = self.requests.insert(Outgoing {
@@ -258,6 +275,7 @@ impl Outgoings {
             bodies,
             body_key,
             parent,
+            chosen,
             pacing,
             heed,
             progress,

@@ -88,10 +88,10 @@ impl Options {
     /// Adds a segment to the path: bytes as they are meant, not percent-encoded.
     ///
     /// # Errors
-    /// If the segment has more than 255 bytes.
+    /// If the segment has more than 255 bytes, or is `.` or `..` (RFC 7252 §5.10.1).
     #[inline]
     pub fn push_uri_path(&mut self, segment: &str) -> Result<(), OptionError> {
-        self.push(OptionNumber::URI_PATH, segment.as_bytes())
+        self.push_segment(OptionNumber::URI_PATH, segment)
     }
 
     /// The arguments of the query.
@@ -115,9 +115,9 @@ impl Options {
     /// Adds a segment to the path of what was created.
     ///
     /// # Errors
-    /// If the segment has more than 255 bytes.
+    /// If the segment has more than 255 bytes, or is `.` or `..` (RFC 7252 §5.10.7).
     pub fn push_location_path(&mut self, segment: &str) -> Result<(), OptionError> {
-        self.push(OptionNumber::LOCATION_PATH, segment.as_bytes())
+        self.push_segment(OptionNumber::LOCATION_PATH, segment)
     }
 
     /// The arguments of the query of what was created.
@@ -243,6 +243,15 @@ impl Options {
         legal.then(|| decode_uint(value)).flatten().and_then(|value| u32::try_from(value).ok())
     }
 
+    /// A segment of a path says what it is called; those that say where to go are resolved before there are options.
+    #[inline]
+    fn push_segment(&mut self, number: OptionNumber, segment: &str) -> Result<(), OptionError> {
+        if matches!(segment, "." | "..") {
+            return Err(OptionError::DotSegment { number });
+        }
+        self.push(number, segment.as_bytes())
+    }
+
     /// For options whose numbers have up to two bytes.
     #[inline]
     fn uint16(&self, number: OptionNumber) -> Option<u16> {
@@ -310,6 +319,22 @@ mod tests {
         assert_eq!(options.check(|_| true), Ok(()));
         assert!(!options.has_bad_elective());
         assert_eq!(options.count(), 13);
+    }
+
+    /// RFC 7252 §5.10.1, §5.10.7: they must not be `.` or `..`.
+    #[test]
+    fn no_path_has_a_dot_segment() {
+        let mut options = Options::new();
+        for dots in [".", ".."] {
+            let refused = |number| Err(OptionError::DotSegment { number });
+            assert_eq!(options.push_uri_path(dots), refused(OptionNumber::URI_PATH));
+            assert_eq!(options.push_location_path(dots), refused(OptionNumber::LOCATION_PATH));
+        }
+        assert!(options.is_empty());
+        for plain in ["...", "", ".a", "a/.."] {
+            options.push_uri_path(plain).unwrap();
+        }
+        assert_eq!(options.count(), 4);
     }
 
     #[test]

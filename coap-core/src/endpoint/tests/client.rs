@@ -382,12 +382,48 @@ fn a_cancelled_request_has_no_event_and_its_response_is_a_strangers() {
 
 #[test]
 fn a_request_cancelled_before_it_left_is_not_sent() {
-    let mut rig = Rig::new();
-    let id = rig.endpoint.request(rig.now, peer(1), Request::get(), &RequestOptions::new()).unwrap();
-    rig.endpoint.cancel(rig.now, id);
+    let group = Peer::from(SocketAddr::from(([224, 0, 1, 187], 5_683)));
+    let how = RequestOptions::new();
+    for (to, how) in
+        [(peer(1), &how), (peer(1), &how.clone().non_confirmable()), (group, &how.clone().non_confirmable())]
+    {
+        let mut rig = Rig::new();
+        let id = rig.endpoint.request(rig.now, to, Request::get(), how).unwrap();
+        rig.endpoint.cancel(rig.now, id);
+        rig.drain();
+        rig.sent_nothing();
+        rig.comes_to_rest();
+    }
+}
+
+/// RFC 7252 §5.3.2, RFC 4007 §6: what comes from it has a zone.
+#[test]
+fn a_link_local_peer_that_is_asked_on_an_interface_answers_from_there() {
+    let addr = |text: &str| Peer::from(text.parse::<SocketAddr>().unwrap());
+    let (to, there, elsewhere) = (addr("[fe80::1]:5683"), addr("[fe80::1%2]:5683"), addr("[fe80::1%3]:5683"));
+    let (mut rig, how) = (Rig::new(), RequestOptions::new().interface(2));
+    let asked = rig.request(to, &how);
+    let (sent_to, request) = rig.sent();
+    assert_eq!(sent_to, there);
+    let response = answer(Type::Acknowledgement, Code::CONTENT, request.message_id, &request, b"hi");
+    rig.receive(elsewhere, &response);
+    rig.said_nothing();
+    rig.receive(there, &response);
+    assert_eq!(rig.response().0, asked);
+    let pinged = rig.endpoint.ping_with(rig.now, to, &how).unwrap();
     rig.drain();
-    rig.sent_nothing();
-    rig.comes_to_rest();
+    let (_, ping) = rig.sent();
+    rig.receive(there, &empty(Type::Reset, ping.message_id));
+    assert!(matches!(rig.event(), Event::Pong { id, .. } if id == pinged));
+    let observed = rig.endpoint.observe(rig.now, to, Request::get(), &how).unwrap();
+    rig.drain();
+    let mut state = rig.sent().1;
+    (state.kind, state.code) = (Type::Acknowledgement, Code::CONTENT);
+    rig.receive(there, &encode(&state));
+    assert!(matches!(rig.event(), Event::Notification { id, .. } if id == observed));
+    // A zone that the address has is its own.
+    rig.request(elsewhere, &how);
+    assert_eq!(rig.sent().0, elsewhere);
 }
 
 #[test]

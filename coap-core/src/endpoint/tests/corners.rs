@@ -119,6 +119,53 @@ fn the_same_datagram_of_a_group_member_is_one_response() {
     rig.comes_to_rest();
 }
 
+/// RFC 7252 §4.5: a response is processed once, and §5.3.1 lets a client use one token, an empty one say, for one request
+/// after the other.
+#[test]
+fn a_duplicate_of_a_non_confirmable_response_does_not_answer_the_next_request_with_the_same_token() {
+    let how = RequestOptions::new().token(Token::EMPTY);
+    for how in [how.clone(), how.non_confirmable()] {
+        let mut rig = Rig::new();
+        rig.request(peer(1), &how);
+        let (_, first) = rig.sent();
+        let old = answer(NON, Code::CONTENT, 1, &first, b"old");
+        rig.receive(peer(1), &old);
+        assert_eq!(rig.response().1.body.as_bytes(), b"old");
+        let second = rig.request(peer(1), &how);
+        let (_, request) = rig.sent();
+        rig.receive(peer(1), &old);
+        rig.said_nothing();
+        rig.receive(peer(1), &answer(NON, Code::CONTENT, 2, &request, b"new"));
+        let (of, response, _) = rig.response();
+        assert_eq!((of, response.body.as_bytes()), (second, &b"new"[..]));
+        assert_eq!(rig.endpoint.stats().duplicates, 1);
+        rig.comes_to_rest();
+    }
+}
+
+/// RFC 7252 §4.5: for as long as its lifetime, also if its sender was known long before and nothing held it since.
+#[test]
+fn a_response_to_a_group_is_known_for_its_lifetime_whenever_its_member_was_first_heard_of() {
+    let mut rig = Rig::new();
+    let group = Peer::from(SocketAddr::from(([224, 0, 1, 187], 5_683)));
+    let asked = |rig: &mut Rig| {
+        rig.request(group, &RequestOptions::new().non_confirmable());
+        rig.sent().1
+    };
+    let first = asked(&mut rig);
+    rig.receive(peer(1), &answer(NON, Code::CONTENT, 1, &first, b"hi"));
+    rig.pass(secs(240));
+    let second = asked(&mut rig);
+    rig.events.clear();
+    let response = answer(NON, Code::CONTENT, 2, &second, b"hi");
+    rig.receive(peer(1), &response);
+    rig.pass(secs(140));
+    rig.events.retain(|event| matches!(event, Event::Response { .. }));
+    rig.receive(peer(1), &response);
+    assert_eq!((rig.events.len(), rig.endpoint.stats().duplicates), (1, 1));
+    rig.comes_to_rest();
+}
+
 #[test]
 fn a_request_that_was_not_sent_yet_has_no_response() {
     let mut rig = Rig::new();

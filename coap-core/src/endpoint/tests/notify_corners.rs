@@ -121,6 +121,8 @@ fn the_blocks_of_a_first_answer_are_of_that_answer() {
         }
         let (_, block) = rig.sent();
         assert_eq!((block.options.etag(), &block.payload[..]), (first.options.etag(), &[2; 36][..]));
+        // RFC 7959 §2.6: a GET for a later block observes nothing, and its answer is no notification.
+        assert_eq!((first.options.observe().is_some(), block.options.observe()), (true, None));
         rig.ends(&[topic]);
     }
 }
@@ -361,5 +363,38 @@ fn a_notification_does_not_end_a_response_in_parts_to_the_same_peer() {
     rig.receive(peer(1), &block_of_o(0x2003, 0x62, 1));
     assert_eq!(rig.sent().1.payload, [8; 10][..]);
     rig.said_nothing();
+    rig.ends(&[topic]);
+}
+
+/// RFC 7641 §4.1: an answer with Observe says that there is an entry with this token.
+#[test]
+fn the_answer_to_a_registration_in_blocks_comes_again_without_observe_for_another_token() {
+    let mut rig = Rig::new();
+    let topic = rig.topic(TopicOptions::new());
+    let block = |message_id, token, num, more| {
+        let mut message = Message::decode(registration(message_id, token).into()).unwrap();
+        message.code = Code::FETCH;
+        message.options.set_block1(Block::new(num, more, 0).unwrap());
+        message.payload = Bytes::from_static(&[7; 16]);
+        encode(&message)
+    };
+    rig.receive(peer(1), &block(0x2001, 0x51, 0, true));
+    let id = rig.handed_up().id;
+    assert!(rig.endpoint.collect(rig.now, id.request_body(), 100));
+    rig.drain();
+    assert_eq!(rig.sent().1.code, Code::CONTINUE);
+    rig.receive(peer(1), &block(0x2002, 0x52, 1, false));
+    rig.event();
+    rig.endpoint.accept_observer(rig.now, id, topic, content("v0")).unwrap().unwrap();
+    rig.drain();
+    let (_, first) = rig.sent();
+    // It was lost, and the last block comes again: as it was, and with a new token.
+    for (message_id, token, observes) in [(0x2003, 0x52, true), (0x2004, 0x53, false)] {
+        rig.receive(peer(1), &block(message_id, token, 1, false));
+        let (_, again) = rig.sent();
+        assert_eq!((again.code, &again.payload), (first.code, &first.payload));
+        assert_eq!(again.options.observe().is_some(), observes, "{again}");
+    }
+    assert_eq!(rig.endpoint.topic_observers(topic), 1);
     rig.ends(&[topic]);
 }

@@ -324,3 +324,38 @@ fn it_is_not_registered_again_while_a_state_is_being_fetched() {
     rig.stale();
     rig.reregistered(1);
 }
+
+/// RFC 7252 §4.6: neither the request that ends the observation, which is a byte longer, nor that for the rest of a state is
+/// longer than a datagram may be.
+#[test]
+fn nothing_that_an_observation_sends_is_longer_than_a_datagram_may_be() {
+    let token = RequestOptions::new().token(Token::new(&[7; 8]).unwrap());
+    for spare in 0..8 {
+        let mut rig = Rig::with(Config::builder().max_datagram(64).min_token_len(8).build().unwrap());
+        // Header, token, Observe 0, and the head of Uri-Host, from which it is far to Block2.
+        let mut options = Options::new();
+        options.set_uri_host(&"h".repeat(64 - 4 - 8 - 1 - 2 - spare)).unwrap();
+        let asked = Request::get().with_options(options);
+        let observed = rig.endpoint.observe(rig.now, peer(1), asked, &token);
+        if spare == 0 {
+            assert_eq!(observed, Err(RequestError::TooLarge { len: 65, max: 64 }));
+            continue;
+        }
+        let id = observed.unwrap();
+        rig.drain();
+        let (_, request) = rig.sent();
+        rig.receive_block(ACK, request.message_id, &request, state(1, FIRST), block(0, true));
+        let fetched = rig.sent.pop_front();
+        assert_eq!(
+            (fetched.is_none(), rig.endpoint.stats().notifications_incomplete),
+            (spare < 2, u64::from(spare < 2))
+        );
+        if fetched.is_none() {
+            assert!(matches!(rig.event(), Event::Stale { .. }));
+        }
+        assert!(rig.endpoint.deregister(rig.now, id));
+        rig.drain();
+        assert_eq!(rig.sent().1.options.observe(), Some(1));
+        rig.comes_to_rest();
+    }
+}

@@ -233,6 +233,28 @@ fn the_duplicate_of_a_post_that_was_refused_is_refused_when_there_is_room_again(
     assert_eq!(rig.endpoint.stats().duplicates, 1);
 }
 
+/// RFC 7252 §4.5: for EXCHANGE_LIFETIME, also if the peer was known long before and nothing held it since.
+#[test]
+fn the_duplicate_of_a_post_that_was_refused_is_known_whenever_its_peer_was_first_heard_of() {
+    let mut rig = Rig::with(Config::builder().max_incoming(1).build().unwrap());
+    rig.receive(peer(1), &con(Code::POST, 1));
+    let request = rig.handed_up();
+    rig.respond(request.id, Response::new(Code::CHANGED));
+    rig.sent_bytes();
+    rig.pass(secs(240));
+    rig.receive(peer(9), &con(Code::POST, 1));
+    let other = rig.handed_up();
+    rig.receive(peer(1), &con(Code::POST, 2));
+    let refusal = rig.sent_bytes();
+    rig.respond(other.id, Response::new(Code::CHANGED));
+    rig.sent_bytes();
+    rig.pass(secs(240));
+    rig.receive(peer(1), &con(Code::POST, 2));
+    assert_eq!(rig.sent_bytes(), refusal);
+    rig.said_nothing();
+    rig.comes_to_rest();
+}
+
 #[test]
 fn what_is_not_safe_and_cannot_be_remembered_is_met_with_silence() {
     let config = Config::builder().max_peers(1).build().unwrap();
