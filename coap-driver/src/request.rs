@@ -7,7 +7,8 @@ use core::task::Poll;
 use core::time::Duration;
 
 use coap_core::{
-    BlockSize, Body, Code, ContentFormat, Local, OptionNumber, Request, RequestOptions, Token, TransmissionParameters,
+    BlockSize, Body, Code, ContentFormat, Local, OptionNumber, Request, RequestError, RequestOptions, Token,
+    TransmissionParameters,
 };
 use futures_io::AsyncRead;
 
@@ -104,7 +105,8 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
-    /// The content.
+    /// The content, which must be there as a whole: what goes part by part is given to [`body`](Self::body), and `Body::Parts`
+    /// ends the request with [`Error::Request`].
     pub fn payload(mut self, content: impl Into<Body>) -> Self {
         self.request.body = content.into();
         self.reader = None;
@@ -438,7 +440,12 @@ impl<R: Runtime> RequestBuilder<R> {
         if let Some(upload) = &upload {
             request.body = Body::Parts { size: upload.size() };
         }
-        let target = through.route(client.proxy(), target?, &mut request.options)?;
+        let target = target?;
+        // Nobody would ever supply them.
+        if upload.is_none() && request.body.is_in_parts() {
+            return Err(Error::Request(RequestError::WrongBody));
+        }
+        let target = through.route(client.proxy(), target, &mut request.options)?;
         let peers = resolve(&client, &target, deadline).await?;
         let race = Race::new(client, Ask::Request(request), how, deadline).with_number(number);
         let mut race = race.with_upload(upload).with_progress(on_progress);
