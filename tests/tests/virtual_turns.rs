@@ -3,9 +3,9 @@
 
 use core::time::Duration;
 
-use coap_core::{Body, RequestError};
+use coap_core::{Body, Config, RequestError};
 use coap_driver::router::{Payload, Router, get, put};
-use coap_driver::Error;
+use coap_driver::{Client, Error, ErrorKind, Stage};
 use coap_sim::{Host, Sim};
 
 const fn secs(secs: u64) -> Duration {
@@ -32,6 +32,32 @@ fn serve(sim: &mut Sim, name: &str) -> (Host, String) {
     sim.spawn(server.serve(router(&host)));
     let uri = format!("coap://[{}]", host.ip());
     (host, uri)
+}
+
+fn kind<T>(result: Result<T, Error>) -> Result<T, ErrorKind> {
+    result.map_err(|error| error.kind())
+}
+
+#[test]
+fn what_has_had_no_room_in_its_time_was_not_sent() {
+    let mut sim = Sim::from_env(41);
+    let (_server, uri) = serve(&mut sim, "server");
+    let host = sim.host("client");
+    let config = Config::builder().max_requests(1).build().unwrap();
+    let client: Client<Host> = sim.block_on(host.builder().config(config).client()).unwrap();
+    let ask = |path: &str| {
+        let request = client.get(format!("{uri}{path}")).timeout(secs(1));
+        host.spawn(async move { kind(request.await.map(|reply| reply.code)) })
+    };
+    // All of them have the same end, and it is the end of the first that makes room for the others.
+    let (first, second, third) = (ask("/slow"), ask("/now"), ask("/now"));
+    sim.run_for(secs(2));
+    assert_eq!(sim.block_on(first), Err(ErrorKind::TimedOut(Stage::Response)));
+    for late in [second, third] {
+        assert_eq!(sim.block_on(late), Err(ErrorKind::TimedOut(Stage::Waiting)));
+    }
+    let trace = sim.trace().to_string();
+    assert!(!trace.contains("now"), "{trace}");
 }
 
 #[test]
