@@ -564,7 +564,8 @@ const fn is_nobody(why: SessionEnd) -> bool {
 const fn full(started: &Result<(), Error>, peer: Peer) -> Option<Room> {
     match started {
         Err(Error::Request(RequestError::Busy)) => Some(Room::Peer(peer)),
-        Err(Error::Request(RequestError::TooManyRequests | RequestError::TooManyPeers)) => Some(Room::Endpoint),
+        Err(Error::Request(RequestError::TooManyRequests)) => Some(Room::Endpoint),
+        Err(Error::Request(RequestError::TooManyPeers)) => Some(Room::Peers),
         _ => None,
     }
 }

@@ -174,6 +174,7 @@ impl State {
     /// Does with a handler's answer what it is for. What has begun is to be read and sent.
     #[must_use]
     pub(crate) fn finish(&mut self, now: Instant, purpose: Purpose, response: Option<Response>) -> Option<Begun> {
+        self.stirred = true;
         match purpose {
             Purpose::Observers(turn) => {
                 let response = response.unwrap_or_else(|| Response::new(Code::INTERNAL_SERVER_ERROR));

@@ -3,7 +3,7 @@
 
 use core::time::Duration;
 
-use coap_core::{Body, Config, RequestError};
+use coap_core::{Body, Code, Config, RequestError};
 use coap_driver::router::{Payload, Router, get, put};
 use coap_driver::{Client, Error, ErrorKind, Stage};
 use coap_sim::{Host, Sim};
@@ -58,6 +58,29 @@ fn what_has_had_no_room_in_its_time_was_not_sent() {
     }
     let trace = sim.trace().to_string();
     assert!(!trace.contains("now"), "{trace}");
+}
+
+#[test]
+fn a_peer_that_has_nothing_open_any_more_makes_room_for_another() {
+    let mut sim = Sim::from_env(42);
+    let host = sim.host("server");
+    let config = Config::builder().max_peers(1).build().unwrap();
+    let server = sim.block_on(host.builder().config(config).bind("[::]:5683").server()).unwrap();
+    let own = server.client();
+    let uri = format!("coap://[{}]", host.ip());
+    sim.spawn(server.serve(router(&host)));
+    let (_other, other) = serve(&mut sim, "other");
+    let peer = sim.host("peer");
+    let client = sim.block_on(peer.client()).unwrap();
+
+    // The one peer that there is room for is at work here for three seconds.
+    let asked = sim.spawn(async move { client.get(format!("{uri}/slow")).await.map(|reply| reply.code) });
+    sim.run_for(secs(1));
+    let reply = sim.block_on(own.get(format!("{other}/now")).into_future());
+    assert_eq!(reply.unwrap().code, Code::CONTENT);
+    let took = host.now().as_micros();
+    assert!((3_000_000..3_500_000).contains(&took), "it took until {took} µs");
+    assert_eq!(sim.block_on(asked).unwrap(), Code::CONTENT);
 }
 
 #[test]
