@@ -333,8 +333,8 @@ impl fmt::Display for Error {
             }
             Self::Failed { peer, reason, .. } => write!(f, "request to {peer} failed: {reason}"),
             Self::Status(reply) => match reply.text().filter(|text| !text.is_empty()) {
-                Some(text) => write!(f, "{} answered {}: {}", reply.from, reply.code, text.escape_debug()),
-                None => write!(f, "{} answered {}", reply.from, reply.code),
+                Some(text) => write!(f, "{} answered {}: {}", reply.told, reply.code, text.escape_debug()),
+                None => write!(f, "{} answered {}", reply.told, reply.code),
             },
             Self::Closed => {
                 write!(f, "the client is closed, or its runtime has ended: make a new one to send requests")

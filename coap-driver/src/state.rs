@@ -296,7 +296,7 @@ impl State {
             self.waiting.begin(id, from, response, timing, size);
             return;
         }
-        let reply = Reply::new(from, response, timing);
+        let reply = Reply::new(from, self.told_as(from), response, timing);
         if !self.waiting.is_to_group(id) {
             return self.settle(id, wake, |_, _| Outcome::Reply(reply));
         }
