@@ -1,6 +1,7 @@
 //! What a server has open: handlers at work, the bodies that they read, and those of their answers.
 
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +15,12 @@ use crate::topics::{Join, Topics, Turn};
 /// How long a peer should wait when there is no room for a stream, in seconds: by then one that is silent gives way.
 const RETRY_AFTER: u32 = 4;
 
+/// Handlers whose content broke off that may still clear up at a time. A further one is dropped at once.
+const MOST_CLEARING_UP: usize = 64;
+
+/// How long it may: as a request that is answered separately, where the configuration does not say (`incoming_timeout`).
+const CLEARING_UP: Duration = Duration::from_secs(93);
+
 /// The server's part of the [`State`].
 #[derive(Debug, Default)]
 pub(crate) struct Serving {
@@ -25,6 +32,8 @@ pub(crate) struct Serving {
     uploads: Table<BodyId, Arc<Upload>>,
     /// Content of answers that is sent as it is read.
     feeds: Table<BodyId, Feed>,
+    /// How many handlers whose content broke off still run.
+    clearing_up: usize,
     pub(crate) topics: Topics,
     /// Tasks to wake when the lock is gone.
     wake: Vec<Waker>,
@@ -140,6 +149,16 @@ impl Serving {
             }
             Errand::Observers(turn) => self.topics.goes_on(turn, cx),
         }
+    }
+
+    /// Lets a handler whose content broke off go on for this long. `None`: too many do.
+    pub(crate) fn begin_clearing_up(&mut self) -> Option<Duration> {
+        self.clearing_up = Some(self.clearing_up + 1).filter(|all| *all <= MOST_CLEARING_UP)?;
+        Some(CLEARING_UP)
+    }
+
+    pub(crate) const fn end_clearing_up(&mut self) {
+        self.clearing_up = self.clearing_up.saturating_sub(1);
     }
 
     /// A handler takes its time.
