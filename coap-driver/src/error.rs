@@ -10,6 +10,7 @@ use coap_core::{
     UriError,
 };
 
+use crate::kind::ErrorKind;
 use crate::reply::Reply;
 use crate::router::RouteError;
 
@@ -405,7 +406,7 @@ impl From<Error> for io::Error {
             error if error.is_timeout() => io::ErrorKind::TimedOut,
             Error::Reset { .. } => io::ErrorKind::ConnectionReset,
             Error::Unreachable { .. } => io::ErrorKind::HostUnreachable,
-            Error::Blockwise { .. } => io::ErrorKind::InvalidData,
+            Error::Blockwise { .. } if error.kind() == ErrorKind::BadResponse => io::ErrorKind::InvalidData,
             Error::Closed | Error::Disconnected | Error::Session { .. } => io::ErrorKind::NotConnected,
             Error::Aborted => io::ErrorKind::ConnectionAborted,
             _ => io::ErrorKind::Other,
