@@ -261,8 +261,8 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
-    /// Waits up to `span`, within its timeout, if the server has asked not to be sent such a request for a while (4.29 or 5.03
-    /// with Max-Age: RFC 8516 §4), instead of what [`Client::set_wait_for_back_off`] says. When that would not be enough the
+    /// Waits up to `span`, within its timeout, if the server has asked not to be sent such a request for a while (4.29 or 5.03,
+    /// for its Max-Age, which is 60 s where it says none: RFC 8516 §4; one that shuts down does so too), instead of what [`Client::set_wait_for_back_off`] says. When that would not be enough the
     /// request ends with [`Error::BackOff`] at once.
     ///
     /// ```no_run
