@@ -12,7 +12,7 @@ use crate::feed::feed;
 use crate::router::{Answer, BodyError, Call, GoAhead, HandlerFuture, Incoming, Router, Source, Upload};
 use crate::runtime::{Runtime, Timer};
 use crate::server::wake_all;
-use crate::serving::{Begun, Errand, Purpose};
+use crate::serving::{Begun, Errand, Purpose, unavailable};
 use crate::shared::Shared;
 use crate::state::{Doors, State};
 use crate::topics::Turn;
@@ -55,7 +55,7 @@ impl Calls {
             match doors {
                 Doors::Open(router) => self.call_for(shared, router, request),
                 Doors::Absent => self.answer(&request, Answer::new(Code::NOT_FOUND)),
-                Doors::Shut => self.answer(&request, Answer::new(Code::SERVICE_UNAVAILABLE)),
+                Doors::Shut => self.answer(&request, unavailable().into()),
             }
         }
         self.requests = requests;
@@ -66,7 +66,7 @@ impl Calls {
                     Ok(call) => begin(call, None),
                     Err(answer) => Called::Done(answer),
                 },
-                Doors::Absent | Doors::Shut => Called::Done(Answer::new(Code::SERVICE_UNAVAILABLE)),
+                Doors::Absent | Doors::Shut => Called::Done(unavailable().into()),
             };
             self.keep(Purpose::Observers(turn), called, None);
         }

@@ -12,8 +12,16 @@ use crate::router::{BodyError, Upload};
 use crate::state::State;
 use crate::topics::{Join, Topics, Turn};
 
-/// How long a peer should wait when there is no room for a stream, in seconds: by then one that is silent gives way.
+/// How long a peer should wait when there is no room for a stream, in seconds: by then one that is silent gives way. And when
+/// nobody serves: without Max-Age it would be a minute (RFC 7252 §5.10.5), and a server that starts anew is there before.
 const RETRY_AFTER: u32 = 4;
+
+/// Nobody serves here, not yet or not any more.
+pub(crate) fn unavailable() -> Response {
+    let mut response = Response::new(Code::SERVICE_UNAVAILABLE);
+    response.options.set_max_age(RETRY_AFTER);
+    response
+}
 
 /// Handlers whose content broke off that may still clear up at a time. A further one is dropped at once.
 const MOST_CLEARING_UP: usize = 64;
@@ -321,18 +329,18 @@ impl State {
     pub(crate) fn close_serving(&mut self, now: Instant, wake: &mut Vec<Waker>) {
         let serving = &mut self.serving;
         for (_, request) in serving.collecting.drain() {
-            let _ = self.endpoint.respond(now, request.id, Response::new(Code::SERVICE_UNAVAILABLE));
+            let _ = self.endpoint.respond(now, request.id, unavailable());
         }
         for (_, upload) in serving.uploads.drain() {
             upload.fail(BodyError::Over, wake);
         }
         for (_, feed) in serving.feeds.drain() {
             // In place of the block that the peer waits for, if it does.
-            let _ = self.endpoint.respond(now, feed.id, Response::new(Code::SERVICE_UNAVAILABLE));
+            let _ = self.endpoint.respond(now, feed.id, unavailable());
             wake.extend(feed.task);
         }
         for (id, handler) in serving.handlers.drain() {
-            let _ = self.endpoint.respond(now, id, Response::new(Code::SERVICE_UNAVAILABLE));
+            let _ = self.endpoint.respond(now, id, unavailable());
             wake.extend(handler.task);
         }
         serving.topics.close_all(&mut self.endpoint, now);

@@ -4,8 +4,8 @@
 use core::time::Duration;
 
 use coap_core::{Body, Code, Config, RequestError};
-use coap_driver::router::{Payload, Router, get, put};
-use coap_driver::{Client, Error, ErrorKind, Stage};
+use coap_driver::router::{Payload, Resource, Router, get, put};
+use coap_driver::{Client, Error, ErrorKind, Observed, Stage};
 use coap_sim::{Host, Sim};
 
 const fn secs(secs: u64) -> Duration {
@@ -97,4 +97,35 @@ fn content_that_nobody_would_supply_is_refused_at_once() {
     let result = sim.block_on(client.get("coap://[ff02::fd]/it").payload(parts).multicast());
     assert!(matches!(result, Err(Error::Request(RequestError::WrongBody))), "{result:?}");
     assert_eq!(host.now().as_micros(), 0);
+}
+
+#[test]
+fn a_server_that_starts_anew_is_not_left_alone_for_a_minute() {
+    let mut sim = Sim::from_env(44);
+    let (host, client) = (sim.host("server"), sim.host("client"));
+    let client = sim.block_on(client.client()).unwrap();
+    let uri = format!("coap://[{}]/now", host.ip());
+    let ask = |sim: &mut Sim| kind(sim.block_on(client.get(&uri).into_future()).map(|reply| reply.code));
+
+    // It is there, and does not serve yet.
+    let server = sim.block_on(host.server("[::]:5683")).unwrap();
+    let own = server.client();
+    assert_eq!(ask(&mut sim), Ok(Code::SERVICE_UNAVAILABLE));
+    let (resource, stop) = (Resource::new(), server.shutdown_handle());
+    let router = || Router::new().route("/now", get(async || "now").observable(&resource));
+    let serving = sim.spawn(server.serve(router()));
+    sim.run_for(secs(5));
+    assert_eq!(ask(&mut sim), Ok(Code::CONTENT));
+
+    // It says goodbye to its observers, and comes again.
+    let mut observation = sim.block_on(client.observe(&uri).into_future()).unwrap();
+    assert!(matches!(sim.block_on(observation.next()), Some(Observed::Notification(_))));
+    stop.shutdown(secs(1));
+    assert!(matches!(sim.block_on(observation.next()), Some(Observed::Ended(_))));
+    sim.block_on(serving).unwrap();
+    drop(own);
+    let server = sim.block_on(host.server("[::]:5683")).unwrap();
+    sim.spawn(server.serve(router()));
+    sim.run_for(secs(5));
+    assert_eq!(ask(&mut sim), Ok(Code::CONTENT));
 }
