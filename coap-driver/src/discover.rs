@@ -357,7 +357,7 @@ mod tests {
             options.set_content_format(format);
         }
         let from = Peer::from("[fe80::1%3]:5700".parse::<SocketAddr>().unwrap());
-        Reply { code, options, payload: Bytes::from_static(payload), from, timing: Timing::default() }
+        Reply { code, options, payload: Bytes::from_static(payload), from, timing: Timing::default(), told: from }
     }
 
     const LINKS: Option<ContentFormat> = Some(ContentFormat::LINK_FORMAT);

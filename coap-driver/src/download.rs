@@ -57,6 +57,8 @@ pub struct Download<R: Runtime> {
     pub size: Option<u64>,
     /// Where in the content the first part starts, in bytes: 0, but for a download that was resumed.
     pub offset: u64,
+    /// The same for a person: see `Reply`.
+    told: Peer,
     source: Source<R>,
     /// What is left of a part that was read in part.
     rest: Bytes,
@@ -115,12 +117,13 @@ impl<R: Runtime> Drop for Transfer<R> {
 impl<R: Runtime> Download<R> {
     /// A response that came at once.
     pub(crate) fn whole(reply: Reply) -> Self {
-        let Reply { code, options, payload, from, timing } = reply;
+        let Reply { code, options, payload, from, timing, told } = reply;
         Self {
             code,
             options,
             from,
             timing,
+            told,
             size: Some(payload.len() as u64),
             offset: 0,
             source: Source::Complete,
@@ -138,7 +141,7 @@ impl<R: Runtime> Download<R> {
         on_progress: Option<ProgressHook>,
     ) -> Self {
         let Head { reply, size, offset } = head;
-        let Reply { code, options, from, timing, .. } = reply;
+        let Reply { code, options, from, timing, told, .. } = reply;
         let skip = resumed.map_or(0, |resume| {
             let same = options.etag().as_ref() == Some(resume.etag());
             // Nobody has more of the content than there is: what was kept is of another one.
@@ -151,6 +154,7 @@ impl<R: Runtime> Download<R> {
             options,
             from,
             timing,
+            told,
             size,
             offset,
             source: Source::Parts(transfer),
@@ -177,7 +181,8 @@ impl<R: Runtime> Download<R> {
         // The first part is there.
         let _ = self.poll_rest(&Context::from_waker(Waker::noop()));
         let (options, payload) = (core::mem::take(&mut self.options), core::mem::take(&mut self.rest));
-        let reply = Reply { code: self.code, options, payload, from: self.from, timing: self.timing };
+        let (code, from, timing, told) = (self.code, self.from, self.timing, self.told);
+        let reply = Reply { code, options, payload, from, timing, told };
         Err(Error::Status(Box::new(reply)))
     }
 
@@ -243,15 +248,15 @@ impl<R: Runtime> Download<R> {
                 }
                 PartNews::Part { data, last } => {
                     if last && self.skip > data.len() as u64 {
-                        let (peer, reason) = (self.from, Failure::Blockwise(BlockFailure::Changed));
+                        let (peer, reason) = (self.told, Failure::Blockwise(BlockFailure::Changed));
                         let error = transfer.fail(Error::from_failure(peer, reason, self.timing));
                         self.source = Source::Broken;
                         return Poll::Ready(Err(Some(error)));
                     }
                     if last {
-                        let (options, payload) = (self.options.clone(), Bytes::new());
-                        let reply = Reply { code: self.code, options, payload, from: self.from, timing: self.timing };
-                        transfer.teller.finished(&reply);
+                        let (code, options, payload) = (self.code, self.options.clone(), Bytes::new());
+                        let (from, timing, told) = (self.from, self.timing, self.told);
+                        transfer.teller.finished(&Reply { code, options, payload, from, timing, told });
                         self.source = Source::Complete;
                     }
                     self.take(data);

@@ -64,6 +64,7 @@ impl<R: Runtime> Driver<R> {
         let kicked = state.register(cx.waker());
         if kicked || state.endpoint.poll_timeout().is_some_and(|due| due <= now) {
             state.endpoint.handle_timeout(now);
+            state.stirred = true;
         }
         state.drain_events(now, &mut self.calls.requests, &mut self.wake);
         let State { endpoint, serving, .. } = &mut *state;
@@ -80,6 +81,10 @@ impl<R: Runtime> Driver<R> {
             self.calls.settle(&mut state, now);
         }
         state.serving.take_wakers(&mut self.wake);
+        // Not in each round: whoever is woken and finds no room wakes this task in turn.
+        if core::mem::take(&mut state.stirred) {
+            state.queues.give_peers(&mut self.wake);
+        }
         let over = state.is_over(now);
         let doors = if over { self.end(&mut state, now) } else { None };
         let more = self.sockets.collect(&mut state.endpoint);

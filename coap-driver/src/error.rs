@@ -10,6 +10,7 @@ use coap_core::{
     UriError,
 };
 
+use crate::kind::ErrorKind;
 use crate::reply::Reply;
 use crate::router::RouteError;
 
@@ -36,7 +37,8 @@ pub enum Error {
         /// The address.
         peer: Peer,
     },
-    /// There is no secure session, or it has ended, and why. Of a request whose timing has no attempts nothing was sent.
+    /// There is no secure session, or it has ended, and why. Of a request whose timing has no attempts nothing was sent, unless it
+    /// is the rest of a download.
     Session {
         /// With whom.
         peer: Peer,
@@ -64,7 +66,7 @@ pub enum Error {
         /// The zone.
         zone: String,
     },
-    /// The client's sockets are of the other address family. Nothing was sent.
+    /// The client's sockets are of the other address family, or listen for secure sessions only. Nothing was sent.
     AddressFamily {
         /// Whom the request was for.
         peer: Peer,
@@ -97,7 +99,7 @@ pub enum Error {
         /// How long it waited.
         timing: Timing,
     },
-    /// The request was sent, repeated, and nothing at all came back.
+    /// The request was sent, repeated, and nothing at all came back. Of the rest of a download the timing counts no attempts.
     NoAck {
         /// Whom it was for.
         peer: Peer,
@@ -278,9 +280,11 @@ impl fmt::Display for Error {
             Self::NoInterface { zone } => {
                 write!(f, "no interface {zone:?} on this machine: check the zone after the % in the address")
             }
-            Self::AddressFamily { peer } => {
-                write!(f, "no socket for {peer}: bind the client to an address of the same family")
-            }
+            Self::AddressFamily { peer } => write!(
+                f,
+                "no socket to ask {peer} from: bind one to an address of the same family; one that listens for secure \
+                 sessions does not ask"
+            ),
             Self::NotGroup { peer } => write!(
                 f,
                 "{peer} is no group: name a multicast address, such as 224.0.1.187 or [ff02::fd%25eth0], and no proxy"
@@ -295,7 +299,15 @@ impl fmt::Display for Error {
             Self::NotSent { peer, timing } => write!(
                 f,
                 "not sent to {peer} within {}: earlier requests to it are unanswered, so wait or allow more at a time \
-                 (NSTART); or it had 65,536 of them within EXCHANGE_LIFETIME, so send fewer",
+                 (NSTART); or too much is open here (max_requests, max_peers); or it had 65,536 of them within \
+                 EXCHANGE_LIFETIME, so send fewer",
+                Seconds(timing.elapsed)
+            ),
+            // Of the rest of a download or an upload nobody counts.
+            Self::NoAck { peer, timing } if timing.attempts == 0 => write!(
+                f,
+                "no answer from {peer} any more, {} after the beginning: check that its CoAP server still runs, and the \
+                 network",
                 Seconds(timing.elapsed)
             ),
             Self::NoAck { peer, timing } => write!(
@@ -333,8 +345,8 @@ impl fmt::Display for Error {
             }
             Self::Failed { peer, reason, .. } => write!(f, "request to {peer} failed: {reason}"),
             Self::Status(reply) => match reply.text().filter(|text| !text.is_empty()) {
-                Some(text) => write!(f, "{} answered {}: {}", reply.from, reply.code, text.escape_debug()),
-                None => write!(f, "{} answered {}", reply.from, reply.code),
+                Some(text) => write!(f, "{} answered {}: {}", reply.told, reply.code, text.escape_debug()),
+                None => write!(f, "{} answered {}", reply.told, reply.code),
             },
             Self::Closed => {
                 write!(f, "the client is closed, or its runtime has ended: make a new one to send requests")
@@ -405,7 +417,7 @@ impl From<Error> for io::Error {
             error if error.is_timeout() => io::ErrorKind::TimedOut,
             Error::Reset { .. } => io::ErrorKind::ConnectionReset,
             Error::Unreachable { .. } => io::ErrorKind::HostUnreachable,
-            Error::Blockwise { .. } => io::ErrorKind::InvalidData,
+            Error::Blockwise { .. } if error.kind() == ErrorKind::BadResponse => io::ErrorKind::InvalidData,
             Error::Closed | Error::Disconnected | Error::Session { .. } => io::ErrorKind::NotConnected,
             Error::Aborted => io::ErrorKind::ConnectionAborted,
             _ => io::ErrorKind::Other,

@@ -10,9 +10,9 @@ use coap_core::{Body, Code, IncomingRequest, Instant, Peer, Response};
 
 use crate::feed::feed;
 use crate::router::{Answer, BodyError, Call, GoAhead, HandlerFuture, Incoming, Router, Source, Upload};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Timer};
 use crate::server::wake_all;
-use crate::serving::{Begun, Errand, Purpose};
+use crate::serving::{Begun, Errand, Purpose, unavailable};
 use crate::shared::Shared;
 use crate::state::{Doors, State};
 use crate::topics::Turn;
@@ -55,7 +55,7 @@ impl Calls {
             match doors {
                 Doors::Open(router) => self.call_for(shared, router, request),
                 Doors::Absent => self.answer(&request, Answer::new(Code::NOT_FOUND)),
-                Doors::Shut => self.answer(&request, Answer::new(Code::SERVICE_UNAVAILABLE)),
+                Doors::Shut => self.answer(&request, unavailable().into()),
             }
         }
         self.requests = requests;
@@ -66,7 +66,7 @@ impl Calls {
                     Ok(call) => begin(call, None),
                     Err(answer) => Called::Done(answer),
                 },
-                Doors::Absent | Doors::Shut => Called::Done(Answer::new(Code::SERVICE_UNAVAILABLE)),
+                Doors::Absent | Doors::Shut => Called::Done(unavailable().into()),
             };
             self.keep(Purpose::Observers(turn), called, None);
         }
@@ -166,17 +166,24 @@ fn begin(call: Call<'_>, upload: Option<&Arc<Upload>>) -> Called {
 }
 
 /// Runs a handler to its end, or until its errand is over. A reader whose content broke off is told that, and its handler may
-/// clear up.
+/// clear up, if it has a place for that.
 async fn finish<R: Runtime>(
     shared: Arc<Shared<R>>,
     errand: Errand,
     mut handler: HandlerFuture,
     upload: Option<Arc<Upload>>,
 ) {
+    let mut place = None;
     let answer = poll_fn(|cx| {
         let goes_on = shared.lock().serving.goes_on(&errand, cx);
-        if !goes_on && !upload.as_ref().is_some_and(|upload| upload.broke_off()) {
-            return Poll::Ready(None);
+        if !goes_on {
+            let broke_off = upload.as_ref().is_some_and(|upload| upload.broke_off());
+            if place.is_none() && broke_off {
+                place = ClearingUp::begin(&shared);
+            }
+            if place.as_mut().is_none_or(|place| place.is_over(cx)) {
+                return Poll::Ready(None);
+            }
         }
         let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx)));
         polled.unwrap_or_else(|_| Poll::Ready(panicked())).map(Some)
@@ -188,6 +195,33 @@ async fn finish<R: Runtime>(
     let begun = shared.command(|state, now| state.finish_errand(now, errand, response));
     if let (Some(begun), Some(source)) = (begun, source) {
         feed(shared, begun, source).await;
+    }
+}
+
+/// A place among the handlers whose content broke off. Who sends content can begin anew with each datagram, so there are
+/// few, and none is kept for ever: a handler may wait for what never comes.
+struct ClearingUp<R: Runtime> {
+    shared: Arc<Shared<R>>,
+    end: R::Timer,
+}
+
+impl<R: Runtime> ClearingUp<R> {
+    /// `None`: all places are taken.
+    fn begin(shared: &Arc<Shared<R>>) -> Option<Self> {
+        let span = shared.lock().serving.begin_clearing_up()?;
+        let mut end = shared.runtime().timer();
+        end.set(Some(shared.runtime().now() + span));
+        Some(Self { shared: shared.clone(), end })
+    }
+
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.end.poll(cx).is_ready()
+    }
+}
+
+impl<R: Runtime> Drop for ClearingUp<R> {
+    fn drop(&mut self) {
+        self.shared.lock().serving.end_clearing_up();
     }
 }
 

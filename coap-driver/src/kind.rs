@@ -2,7 +2,7 @@
 
 use std::io;
 
-use coap_core::{Code, Failure, SessionEnd};
+use coap_core::{BlockFailure, Code, Failure, SessionEnd};
 
 use crate::error::Error;
 use crate::reply::Reply;
@@ -15,7 +15,7 @@ pub enum ErrorKind {
     Uri,
     /// An option has a value that it cannot have: nothing was sent.
     Option,
-    /// The request contradicts itself, or does not fit: nothing was sent.
+    /// The request contradicts itself, or does not fit: nothing of it was sent, or not all.
     Request,
     /// `coaps` was asked for, and there is no security, or it was asked of a group: nothing was sent.
     Security,
@@ -35,6 +35,9 @@ pub enum ErrorKind {
     Unreachable,
     /// The response cannot be understood: a critical option, or blocks that do not fit.
     BadResponse,
+    /// The response is longer than this client accepts (`max_body`), or its memory for bodies is used up
+    /// (`Config::max_transfer_bytes`).
+    Limit,
     /// The reader of the content failed.
     Body,
     /// The response has this code, a 4.xx or 5.xx.
@@ -98,6 +101,10 @@ impl Error {
             Self::NoResponse { .. } => ErrorKind::TimedOut(Stage::Response),
             Self::Reset { .. } => ErrorKind::Reset,
             Self::Unreachable { .. } => ErrorKind::Unreachable,
+            Self::Blockwise { reason: BlockFailure::NoRoom | BlockFailure::TooLarge { .. }, .. } => ErrorKind::Limit,
+            Self::Blockwise { reason: BlockFailure::TooManyBlocks | BlockFailure::OptionsTooLong, .. } => {
+                ErrorKind::Request
+            }
             Self::CriticalOption { .. } | Self::Blockwise { .. } => ErrorKind::BadResponse,
             Self::Body(_) => ErrorKind::Body,
             Self::Failed { reason: Failure::NoMessageId, .. } => ErrorKind::TimedOut(Stage::Waiting),
@@ -117,5 +124,34 @@ impl Error {
     /// The response with an error code, message and payload included, if that is what it is.
     pub fn reply(&self) -> Option<&Reply> {
         if let Self::Status(reply) = self { Some(reply) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::SocketAddr;
+
+    use coap_core::{Peer, Timing};
+
+    use super::*;
+
+    fn blockwise(reason: BlockFailure) -> Error {
+        let peer = Peer::from(SocketAddr::from(([192, 0, 2, 1], 5683)));
+        Error::from_failure(peer, Failure::Blockwise(reason), Timing::default())
+    }
+
+    #[test]
+    fn a_limit_of_ours_is_not_the_fault_of_the_response() {
+        for ours in [BlockFailure::NoRoom, BlockFailure::TooLarge { limit: 9 }] {
+            assert_eq!(blockwise(ours).kind(), ErrorKind::Limit);
+            assert_eq!(io::Error::from(blockwise(ours)).kind(), io::ErrorKind::Other);
+        }
+        for ours in [BlockFailure::TooManyBlocks, BlockFailure::OptionsTooLong] {
+            assert_eq!(blockwise(ours).kind(), ErrorKind::Request);
+        }
+        for theirs in [BlockFailure::WrongBlock, BlockFailure::WrongLength, BlockFailure::Changed] {
+            assert_eq!(blockwise(theirs).kind(), ErrorKind::BadResponse);
+            assert_eq!(io::Error::from(blockwise(theirs)).kind(), io::ErrorKind::InvalidData);
+        }
     }
 }

@@ -390,7 +390,7 @@ impl Observing {
         if !core::mem::replace(&mut registration.accepted, true) {
             timing.elapsed = now - registration.started;
         }
-        let told = Reply::new(registration.key.peer, response, timing);
+        let told = Reply::new(registration.key.peer, registration.told, response, timing);
         let told = if told.code == Code::VALID { registration.revived(told) } else { told };
         if let Some(before) = registration.state.replace(told)
             && before.options.etag().is_some()

@@ -16,8 +16,10 @@ pub(crate) type Table<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 pub(crate) enum Room {
     /// Too many wait for this peer.
     Peer(Peer),
-    /// Too many are open, or too many peers known.
+    /// Too many are open.
     Endpoint,
+    /// All peers that may be known have something open, which may be requests of theirs.
+    Peers,
     /// None is wanted yet, as the name is still looked up: nobody is woken here but by the end of a client.
     None,
 }
@@ -54,10 +56,11 @@ impl Queues {
         self.waiting.entry(room).or_default().insert(ticket, waker.clone());
     }
 
-    /// Gives the place up. Whoever has been woken and does not take the room leaves it to the next.
+    /// Gives the place up. Whoever has been woken and does not take the room leaves it to the next. Of room for peers nobody
+    /// says how much there is: there may be more of it.
     pub(crate) fn leave(&mut self, room: Room, ticket: Ticket, left: Left, wake: &mut Vec<Waker>) {
         let waited = self.waiting.get_mut(&room).is_some_and(|queue| queue.remove(&ticket).is_some());
-        if !waited && left == Left::Unused {
+        if !waited && (left == Left::Unused || room == Room::Peers) {
             self.wake_next(room, wake);
         }
     }
@@ -76,7 +79,13 @@ impl Queues {
         if !self.waiting.is_empty() {
             self.wake_next(Room::Peer(peer), wake);
             self.wake_next(Room::Endpoint, wake);
+            self.give_peers(wake);
         }
+    }
+
+    /// Something has ended, on whosever behalf: a peer may have nothing open any more.
+    pub(crate) fn give_peers(&mut self, wake: &mut Vec<Waker>) {
+        self.wake_next(Room::Peers, wake);
     }
 
     /// Wakes all that wait for room, to look at what else has changed.

@@ -373,6 +373,10 @@ impl<R: Runtime> Race<R> {
             loop {
                 // Queued first, as room may come between a refusal and the waiting for it.
                 place.wait(cx);
+                // What is too late for an answer would only be sent to blame the network for it.
+                if client.now() >= until {
+                    return Poll::Pending;
+                }
                 let started = self.start(peer);
                 match full(&started, self.asked.unwrap_or(peer)) {
                     Some(room) if room == place.room => return Poll::Pending,
@@ -560,7 +564,8 @@ const fn is_nobody(why: SessionEnd) -> bool {
 const fn full(started: &Result<(), Error>, peer: Peer) -> Option<Room> {
     match started {
         Err(Error::Request(RequestError::Busy)) => Some(Room::Peer(peer)),
-        Err(Error::Request(RequestError::TooManyRequests | RequestError::TooManyPeers)) => Some(Room::Endpoint),
+        Err(Error::Request(RequestError::TooManyRequests)) => Some(Room::Endpoint),
+        Err(Error::Request(RequestError::TooManyPeers)) => Some(Room::Peers),
         _ => None,
     }
 }

@@ -19,13 +19,15 @@ pub struct Reply {
     pub from: Peer,
     /// How often the request was sent, and how long the response took.
     pub timing: Timing,
+    /// Who that is to a person: of a session the address, as the session may be over when an error is read.
+    pub(crate) told: Peer,
 }
 
 impl Reply {
     /// With copies of what shares the datagram's bytes: a reply may be kept for ever.
-    pub(crate) fn new(from: Peer, response: Response, timing: Timing) -> Self {
+    pub(crate) fn new(from: Peer, told: Peer, response: Response, timing: Timing) -> Self {
         let payload = owned(&response.body.into_bytes());
-        Self { code: response.code, options: response.options.into_owned(), payload, from, timing }
+        Self { code: response.code, options: response.options.into_owned(), payload, from, timing, told }
     }
 
     /// True for 2.xx.

@@ -7,7 +7,8 @@ use core::task::Poll;
 use core::time::Duration;
 
 use coap_core::{
-    BlockSize, Body, Code, ContentFormat, Local, OptionNumber, Request, RequestOptions, Token, TransmissionParameters,
+    BlockSize, Body, Code, ContentFormat, Local, OptionNumber, Request, RequestError, RequestOptions, Token,
+    TransmissionParameters,
 };
 use futures_io::AsyncRead;
 
@@ -104,7 +105,8 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
-    /// The content.
+    /// The content, which must be there as a whole: what goes part by part is given to [`body`](Self::body), and `Body::Parts`
+    /// ends the request with [`Error::Request`].
     pub fn payload(mut self, content: impl Into<Body>) -> Self {
         self.request.body = content.into();
         self.reader = None;
@@ -259,8 +261,8 @@ impl<R: Runtime> RequestBuilder<R> {
         self
     }
 
-    /// Waits up to `span`, within its timeout, if the server has asked not to be sent such a request for a while (4.29 or 5.03
-    /// with Max-Age: RFC 8516 §4), instead of what [`Client::set_wait_for_back_off`] says. When that would not be enough the
+    /// Waits up to `span`, within its timeout, if the server has asked not to be sent such a request for a while (4.29 or 5.03,
+    /// for its Max-Age, which is 60 s where it says none: RFC 8516 §4; one that shuts down does so too), instead of what [`Client::set_wait_for_back_off`] says. When that would not be enough the
     /// request ends with [`Error::BackOff`] at once.
     ///
     /// ```no_run
@@ -438,7 +440,12 @@ impl<R: Runtime> RequestBuilder<R> {
         if let Some(upload) = &upload {
             request.body = Body::Parts { size: upload.size() };
         }
-        let target = through.route(client.proxy(), target?, &mut request.options)?;
+        let target = target?;
+        // Nobody would ever supply them.
+        if upload.is_none() && request.body.is_in_parts() {
+            return Err(Error::Request(RequestError::WrongBody));
+        }
+        let target = through.route(client.proxy(), target, &mut request.options)?;
         let peers = resolve(&client, &target, deadline).await?;
         let race = Race::new(client, Ask::Request(request), how, deadline).with_number(number);
         let mut race = race.with_upload(upload).with_progress(on_progress);

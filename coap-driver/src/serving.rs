@@ -1,6 +1,7 @@
 //! What a server has open: handlers at work, the bodies that they read, and those of their answers.
 
 use core::task::{Context, Poll, Waker};
+use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,8 +12,22 @@ use crate::router::{BodyError, Upload};
 use crate::state::State;
 use crate::topics::{Join, Topics, Turn};
 
-/// How long a peer should wait when there is no room for a stream, in seconds: by then one that is silent gives way.
+/// How long a peer should wait when there is no room for a stream, in seconds: by then one that is silent gives way. And when
+/// nobody serves: without Max-Age it would be a minute (RFC 7252 §5.10.5), and a server that starts anew is there before.
 const RETRY_AFTER: u32 = 4;
+
+/// Nobody serves here, not yet or not any more.
+pub(crate) fn unavailable() -> Response {
+    let mut response = Response::new(Code::SERVICE_UNAVAILABLE);
+    response.options.set_max_age(RETRY_AFTER);
+    response
+}
+
+/// Handlers whose content broke off that may still clear up at a time. A further one is dropped at once.
+const MOST_CLEARING_UP: usize = 64;
+
+/// How long it may: as a request that is answered separately, where the configuration does not say (`incoming_timeout`).
+const CLEARING_UP: Duration = Duration::from_secs(93);
 
 /// The server's part of the [`State`].
 #[derive(Debug, Default)]
@@ -25,6 +40,8 @@ pub(crate) struct Serving {
     uploads: Table<BodyId, Arc<Upload>>,
     /// Content of answers that is sent as it is read.
     feeds: Table<BodyId, Feed>,
+    /// How many handlers whose content broke off still run.
+    clearing_up: usize,
     pub(crate) topics: Topics,
     /// Tasks to wake when the lock is gone.
     wake: Vec<Waker>,
@@ -142,6 +159,16 @@ impl Serving {
         }
     }
 
+    /// Lets a handler whose content broke off go on for this long. `None`: too many do.
+    pub(crate) fn begin_clearing_up(&mut self) -> Option<Duration> {
+        self.clearing_up = Some(self.clearing_up + 1).filter(|all| *all <= MOST_CLEARING_UP)?;
+        Some(CLEARING_UP)
+    }
+
+    pub(crate) const fn end_clearing_up(&mut self) {
+        self.clearing_up = self.clearing_up.saturating_sub(1);
+    }
+
     /// A handler takes its time.
     pub(crate) fn start(&mut self, purpose: Purpose) -> Errand {
         match purpose {
@@ -174,6 +201,7 @@ impl State {
     /// Does with a handler's answer what it is for. What has begun is to be read and sent.
     #[must_use]
     pub(crate) fn finish(&mut self, now: Instant, purpose: Purpose, response: Option<Response>) -> Option<Begun> {
+        self.stirred = true;
         match purpose {
             Purpose::Observers(turn) => {
                 let response = response.unwrap_or_else(|| Response::new(Code::INTERNAL_SERVER_ERROR));
@@ -301,18 +329,18 @@ impl State {
     pub(crate) fn close_serving(&mut self, now: Instant, wake: &mut Vec<Waker>) {
         let serving = &mut self.serving;
         for (_, request) in serving.collecting.drain() {
-            let _ = self.endpoint.respond(now, request.id, Response::new(Code::SERVICE_UNAVAILABLE));
+            let _ = self.endpoint.respond(now, request.id, unavailable());
         }
         for (_, upload) in serving.uploads.drain() {
             upload.fail(BodyError::Over, wake);
         }
         for (_, feed) in serving.feeds.drain() {
             // In place of the block that the peer waits for, if it does.
-            let _ = self.endpoint.respond(now, feed.id, Response::new(Code::SERVICE_UNAVAILABLE));
+            let _ = self.endpoint.respond(now, feed.id, unavailable());
             wake.extend(feed.task);
         }
         for (id, handler) in serving.handlers.drain() {
-            let _ = self.endpoint.respond(now, id, Response::new(Code::SERVICE_UNAVAILABLE));
+            let _ = self.endpoint.respond(now, id, unavailable());
             wake.extend(handler.task);
         }
         serving.topics.close_all(&mut self.endpoint, now);

@@ -137,6 +137,7 @@ impl<S: UdpSocket> Sockets<S> {
 
     /// Gives the endpoint what has come.
     pub(crate) fn deliver(&mut self, state: &mut State, now: Instant) {
+        state.stirred |= self.has_news();
         for datagram in self.inbox.drain(..) {
             state.endpoint.handle_datagram(now, datagram);
             self.inside.extend(core::iter::from_fn(|| next_message(&mut state.endpoint)));

@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub(crate) waiting: Waiting,
     pub(crate) observing: Observing,
     pub(crate) queues: Queues,
+    /// Something may have ended that the driver task has not looked after: what peers had open.
+    pub(crate) stirred: bool,
     pub(crate) feeds: Feeds,
     pub(crate) serving: Serving,
     /// Why peers cannot be reached, until the events of it are taken.
@@ -84,6 +86,7 @@ impl State {
             waiting: Waiting::default(),
             observing: Observing::default(),
             queues: Queues::default(),
+            stirred: false,
             feeds: Feeds::default(),
             serving: Serving::default(),
             unreachable: Vec::new(),
@@ -293,7 +296,7 @@ impl State {
             self.waiting.begin(id, from, response, timing, size);
             return;
         }
-        let reply = Reply::new(from, response, timing);
+        let reply = Reply::new(from, self.told_as(from), response, timing);
         if !self.waiting.is_to_group(id) {
             return self.settle(id, wake, |_, _| Outcome::Reply(reply));
         }

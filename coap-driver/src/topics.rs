@@ -13,6 +13,7 @@ use coap_core::{
 use crate::queues::Table;
 use crate::resource::{Change, Inbox, Manner, Observed, Resource, TopicKey};
 use crate::router::Incoming;
+use crate::serving::unavailable;
 use crate::sessions::Identity;
 
 /// The longest content of a FETCH that is observed, in bytes: each observer has us keep its request.
@@ -299,7 +300,7 @@ impl Topics {
     pub(crate) fn close_all(&mut self, endpoint: &mut Endpoint, now: Instant) {
         let keys: Vec<_> = self.topics.keys().cloned().collect();
         for key in keys {
-            self.close(endpoint, now, &key, Some(Response::new(Code::SERVICE_UNAVAILABLE)));
+            self.close(endpoint, now, &key, Some(unavailable()));
         }
     }
 }

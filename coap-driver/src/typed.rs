@@ -301,6 +301,7 @@ mod tests {
                 payload: Bytes::from(content),
                 from: peer(),
                 timing: Timing::default(),
+                told: peer(),
             }
         };
         let json = reply(Some(ContentFormat::JSON), write_json(&lamp()).unwrap());

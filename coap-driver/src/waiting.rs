@@ -278,7 +278,7 @@ impl Waiting {
     /// The parts of this response will follow.
     pub(crate) fn begin(&mut self, id: RequestId, from: Peer, response: Response, timing: Timing, size: Option<u64>) {
         if let Some(waiter) = self.requests.get_mut(&id) {
-            let head = Some((Reply::new(from, response, timing), size));
+            let head = Some((Reply::new(from, waiter.told, response, timing), size));
             waiter.inflow = Some(Box::new(Inflow { head, parts: VecDeque::new(), complete: false }));
         }
     }

@@ -93,7 +93,7 @@ pub type Observation = coap_driver::Observation<TokioRuntime>;
 
 impl CurrentRuntime for TokioRuntime {
     fn current() -> io::Result<Self> {
-        Self::current().map_err(io::Error::other)
+        Self::current()
     }
 }
 

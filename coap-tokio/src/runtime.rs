@@ -10,7 +10,7 @@ use std::io;
 
 use coap_core::{Instant, UdpAddr};
 use coap_driver::{BoxFuture, Runtime, SocketOptions, Timer, net};
-use tokio::runtime::{Handle, TryCurrentError};
+use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
 use crate::socket::TokioSocket;
@@ -30,8 +30,8 @@ impl TokioRuntime {
     /// # Errors
     ///
     /// The caller does not run in one.
-    pub fn current() -> Result<Self, TryCurrentError> {
-        Handle::try_current().map(Self::new)
+    pub fn current() -> io::Result<Self> {
+        Handle::try_current().map(Self::new).map_err(io::Error::other)
     }
 
     /// The runtime behind `handle`. The clock starts now.

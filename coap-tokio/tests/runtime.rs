@@ -82,3 +82,11 @@ fn the_end_of_the_runtime_ends_the_requests_of_its_clients_now_and_later() {
         assert!(matches!(ask("coap://localhost/".to_owned()).await, Err(Error::Closed)));
     });
 }
+
+#[test]
+fn outside_of_a_runtime_a_client_cannot_begin_and_its_error_is_one_of_ours() {
+    fn begin() -> Result<coap_tokio::Builder, coap_tokio::Error> {
+        Ok(coap_tokio::Client::builder(TokioRuntime::current()?))
+    }
+    assert!(matches!(begin(), Err(coap_tokio::Error::Io(_))));
+}

@@ -24,7 +24,8 @@ use super::response::{Answer, IntoResponse};
 /// It is a [`Stream`] of blocks and an [`AsyncRead`], and [`chunk`](Self::chunk) needs neither.
 ///
 /// When the content does not come to its end there is one error, and then nothing. The handler goes on, so that it can clear up; its
-/// response goes nowhere if the peer is gone.
+/// response goes nowhere if the peer is gone. It is dropped 93 s later if it is not done by then, and at once
+/// where 64 others are clearing up already.
 ///
 /// ```
 /// # use coap_driver::router::{BodyError, BodyReader, Router, put};

@@ -172,6 +172,11 @@ pub(crate) async fn a_pre_shared_key_secures_a_request_and_says_who_asks<R: Curr
     let session = client.session(reply.from).unwrap();
     assert_eq!(session.addr, UdpAddr::new(here.addrs[1]));
     assert!(session.identity.is_some() && session.name.is_some());
+    // An error is read by people, and when the session may be over: it names the address.
+    let missing = client.get(here.url(0, "/missing")).await.unwrap().error_for_status().unwrap_err();
+    assert_eq!(missing.to_string(), format!("{} answered 4.04 Not Found", here.addrs[1]));
+    let missing = client.get(here.url(0, "/missing")).download().await.unwrap().error_for_status().unwrap_err();
+    assert_eq!(missing.to_string(), format!("{} answered 4.04 Not Found", here.addrs[1]));
     // In the clear nobody is anybody, at the same router.
     assert_eq!(text(&client, here.plain("/who")).await, "nobody");
     assert_eq!(client.session_stats().established, 1);

@@ -195,6 +195,25 @@ fn a_reader_is_told_when_the_peer_begins_anew_or_is_gone() {
 }
 
 #[test]
+fn handlers_whose_content_broke_off_are_few_and_not_there_for_ever() {
+    async fn hang(mut body: BodyReader) {
+        while let Ok(Some(_)) = body.chunk().await {}
+        core::future::pending().await
+    }
+    let mut stage = Stage::new(|_| Router::new().route("/up", put(hang)));
+    let before = stage.sim.open().tasks;
+    for content in [ONE, TWO].into_iter().cycle().take(200) {
+        let anew = stage.peer.block("up", 0, true, content);
+        assert_eq!(stage.ask(anew).code, Code::CONTINUE);
+    }
+    // The one that is at work, and those that have lost its place to the next.
+    let most = stage.sim.open().tasks - before;
+    assert!((2..=65).contains(&most), "{most}");
+    stage.sim.run_for(secs(400));
+    assert_eq!(stage.sim.open().tasks, before);
+}
+
+#[test]
 fn a_limit_of_the_route_holds_for_readers() {
     async fn all(mut body: BodyReader) -> Result<(), BodyError> {
         while body.chunk().await?.is_some() {}
