@@ -14,6 +14,8 @@ use crate::verify::ServerName;
 /// ends a handshake, or leads it astray, is not authenticated, so that whoever guesses our port could do so; the same twice is
 /// believed.
 const RETRIES: u8 = 1;
+/// How often it is begun anew as two cookies were asked for, and only one can be right.
+const DETOURS: u8 = 2;
 
 /// What becomes of a wish for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +134,7 @@ impl Layer {
             engine,
             deadline: deadline(now, &inner.parts.common),
             room: inner.room(),
-            dialled: Some(Box::new(Dialled { security, name, retries: RETRIES, failed: None, heard: None })),
+            dialled: Some(Box::new(Dialled::new(security, name, RETRIES, DETOURS))),
             hello: 0,
             queue: None,
             now,
@@ -160,11 +162,35 @@ impl Layer {
         true
     }
 
+    /// A server wants to see a cookie (RFC 6347 §4.2.1). If it wanted another before, one of them is forged, or late: it answers a
+    /// handshake that was given up. No library goes on from the second. If the first was not the right one the handshake is begun
+    /// anew, soon: as long as it takes for the answer to the right one, which calls that off (`on_server_hello`).
+    pub(super) fn on_cookie_asked(&mut self, now: Instant, slot: Slot, cookie: &[u8]) {
+        let cookie = self.table.fingerprint(cookie);
+        let Some(session) = self.table.get_mut(slot).filter(|session| !session.is_open()) else { return };
+        let Some(dialled) = session.dialled.as_deref_mut() else { return };
+        if *dialled.asked.get_or_insert(cookie) != cookie && dialled.detours > 0 {
+            let soon = now + dialled.security.0.parts.common.timer.initial / 2;
+            dialled.astray.get_or_insert(soon);
+        }
+    }
+
+    /// A server goes on: it has got the cookie that it asked for.
+    pub(super) fn on_server_hello(&mut self, slot: Slot) {
+        if let Some(dialled) = self.table.get_mut(slot).and_then(|session| session.dialled.as_deref_mut()) {
+            (dialled.astray, dialled.detours) = (None, 0);
+        }
+    }
+
     /// Begins a handshake of ours anew.
     pub(super) fn begin_anew(&mut self, now: Instant, slot: Slot) {
         let Some(session) = self.table.get_mut(slot) else { return };
         let Some(dialled) = session.dialled.as_deref_mut() else { return };
-        dialled.retries = dialled.retries.saturating_sub(1);
+        match dialled.astray.take() {
+            Some(_) => dialled.detours = dialled.detours.saturating_sub(1),
+            None => dialled.retries = dialled.retries.saturating_sub(1),
+        }
+        dialled.asked = None;
         self.stats.retried += 1;
         let kick = self.kickers.kick(session.id.number());
         let connector = &dialled.security.0.connector;

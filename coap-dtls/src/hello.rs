@@ -20,6 +20,7 @@ pub(crate) const HANDSHAKE: u8 = 22;
 const ALERT: u8 = 21;
 const FATAL: u8 = 2;
 const CLIENT_HELLO: u8 = 1;
+const SERVER_HELLO: u8 = 2;
 const HELLO_VERIFY_REQUEST: u8 = 3;
 
 /// RFC 8446 §4.2.
@@ -34,6 +35,19 @@ pub(crate) const VERIFY_REQUEST: usize = RECORD_HEADER + HANDSHAKE_HEADER + 3 + 
 
 /// The length of a refusal in bytes.
 pub(crate) const REFUSAL: usize = RECORD_HEADER + 2;
+
+/// The cookie in a HelloVerifyRequest that a datagram begins with (RFC 6347 §4.2.1).
+pub(crate) fn cookie_asked(datagram: &[u8]) -> Option<&[u8]> {
+    let (record, message) = datagram.split_at_checked(RECORD_HEADER)?;
+    let ([HANDSHAKE, 0xfe, _, 0, 0, ..], [HELLO_VERIFY_REQUEST, ..]) = (record, message) else { return None };
+    let [_, _, length, cookie @ ..] = message.get(HANDSHAKE_HEADER..)? else { return None };
+    cookie.get(..usize::from(*length))
+}
+
+/// True if a datagram begins with a ServerHello.
+pub(crate) fn is_server_hello(datagram: &[u8]) -> bool {
+    matches!(datagram, [HANDSHAKE, 0xfe, _, 0, 0, ..]) && datagram.get(RECORD_HEADER) == Some(&SERVER_HELLO)
+}
 
 /// A ClientHello that fills the first record of a datagram. Whatever follows that record is not looked at.
 #[derive(Clone, Copy, Debug)]

@@ -20,7 +20,7 @@ use crate::attempts::Attempts;
 use crate::config::{Common, ServerSecurity};
 use crate::cookie::Cookies;
 use crate::engine::{Kickers, Output, SendError};
-use crate::hello::{ClientHello, HANDSHAKE};
+use crate::hello::{ClientHello, HANDSHAKE, cookie_asked, is_server_hello};
 use crate::identity::PeerIdentity;
 use crate::limits::Limits;
 use crate::outbox::Outbox;
@@ -157,6 +157,11 @@ impl Layer {
             dialled.heard.get_or_insert(now);
         }
         session.engine.handle(now, datagram);
+        if let Some(cookie) = cookie_asked(datagram) {
+            self.on_cookie_asked(now, slot, cookie);
+        } else if is_server_hello(datagram) {
+            self.on_server_hello(slot);
+        }
         self.drain(now, slot);
     }
 

@@ -58,6 +58,18 @@ pub(crate) struct Dialled {
     pub(crate) failed: Option<(SessionEnd, Instant)>,
     /// Since when something has come from the address of the peer.
     pub(crate) heard: Option<Instant>,
+    /// The cookie that was asked for first, as a hash.
+    pub(crate) asked: Option<u64>,
+    /// Another one was asked for since, so that it is begun anew then.
+    pub(crate) astray: Option<Instant>,
+    /// How often that may be.
+    pub(crate) detours: u8,
+}
+
+impl Dialled {
+    pub(crate) fn new(security: ClientSecurity, name: Option<ServerName>, retries: u8, detours: u8) -> Self {
+        Self { security, name, retries, failed: None, heard: None, asked: None, astray: None, detours }
+    }
 }
 
 /// Where a session is.
@@ -73,10 +85,13 @@ impl Session {
         matches!(self.phase, Phase::Open(_))
     }
 
-    /// When a handshake of ours is begun anew: soon after it has failed, or at half of its time if somebody has answered, and
+    /// When a handshake of ours is begun anew: soon after it was led astray or has failed, or at half of its time if somebody has answered, and
     /// it does not come to its end. Who has answered late has a quarter of it to go on.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
-        let dialled = self.dialled.as_deref().filter(|dialled| dialled.retries > 0)?;
+        let dialled = self.dialled.as_deref()?;
+        if dialled.astray.is_some() || dialled.retries == 0 {
+            return dialled.astray;
+        }
         let deadline = dialled.security.0.parts.common.timer.deadline;
         let stuck = |heard: Instant| (self.used + deadline / 2).max(heard + deadline / 4);
         dialled.failed.map(|(_, again)| again).or_else(|| dialled.heard.map(stuck))

@@ -258,6 +258,42 @@ fn a_forged_alert_does_not_keep_a_client_from_its_session_the_second_is_believed
 }
 
 #[test]
+fn a_cookie_that_is_asked_for_in_the_name_of_the_server_costs_half_a_second() {
+    for mode in MODES {
+        let (client, server) = pair(mode);
+        let mut wire = Wire::new(&server);
+        let session = wire.connect(CLIENT, &client);
+        // As long as ours, and for nothing. The server answers the hello that it comes back in with another.
+        let mut forged = [&[
+            22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 47, 3, 0, 0, 35, 0, 0, 0, 0, 0, 0, 0, 35, 0xfe, 0xff, 32,
+        ][..]]
+        .concat();
+        forged.extend([7; 32]);
+        wire.inject(udp("192.0.2.9:5684"), udp("192.0.2.1:1000"), &forged);
+        let request = wire.get(CLIENT, session);
+        wire.run(secs(2));
+        assert_eq!(wire.answer(CLIENT, request), Some(Code::CONTENT), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_handshake_after_one_that_was_hung_up_takes_half_a_second_more() {
+    for mode in MODES {
+        let (client, server) = pair(mode);
+        let mut wire = Wire::new(&server);
+        let first = wire.connect(CLIENT, &client);
+        wire.run(LATENCY / 2);
+        let now = wire.now;
+        wire.nodes[CLIENT].endpoint.disconnect(now, first);
+        // What the server says to the hello of the first arrives in the second.
+        let session = wire.connect(CLIENT, &client);
+        let request = wire.get(CLIENT, session);
+        wire.run(secs(2));
+        assert_eq!(wire.answer(CLIENT, request), Some(Code::CONTENT), "{mode:?}");
+    }
+}
+
+#[test]
 fn an_icmp_error_ends_a_handshake_that_nobody_has_answered_and_nothing_else() {
     let (client, server) = pair(Mode::Psk);
     let mut wire = Wire::new(&server);

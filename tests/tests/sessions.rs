@@ -13,9 +13,10 @@ use coap_core::{
     Code, Config, Event, Failure, Peer, Request, RequestId, RequestOptions, Response, SessionEnd,
     TransmissionParameters, UdpAddr,
 };
-use coap_driver::router::{Router, post};
+use coap_driver::router::{Router, get, post};
+use coap_driver::{Client, ErrorKind};
 use coap_dtls::{ClientPsk, ClientSecurity, Limits, PskTable, SecurityConfig, ServerSecurity};
-use coap_sim::{Link, Node, Sim, serve};
+use coap_sim::{Host, Link, Node, Sim, serve};
 
 /// RFC 5246 §7.2.
 const DECRYPT_ERROR: u8 = 51;
@@ -332,4 +333,46 @@ fn whole_clients_and_servers_have_sessions_on_a_bad_network() {
     let (trace, answered) = run();
     assert!(answered >= 36, "{answered} of 40");
     assert_eq!(run(), (trace, answered), "the same seed, the same trace");
+}
+
+/// A client, and a server so far away that a datagram takes `delay`.
+fn whole(delay: Duration) -> (Sim, Client<Host>, String) {
+    let mut sim = Sim::new(1);
+    let (server, host) = (sim.host("server"), sim.host("client"));
+    sim.link(&server, &host, Link::default().delay(delay));
+    let keys = PskTable::new().with("a", "0123456789abcdef").unwrap();
+    let security = SecurityConfig::server().psk(keys).build().unwrap();
+    let bound = sim.block_on(server.builder().secure("[::]:5684", security).server()).unwrap();
+    sim.spawn(bound.serve(Router::new().route("/x", get(async || "x"))));
+    let security = SecurityConfig::client(ClientPsk::new("a", "0123456789abcdef").unwrap()).build().unwrap();
+    let client = sim.block_on(host.builder().security(security).client()).unwrap();
+    (sim, client, format!("coaps://[{}]/x", server.ip()))
+}
+
+#[test]
+fn a_client_that_is_disconnected_in_its_handshake_is_back_soon() {
+    let (mut sim, client, uri) = whole(Duration::from_millis(10));
+    let (first, asked) = (client.clone(), uri.clone());
+    let first = sim.spawn(async move { first.get(asked).await.map(|reply| reply.code).map_err(|error| error.kind()) });
+    sim.run_for(Duration::from_millis(5));
+    client.disconnect();
+    assert_eq!(sim.block_on(first), Err(ErrorKind::Disconnected));
+    let began = sim.now();
+    assert_eq!(sim.block_on(async { client.get(&uri).await.map(|reply| reply.code) }).unwrap(), Code::CONTENT);
+    assert!(sim.now() - began < secs(1), "{:?}", sim.now() - began);
+}
+
+#[test]
+fn a_request_that_was_given_too_little_time_says_nothing_of_its_session() {
+    let (mut sim, client, uri) = whole(Duration::from_millis(250));
+    let mut ask = |span| {
+        let request = client.get(&uri).timeout(Duration::from_millis(span));
+        sim.block_on(async { request.await.map(|reply| reply.code).map_err(|error| error.kind()) })
+    };
+    assert_eq!(ask(60_000), Ok(Code::CONTENT));
+    for _ in 0..3 {
+        assert!(ask(300).is_err());
+    }
+    assert_eq!(ask(60_000), Ok(Code::CONTENT));
+    assert_eq!(client.session_stats().begun, 1, "it is the same session");
 }
