@@ -199,8 +199,8 @@ impl Standing {
                     None => {}
                 },
                 Content::Handshake => {
-                    // Nothing is renegotiated: what else is in it is not looked at.
-                    let again = opened.plaintext.first() == Some(&FINISHED);
+                    // Nothing is renegotiated: what else is in it is not looked at. Of fragments the first counts.
+                    let again = matches!(opened.plaintext, [FINISHED, _, _, _, _, _, 0, 0, 0, ..]);
                     if again && let Some(flight) = self.repeat() {
                         return Step::Send(flight);
                     }
