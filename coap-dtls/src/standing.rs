@@ -48,7 +48,7 @@ pub(crate) struct Handshaken {
     pub(crate) inbox: VecDeque<Vec<u8>>,
     /// Datagrams that are still to be sent.
     pub(crate) outbox: VecDeque<Vec<u8>>,
-    /// The datagram with our Finished, if the handshake ends with it.
+    /// The datagrams with our ChangeCipherSpec and Finished, one after the other, if the handshake ends with them.
     pub(crate) last_flight: Vec<u8>,
     /// The Finished of the peer is in `inbox`, and comes before ours: it asks for nothing.
     pub(crate) finished_is_to_come: bool,
@@ -60,7 +60,7 @@ pub(crate) struct Handshaken {
 struct LastFlight {
     /// The number of the last record in the clear.
     number: u64,
-    /// The message, without its keys.
+    /// The message, whole and without its keys.
     finished: Vec<u8>,
 }
 
@@ -199,8 +199,8 @@ impl Standing {
                     None => {}
                 },
                 Content::Handshake => {
-                    // Nothing is renegotiated: what else is in it is not looked at.
-                    let again = opened.plaintext.first() == Some(&FINISHED);
+                    // Nothing is renegotiated: what else is in it is not looked at. Of fragments the first counts.
+                    let again = matches!(opened.plaintext, [FINISHED, _, _, _, _, _, 0, 0, 0, ..]);
                     if again && let Some(flight) = self.repeat() {
                         return Step::Send(flight);
                     }
@@ -230,10 +230,27 @@ impl Standing {
 }
 
 impl LastFlight {
-    /// That which is in a datagram of ours.
-    fn read(own: &Records, datagram: &[u8]) -> Option<Self> {
-        let finished = records(datagram).find(|record| record.epoch == 1 && record.content == Content::Handshake)?;
-        let number = records(datagram).filter(|record| record.epoch == 0).map(|record| record.number).max();
-        Some(Self { number: number.unwrap_or(0), finished: own.open_own(&finished)? })
+    /// That which is in datagrams of ours. Finished may be in fragments: what is left of a datagram that a flight before it has
+    /// begun can be too short for it.
+    fn read(own: &Records, datagrams: &[u8]) -> Option<Self> {
+        let sealed = records(datagrams).filter(|record| record.epoch == 1 && record.content == Content::Handshake);
+        let number = records(datagrams).filter(|record| record.epoch == 0).map(|record| record.number).max();
+        let fragments = sealed.map(|record| own.open_own(&record)).collect::<Option<_>>()?;
+        Some(Self { number: number.unwrap_or(0), finished: whole(fragments)? })
     }
+}
+
+/// A message from its fragments (RFC 6347 §4.2.3), each of which may be there twice. `None`: they are not all there.
+fn whole(mut fragments: Vec<Vec<u8>>) -> Option<Vec<u8>> {
+    // Of one message, they differ in the offset first.
+    fragments.sort_unstable();
+    fragments.dedup();
+    let (first, _) = fragments.first()?.split_first_chunk::<12>()?;
+    let [kind, a, b, c, high, low, ..] = *first;
+    let mut message = vec![kind, a, b, c, high, low, 0, 0, 0, a, b, c];
+    for fragment in &fragments {
+        message.extend_from_slice(fragment.get(12..)?);
+    }
+    let length = u32::from_be_bytes([0, a, b, c]) as usize;
+    (message.len() == 12 + length).then_some(message)
 }

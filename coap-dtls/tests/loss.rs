@@ -4,10 +4,10 @@
 mod common;
 
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use coap_core::{Code, Failure, SessionEnd};
-use coap_dtls::{ClientPsk, SecurityConfig};
+use coap_core::{Code, Config, Endpoint, Failure, SessionEnd};
+use coap_dtls::{ClientPsk, Limits, PskTable, SecureEndpoint, SecurityConfig};
 use common::*;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -137,6 +137,63 @@ fn the_end_of_a_handshake_before_does_not_end_the_next() {
         assert_eq!(wire.answer(CLIENT, request), Some(Code::CONTENT), "{seen}");
         let failed = wire.nodes[SERVER].endpoint.session_stats().failed;
         assert_eq!(failed.wrong_key, 0, "{seen}");
+    }
+}
+
+/// Type, epoch and number of the records in a datagram.
+fn records(mut datagram: &[u8]) -> Vec<(u8, u16, u64)> {
+    let mut records = Vec::new();
+    while let Some((header, _)) = datagram.split_first_chunk::<13>() {
+        let both = u64::from_be_bytes(*header[3..].first_chunk().unwrap());
+        let (_, rest) = datagram.split_at(13 + usize::from(u16::from_be_bytes([header[11], header[12]])));
+        records.push((header[0], (both >> 48) as u16, both & ((1 << 48) - 1)));
+        datagram = rest;
+    }
+    records
+}
+
+#[test]
+fn a_last_flight_that_begins_in_a_datagram_of_another_is_repeated_whole_and_under_new_numbers() {
+    // Short datagrams, and a flight before it that leaves all kinds of room in its last: the server repeats it at once when the
+    // client's ClientKeyExchange comes twice, and Finished with the second.
+    for hint in (1..=128).step_by(3) {
+        let keys = PskTable::new().with("client", "the key of the client").unwrap();
+        let server = SecurityConfig::server().psk(keys).psk_hint("h".repeat(hint)).max_record(256).build().unwrap();
+        let mut wire = Wire::empty();
+        wire.add(ADDRESSES[CLIENT], Limits::default());
+        wire.add(ADDRESSES[SERVER], Limits::default());
+        let short = Config::builder().max_datagram(220).build().unwrap();
+        let rng = ChaCha20Rng::seed_from_u64;
+        wire.nodes[SERVER].endpoint = SecureEndpoint::new(Endpoint::new(short, rng(1)), Limits::default(), rng(2));
+        wire.nodes[SERVER].endpoint.listen(0, &server).unwrap();
+        let (from, mut late, mut lost) = (udp(ADDRESSES[CLIENT]), None, 0);
+        let start = wire.now;
+        wire.fate = Some(Box::new(move |flying| {
+            let bytes = flying.bytes.clone();
+            let is_first = flying.at - start < secs(20);
+            let has_finished = records(&bytes).iter().any(|(kind, epoch, ..)| (*kind, *epoch) == (22, 1));
+            match message(&bytes).filter(|_| flying.from == from) {
+                Some((CLIENT_KEY_EXCHANGE, _)) if is_first => {
+                    late.get_or_insert(bytes);
+                    Vec::new()
+                }
+                Some((CLIENT_KEY_EXCHANGE, _)) => vec![late.clone().unwrap(), bytes],
+                _ if flying.from != from && has_finished && lost < 2 => {
+                    lost += 1;
+                    Vec::new()
+                }
+                _ => vec![bytes],
+            }
+        }));
+        let session = wire.connect(CLIENT, &psk_client());
+        let request = wire.get(CLIENT, session);
+        wire.run(secs(39));
+        assert_eq!(wire.answer(CLIENT, request), Some(Code::CONTENT), "a hint of {hint} bytes");
+        let sent = wire.sent(SERVER, 0).into_iter().filter(|flying| flying.at - start >= secs(20));
+        let numbers: Vec<_> =
+            sent.flat_map(|flying| records(&flying.bytes)).map(|(_, epoch, number)| (epoch, number)).collect();
+        let different: BTreeSet<_> = numbers.iter().collect();
+        assert_eq!(numbers.len(), different.len(), "a hint of {hint} bytes: {numbers:?}");
     }
 }
 

@@ -104,6 +104,57 @@ async fn either_backend_talks_to_the_other_with_certificates() {
     }
 }
 
+/// How many records of a handshake with keys are in a datagram.
+#[cfg(feature = "dimpl")]
+fn sealed(mut datagram: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some((header, _)) = datagram.split_first_chunk::<13>() {
+        count += usize::from(header[0] == 22 && header[3..5] == [0, 1]);
+        datagram = &datagram[13 + usize::from(u16::from_be_bytes([header[11], header[12]]))..];
+    }
+    count
+}
+
+#[cfg(feature = "dimpl")]
+#[tokio::test(start_paused = true)]
+async fn a_finished_in_fragments_ends_a_handshake_and_is_answered_each_time() {
+    use coap_core::{Config, Endpoint};
+    use coap_dtls::SecureEndpoint;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    // RFC 6347 §4.2.3. The client fills its datagrams, so that it depends on their length where Finished is cut.
+    let known = || Only(certificate().chain().to_vec());
+    let server =
+        SecurityConfig::server().certificate(certificate()).client_auth(ClientAuth::Required).verifier(known());
+    let server = server.backend(Backend::WebrtcDtls).build().unwrap();
+    let mut cut = 0;
+    for max_record in 256..330 {
+        let client = SecurityConfig::client(CertConfig::new(known()).own(certificate())).backend(Backend::Dimpl);
+        let client = client.max_record(max_record).build().unwrap();
+        let mut wire = Wire::new(&server);
+        let short = Config::builder().max_datagram(210).build().unwrap();
+        let rng = ChaCha20Rng::seed_from_u64;
+        let endpoint = SecureEndpoint::new(Endpoint::new(short, rng(1)), Limits::default(), rng(2));
+        wire.nodes[CLIENT].endpoint = endpoint;
+        // The server's is lost once.
+        let (from, mut lost) = (wire.nodes[SERVER].addr, 0);
+        wire.fate = Some(Box::new(move |flying| {
+            let is_lost = flying.from == from && sealed(&flying.bytes) > 0 && lost == 0;
+            lost += usize::from(is_lost);
+            if is_lost { Vec::new() } else { vec![flying.bytes.clone()] }
+        }));
+        let session = wire.connect(CLIENT, &client);
+        run(&mut wire, secs(3)).await;
+        assert!(works(&mut wire, session).await, "{max_record}");
+        let last_flights =
+            [CLIENT, SERVER].map(|node| wire.sent(node, 0).iter().map(|flying| sealed(&flying.bytes)).sum::<usize>());
+        cut += usize::from(last_flights[0] == 4);
+        assert_eq!(last_flights[1], 2, "{max_record}: once for each of the client's, which has sent {last_flights:?}");
+    }
+    assert!(cut > 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wrong_key_fails_the_request() {
     let mut wire = Wire::new(&server(Backend::WebrtcDtls));

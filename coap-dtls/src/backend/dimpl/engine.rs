@@ -97,7 +97,7 @@ pub(super) struct DimplEngine {
     is_unanswered: bool,
     /// What the ciphers have told, until the handshake is done.
     taken: Option<Box<Taken>>,
-    /// The datagram with a server's Finished.
+    /// The datagrams with a server's ChangeCipherSpec and Finished.
     last_flight: Vec<u8>,
     /// The session, when it has left the library.
     standing: Option<Box<Standing>>,
@@ -329,6 +329,17 @@ impl DimplEngine {
         }
     }
 
+    /// Keeps what belongs to the last flight. It may begin in the last datagram of one that is sent again, and go on in the next.
+    fn keep_last_flight(&mut self, datagram: &[u8]) {
+        let has = |what| records(datagram).any(|record| (record.epoch, record.content) == what);
+        if has((0, Content::ChangeCipherSpec)) {
+            self.last_flight.clear();
+        } else if !has((1, Content::Handshake)) {
+            return;
+        }
+        self.last_flight.extend_from_slice(datagram);
+    }
+
     /// One thing that the library tells; the length of what is in `buf`.
     fn next(&mut self, now: Instant, buf: &mut [u8]) -> Step {
         let polled = self.call(|dtls| match dtls.poll_output(buf) {
@@ -349,8 +360,8 @@ impl DimplEngine {
         match told {
             Step::Datagram(len) => {
                 let datagram = buf.get(..len).unwrap_or_default();
-                if self.taken.is_some() && self.role == Role::Server && has_finished(datagram) {
-                    self.last_flight = datagram.to_vec();
+                if self.taken.is_some() && self.role == Role::Server {
+                    self.keep_last_flight(datagram);
                 }
                 if self.lets_out(datagram) { Step::Datagram(len) } else { Step::Other }
             }
@@ -503,11 +514,6 @@ impl Engine for DimplEngine {
         }
         self.standing.as_mut()?.poll(buf)
     }
-}
-
-/// Whether a record with a Finished under its keys is in a datagram of ours.
-fn has_finished(datagram: &[u8]) -> bool {
-    records(datagram).any(|record| record.epoch == 1 && record.content == Content::Handshake)
 }
 
 /// Whether the messages of a handshake that are in the clear fill their records, and lie within what they announce. The library

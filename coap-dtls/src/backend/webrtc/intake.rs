@@ -208,7 +208,10 @@ impl Intake {
     fn keep(&mut self, content: Content, record: &Record<'_>, taken: &mut Taken) {
         if content == Content::Handshake {
             let cipher = self.suite.and_then(cipher);
-            if cipher.is_none_or(|cipher| record.body().len() != cipher.expansion() + FINISHED) {
+            // RFC 6347 §4.2.3: whoever fills its datagrams may have it in fragments.
+            let is_finished = |length| (HANDSHAKE_HEADER + 1..=FINISHED).contains(&length);
+            let length = cipher.and_then(|cipher| record.body().len().checked_sub(cipher.expansion()));
+            if !length.is_some_and(is_finished) {
                 return;
             }
             // The end of an attempt that was given up cannot be opened, and would end this one.

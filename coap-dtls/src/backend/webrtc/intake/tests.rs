@@ -135,11 +135,14 @@ fn encrypted_records_are_kept_and_only_finished_is_relayed() {
         let finished = record(Content::Handshake, finished);
         assert_eq!(intake.take(&finished, true).relay, [finished.as_slice()]);
         let body = finished.len() - 13;
+        // The smallest fragment of it has one byte; one with none, or more than all, is of something else.
+        let fragment = record(Content::Handshake, body - 11);
+        assert_eq!(intake.take(&fragment, true).relay, [fragment.as_slice()]);
         for (content, length) in
-            [(Content::Handshake, body - 1), (Content::Handshake, body + 1), (Content::ApplicationData, body)]
+            [(Content::Handshake, body - 12), (Content::Handshake, body + 1), (Content::ApplicationData, body)]
         {
             assert!(intake.take(&record(content, length), true).relay.is_empty());
         }
-        assert_eq!(intake.into_sealed(), [finished, record(Content::ApplicationData, body)]);
+        assert_eq!(intake.into_sealed(), [finished, fragment, record(Content::ApplicationData, body)]);
     }
 }
