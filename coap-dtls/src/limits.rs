@@ -78,7 +78,7 @@ impl Limits {
 
 impl LimitsBuilder {
     /// How many sessions there may be at once, those that we are about to open included: 1 to 16,777,216, by default 4,096.
-    /// A session of DTLS 1.2 takes 1 KB, more while it is opened, so that these are 4 MB. One of DTLS 1.3 takes 7 KB.
+    /// A session of DTLS 1.2 takes 1 KB, more while it is opened, so that these are 4 MB. One of DTLS 1.3 takes 21 KB.
     ///
     /// When there are as many, a new one takes the place of the one that a client has opened and that has been silent the
     /// longest (`SessionEnd::Idle`). Where there is none such, what a client opens ends with `SessionEnd::Full`, and
@@ -105,7 +105,7 @@ impl LimitsBuilder {
 
     /// How many handshakes may begin in a second with clients whose address is not proven: 1 to 1,000,000, by default 1,000, and
     /// as many at once. It matters where there is no cookie before the handshake: for DTLS 1.3 with `dimpl`, and for
-    /// `webrtc-dtls`, where a hello costs a fifth of a millisecond.
+    /// `webrtc-dtls`, where a hello costs a fifth of a millisecond in either case.
     ///
     /// A hello above it is dropped, and counted (`hellos_dropped`). Its client repeats it after a second, then two, and so on.
     /// Sessions that stand do not feel a flood of hellos then, but new ones come to stand by chance only.
