@@ -309,7 +309,7 @@ impl Endpoint {
 
     /// The time of a request is over, at whatever stage.
     pub(super) fn give_up_request(&mut self, now: Instant, key: OutgoingKey) {
-        if self.is_met_with_silence(key) {
+        if self.is_unacknowledged(key) {
             self.note_silent(self.outgoing.get(key).and_then(|request| request.peer));
         }
         if self.wait_on(now, key) || self.try_again(now, key) {
@@ -337,12 +337,10 @@ impl Endpoint {
         self.settle(now, key, outcome);
     }
 
-    /// A request is on its way, and nobody has acknowledged it in the time after which it is sent again. One that was given less
-    /// time than that says nothing about its peer.
-    fn is_met_with_silence(&self, key: OutgoingKey) -> bool {
+    /// A request is on its way, and wants to be acknowledged.
+    fn is_unacknowledged(&self, key: OutgoingKey) -> bool {
         let Some(Stage::InFlight(flight)) = self.outgoing.get(key).map(|request| &request.stage) else { return false };
-        let backoff = self.flights.get(*flight).and_then(|flight| flight.backoff.as_ref());
-        backoff.is_some_and(|backoff| backoff.has_repeated())
+        self.flights.get(*flight).is_some_and(|flight| flight.backoff.is_some())
     }
 
     /// The network says that a peer is not there.
