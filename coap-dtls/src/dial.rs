@@ -1,6 +1,7 @@
 //! The sessions that we open: reused where they are the same, begun anew where what failed them could have been forged.
 
 use core::fmt;
+use core::time::Duration;
 use std::sync::Arc;
 
 use coap_core::{Instant, Local, SessionEnd, SessionId};
@@ -76,6 +77,8 @@ impl Layer {
     /// in it any more: that is made by [`dial`](Self::dial), and nothing has changed before.
     pub(crate) fn want(
         &mut self,
+        now: Instant,
+        patience: Duration,
         path: Path,
         security: &ClientSecurity,
         name: Option<&ServerName>,
@@ -90,7 +93,7 @@ impl Layer {
         };
         if let Some(open) = paths.open.and_then(|slot| self.table.get(slot)) {
             match is_same(open) {
-                true if open.unanswered < self.limits.silent_after => return Ok(Wanted::Known(open.id)),
+                true if !is_silent(now, patience, open, self.limits.silent_after) => return Ok(Wanted::Known(open.id)),
                 true => {}
                 false => return Err(ConnectError::Occupied { session: open.id }),
             }
@@ -204,4 +207,10 @@ impl Layer {
             session.unanswered = session.unanswered.saturating_add(1);
         }
     }
+}
+
+/// Whether the peer of a session that stands may have lost it. Requests that are given less time than `patience`, which is when
+/// a message is repeated at the latest, say nothing about that.
+fn is_silent(now: Instant, patience: Duration, session: &Session, silent_after: u32) -> bool {
+    session.unanswered >= silent_after && session.asked.is_some_and(|asked| now >= asked + patience)
 }

@@ -229,6 +229,7 @@ impl Layer {
             self.stats.too_long += 1;
             return Err(SendError::TooLarge);
         }
+        session.asked.get_or_insert(now);
         let sent = session.engine.send(now, message);
         if sent == Err(SendError::Exhausted) {
             self.close(now, slot, SessionEnd::Exhausted);
@@ -336,7 +337,7 @@ impl Layer {
                 Output::Plaintext(message) => {
                     // Nothing is handed up before it is known who says it.
                     if session.is_open() {
-                        session.unanswered = 0;
+                        (session.unanswered, session.asked) = (0, None);
                         let payload = Bytes::copy_from_slice(message);
                         let (session, local) = (session.id, session.local);
                         self.events.push_back(LayerEvent::Message { session, local, payload });

@@ -132,7 +132,8 @@ impl LimitsBuilder {
     }
 
     /// After how many Confirmable messages in a row that nobody acknowledged (`Failure::NoAck`) the next
-    /// `SecureEndpoint::connect` shakes hands anew: 1 or more, by default 1. The peer may have lost the session, by a restart
+    /// `SecureEndpoint::connect` shakes hands anew: 1 or more, by default 1, if the peer
+    /// has said nothing for ACK_TIMEOUT × ACK_RANDOM_FACTOR (3 s) either. The peer may have lost the session, by a restart
     /// for example, and cannot say so.
     #[must_use]
     pub const fn silent_after(mut self, count: u32) -> Self {

@@ -186,7 +186,8 @@ impl SecureEndpoint {
             return Err(ConnectError::TooLong { max_datagram, room });
         }
         let path = Path { socket: via, addr: to };
-        let session = match self.layer.want(path, security, name)? {
+        let patience = self.endpoint.config().transmission().longest_initial_timeout();
+        let session = match self.layer.want(now, patience, path, security, name)? {
             Wanted::Known(session) => return Ok(session),
             Wanted::New(session) => session,
         };

@@ -44,6 +44,8 @@ pub(crate) struct Session {
     pub(crate) used: Instant,
     /// How many Confirmable messages in a row nobody has acknowledged.
     pub(crate) unanswered: u32,
+    /// When the first message was sent since the peer has said something.
+    pub(crate) asked: Option<Instant>,
     links: Links,
     wake: Option<Instant>,
 }
@@ -229,6 +231,7 @@ impl Table {
             room,
             used: now,
             unanswered: 0,
+            asked: None,
             links,
             wake,
         };
