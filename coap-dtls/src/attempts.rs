@@ -15,13 +15,12 @@
 use core::hash::BuildHasher;
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::RandomState;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coap_core::Instant;
 
 use crate::record_header::Sealed;
-use crate::table::Path;
+use crate::table::{Keyed, Path};
 
 /// For how long a record may be under way after its attempt (RFC 793 §3.3: 2 minutes).
 const LATE: Duration = Duration::from_secs(120);
@@ -50,7 +49,7 @@ struct Memory {
     paths: BTreeMap<u64, Lately>,
     /// The first hellos that anyone has sent, the oldest first: a hash of the path, one of the random, and when.
     greetings: VecDeque<(u64, u64, Instant)>,
-    hasher: RandomState,
+    keyed: Keyed,
     /// When those are forgotten again whose time is over.
     sweep_at: Instant,
 }
@@ -86,6 +85,11 @@ pub(crate) struct Attempt {
 }
 
 impl Attempts {
+    /// Paths are known by a hash under this key.
+    pub(crate) fn new(keyed: Keyed) -> Self {
+        Self(Arc::new(Mutex::new(Memory { keyed, ..Memory::default() })))
+    }
+
     /// An attempt that is about to be made, with a hello of this hash.
     pub(crate) fn on(&self, path: Path, hello: u64) -> Attempt {
         let path = self.lock().hash(path);
@@ -122,7 +126,7 @@ impl Attempts {
 
 impl Memory {
     fn hash(&self, path: Path) -> u64 {
-        self.hasher.hash_one(path)
+        self.keyed.hash_one(path)
     }
 
     /// Makes room for one more path.

@@ -84,11 +84,12 @@ pub(crate) enum Whose {
 impl Layer {
     pub(crate) fn new(limits: Limits, rng: impl CryptoRng + Send + 'static) -> Self {
         let mut rng = Box::new(rng);
+        let (cookies, table) = (Cookies::new(&mut *rng), Table::new(&mut *rng));
         Self {
-            cookies: Cookies::new(&mut *rng),
-            attempts: Attempts::default(),
+            cookies,
+            attempts: Attempts::new(table.keyed()),
             listeners: Vec::new(),
-            table: Table::new(&mut *rng),
+            table,
             kickers: Kickers::default(),
             outbox: Outbox::new(limits.max_outbox),
             pace: Pace::new(limits.unproven_rate),

@@ -138,8 +138,14 @@ struct Ends {
 }
 
 /// A hash under a key of ours: whoever chooses addresses does not choose where they collide.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Keyed([u64; 2]);
+
+impl core::fmt::Debug for Keyed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Keyed(..)")
+    }
+}
 
 impl BuildHasher for Keyed {
     type Hasher = SipHasher13;
@@ -196,6 +202,11 @@ impl Table {
         // 2⁶³ handshakes do not happen.
         self.next = self.next.saturating_add(1);
         id
+    }
+
+    /// What hashes of all that others choose are made under.
+    pub(crate) fn keyed(&self) -> Keyed {
+        self.keyed
     }
 
     /// A hash of a hello's random.
