@@ -44,9 +44,16 @@ pub(crate) fn cookie_asked(datagram: &[u8]) -> Option<&[u8]> {
     cookie.get(..usize::from(*length))
 }
 
-/// True if a datagram begins with a ServerHello.
+/// RFC 8446 §4.1.3: the random of a ServerHello that is a HelloRetryRequest (SHA-256 of its name), its first half.
+const HELLO_RETRY_REQUEST: [u8; 16] =
+    [0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91];
+
+/// A datagram that begins with a ServerHello which is none but that: its server has got the cookie that it asked for.
 pub(crate) fn is_server_hello(datagram: &[u8]) -> bool {
-    matches!(datagram, [HANDSHAKE, 0xfe, _, 0, 0, ..]) && datagram.get(RECORD_HEADER) == Some(&SERVER_HELLO)
+    let is_hello =
+        matches!(datagram, [HANDSHAKE, 0xfe, _, 0, 0, ..]) && datagram.get(RECORD_HEADER) == Some(&SERVER_HELLO);
+    // Record header, handshake header, version.
+    is_hello && datagram.get(27..43).is_some_and(|random| random != HELLO_RETRY_REQUEST)
 }
 
 /// A ClientHello that fills the first record of a datagram. Whatever follows that record is not looked at.
@@ -342,5 +349,14 @@ mod tests {
         (hello[12], hello[16], hello[24]) = (hello[12] + 9, hello[16] + 9, hello[24] + 9);
         hello[70] = 13;
         assert!(ClientHello::parse(&hello).unwrap().offers_dtls13());
+    }
+
+    #[test]
+    fn a_server_hello_shows_that_the_cookie_has_come_back_and_a_request_to_try_again_does_not() {
+        let mut hello = vec![0; 80];
+        (hello[0], hello[1], hello[13]) = (22, 0xfe, 2);
+        assert!(is_server_hello(&hello));
+        hello[27..43].copy_from_slice(&HELLO_RETRY_REQUEST);
+        assert!(!is_server_hello(&hello));
     }
 }
